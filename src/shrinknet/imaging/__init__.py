@@ -1,0 +1,1 @@
+"""What the applications share: reading images with care, and pictures of arrays."""

@@ -1,0 +1,59 @@
+"""Reads images from disk with care: the header is checked before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shrinknet.errors import DataError
+
+MAX_PIXELS = 50_000_000
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def image_files(folder: str | Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[Path, ...]:
+    """The images in a folder and the folders below it, sorted by path; hidden ones are left out.
+
+    Raises:
+        DataError: the folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"Expected a folder of images; received {str(folder)!r}, which is not a folder.")
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return tuple(sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts)))
+
+
+def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An image file as luminance, shape (height, width), float32 in [0, 1].
+
+    Colours are weighted 0.299, 0.587, 0.114 (ITU-R 601); transparency is ignored; 16 bits are kept.
+
+    Args:
+        path: an image in any format that Pillow reads.
+        max_pixels: greatest height times width that is decoded; a small file can declare an enormous image.
+
+    Raises:
+        DataError: the file is missing, larger than `max_pixels`, or cannot be decoded.
+    """
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # Pillow's own size warning: the limit that counts is ours
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{str(path)!r} declares {image.width} x {image.height} pixels; expected at most {max_pixels:,}: "
+                    "raise max_pixels if the image is meant to be so large."
+                )
+            deep = image.mode.startswith("I;16")
+            values = np.asarray(image if deep else image.convert("L"), np.float32)
+            return values / np.float32(65535 if deep else 255)
+    except DataError:
+        raise
+    except Exception as error:  # damaged files make decoders raise almost anything
+        raise DataError(f"{str(path)!r} cannot be read as an image ({error}): mend, replace or remove it.") from error

@@ -1,0 +1,88 @@
+"""Turns arrays into pictures: signed values in red and green, outputs in grey, and either as PNG."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from shrinknet.errors import DataError
+
+
+def red_green(values: ArrayLike, limit: float | None = None) -> np.ndarray:
+    """Signed values as a picture: negative in red, positive in green, brighter where the absolute value is greater.
+
+    Args:
+        values: shape (height, width), finite.
+        limit: the absolute value that is shown at full brightness, greater ones too; None: the greatest in `values`.
+
+    Returns:
+        Shape (height, width, red green blue), uint8.
+
+    Raises:
+        DataError: the shape is another, or a value is not finite.
+
+    Example:
+        >>> red_green([[-1.0, 0.0, 0.5]]).tolist()
+        [[[255, 0, 0], [0, 0, 0], [0, 128, 0]]]
+    """
+    array = _plane(values)
+    limit = float(np.abs(array).max()) if limit is None else limit
+    strength = np.clip(np.abs(array) / limit, 0, 1) if limit > 0 else np.zeros_like(array)
+    picture = np.zeros((*array.shape, 3), np.uint8)
+    picture[..., 0] = np.rint(255 * np.where(array < 0, strength, 0))
+    picture[..., 1] = np.rint(255 * np.where(array > 0, strength, 0))
+    return picture
+
+
+def output_image(values: ArrayLike) -> np.ndarray:
+    """An output as an image: shifted up if anything is negative, its greatest value scaled to 255, rounded.
+
+    Args:
+        values: shape (height, width), finite; an output of zeros stays black.
+
+    Returns:
+        Shape (height, width), uint8.
+
+    Raises:
+        DataError: the shape is another, or a value is not finite.
+
+    Example:
+        >>> output_image([[0.0, 1.0, 4.0]]).tolist()
+        [[0, 64, 255]]
+    """
+    array = _plane(values)
+    array = array - min(float(array.min()), 0.0)
+    top = float(array.max())
+    return np.rint(array * (255 / top) if top > 0 else array).astype(np.uint8)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture encoded as PNG.
+
+    Args:
+        picture: shape (height, width) or (height, width, red green blue), uint8.
+
+    Raises:
+        DataError: the shape or the type is another.
+    """
+    from PIL import Image
+
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
+        raise DataError(
+            "Expected a picture of uint8, shape (height, width) or (height, width, 3); "
+            f"received {picture.dtype}, shape {picture.shape}."
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _plane(values: ArrayLike) -> np.ndarray:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2 or not array.size:
+        raise DataError(f"Expected a plane of values (height, width); received an array of shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise DataError("Expected finite values for a picture; received NaN or infinity: the network has diverged.")
+    return array
