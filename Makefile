@@ -1,0 +1,72 @@
+# What a user or a developer does with shrinknet; needs make, and a Python 3.11 to 3.13 with pip.
+# The environment lives in .venv; exact versions are in constraints.txt.
+
+# The first of these that is new enough, or what the caller names: make PYTHON=/opt/python3.12/bin/python3 demo
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 && echo $$python && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+INSTALLED_JAX := .venv/.installed-jax
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# The core's tests: what must hold on every backend.
+JAX_TESTS := tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all test-jax lint format bench mutants constraints clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+install: $(INSTALLED) ## the environment in .venv; nothing to do when it stands
+
+demo: $(INSTALLED) ## shrink an edge detector on real photographs; prints before, after and the page
+	$(BIN)/shrinknet demo
+
+test: $(INSTALLED) ## the tests, without the slow ones
+	$(BIN)/python -m pytest
+
+test-all: $(INSTALLED) ## all tests
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-jax: $(INSTALLED_JAX) ## the core's tests on the JAX backend
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(JAX_TESTS)
+
+lint: $(INSTALLED) ## style, types and the direction of the imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## put the code into its form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## speed, as ratios measured in one run
+	$(BIN)/python tools/bench.py
+
+mutants: $(INSTALLED) ## plant a fault for each invariant; the tests must notice
+	$(BIN)/python tools/mutants.py
+
+constraints: $(INSTALLED) ## write constraints.txt anew with today's versions
+	$(BIN)/python tools/constraints.py
+
+clean: ## remove what was made; the environment and your runs stay
+	rm -rf build dist runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || test -n "$(PYTHON)" || { \
+		echo "shrinknet needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1 || echo none)." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@# Debian's python3 has no ensurepip unless python3-venv is there too: then its own pip fills the environment.
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv >/dev/null 2>&1 \
+		|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install -q pip; }
+	@echo "Installing shrinknet and what it needs into .venv (some 700 MB the first time)"
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(INSTALLED_JAX): $(INSTALLED)
+	$(PIP) install -q -c constraints.txt -e '.[dev,jax]'
+	@touch $@

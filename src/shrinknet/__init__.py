@@ -1,0 +1,84 @@
+"""shrinknet makes a trained Keras network smaller: filters go one by one, and only where the score allows it.
+
+Every public name is imported when it is first asked for: Keras and TensorFlow take seconds to load, and neither
+`import shrinknet` nor `shrinknet --help` needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shrinknet.checkpoint import Checkpoint
+    from shrinknet.costs import cost
+    from shrinknet.exporters import export
+    from shrinknet.filters import Filter, Group
+    from shrinknet.layers import switched
+    from shrinknet.minimizer import minimize
+    from shrinknet.optimizers import reset_optimizer
+    from shrinknet.report import write_page
+    from shrinknet.slimmer import plan, slim
+    from shrinknet.strategies import load_strategy
+    from shrinknet.switches import Switches
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Checkpoint",
+    "Filter",
+    "Group",
+    "Switches",
+    "cost",
+    "export",
+    "load_strategy",
+    "minimize",
+    "plan",
+    "reset_optimizer",
+    "slim",
+    "switched",
+    "write_page",
+]
+
+# No module bears the name of a public function: importing it would put the module in the function's place.
+_MODULES = {
+    "Checkpoint": "checkpoint",
+    "Filter": "filters",
+    "Group": "filters",
+    "Switches": "switches",
+    "cost": "costs",
+    "export": "exporters",
+    "load_strategy": "strategies",
+    "minimize": "minimizer",
+    "plan": "slimmer",
+    "reset_optimizer": "optimizers",
+    "slim": "slimmer",
+    "switched": "layers",
+    "write_page": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'shrinknet' has no attribute {name!r}; it has {', '.join(__all__)}.")
+    value = getattr(importlib.import_module(f"shrinknet.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next time Python finds it without asking here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register_layers() -> None:
+    """Makes the switched layers known to Keras, so that `keras.models.load_model` reads a saved switched network."""
+    try:
+        importlib.import_module("shrinknet.layers")
+    except Exception:  # half-imported or unsuitable Keras: what needs the layers will say so, in its own words
+        logging.getLogger(__name__).debug("The switched layers could not be registered with Keras.", exc_info=True)
+
+
+if "keras" in sys.modules:  # loaded already: registering costs next to nothing
+    _register_layers()
