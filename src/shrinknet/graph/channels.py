@@ -1,0 +1,248 @@
+"""ChannelGraph: the channels of a network, solved: which filters form groups, what their weights are, who reads them,
+and why the others cannot be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from shrinknet.errors import ModelError
+from shrinknet.filters import Filter, Group
+from shrinknet.graph import rules
+from shrinknet.graph.calls import Book, Call, rule_for
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One axis of one variable: position i belongs to channel `channels[i]` (`owned`), or reads it."""
+
+    layer: Any
+    path: str
+    variable: Any
+    axis: int
+    channels: np.ndarray
+    owned: bool
+
+    def mask(self, chosen: np.ndarray) -> np.ndarray:
+        """`chosen` (one bool for each channel of the graph) along this axis, shaped to broadcast to the variable."""
+        shape = [1] * len(self.variable.shape)
+        shape[self.axis] = -1
+        return chosen[self.channels].reshape(shape)
+
+
+@dataclass(frozen=True)
+class ChannelGraph:
+    """The solved graph. Channels are numbers from 0; a channel is what is cut as one.
+
+    Attributes:
+        size: number of channels.
+        producers: path of each layer with filters, in network order -> the channel of each filter.
+        weights: every labelled axis of every variable.
+        counts: path -> entry of the layer's config -> the channels that it counts.
+        pins: channel -> why it cannot be cut.
+        layers: path -> layer, in network order.
+        calls: the network's operations in order, as the rules saw them.
+        products: for each call that multiplies by a kernel (path, kernel, how often each of its numbers is used for
+            one sample, None where the sizes are unknown).
+    """
+
+    size: int
+    producers: dict[str, np.ndarray]
+    weights: tuple[Weight, ...]
+    counts: dict[str, dict[str, np.ndarray]]
+    pins: dict[int, str]
+    layers: dict[str, Any]
+    calls: tuple[Call, ...]
+    products: tuple[tuple[str, Any, int | None], ...]
+
+    @cached_property
+    def groups(self) -> dict[int, Group]:
+        """Channel -> its filters, in network order of their names; whether it can be cut or not."""
+        members: dict[int, list[Filter]] = {}
+        for path, channels in self.producers.items():
+            for index, channel in enumerate(channels.tolist()):
+                members.setdefault(channel, []).append(Filter(path, index))
+        return {channel: Group(tuple(filters)) for channel, filters in members.items()}
+
+    @cached_property
+    def cuttable(self) -> dict[int, Group]:
+        """The groups that can be cut, by channel, in network order of their names."""
+        return {channel: group for channel, group in self.groups.items() if channel not in self.pins}
+
+    @cached_property
+    def unswitchable(self) -> dict[str, str]:
+        """Path of a layer -> why its filters cannot be cut; where that holds for some only, which ones."""
+        reasons = {}
+        for path, channels in self.producers.items():
+            pinned = {index: self.pins[channel] for index, channel in enumerate(channels.tolist()) if channel in self.pins}
+            if pinned:
+                which = "" if len(pinned) == channels.size else f"filters {_ranges(sorted(pinned))}: "
+                reasons[path] = which + "; ".join(dict.fromkeys(pinned.values()))
+        return reasons
+
+    @cached_property
+    def axes(self) -> dict[int, dict[int, np.ndarray]]:
+        """id of a variable -> axis -> the channel of each position on it."""
+        axes: dict[int, dict[int, np.ndarray]] = {}
+        for weight in self.weights:
+            axes.setdefault(id(weight.variable), {})[weight.axis] = weight.channels
+        return axes
+
+    def kept(self, variable: Any, gone: np.ndarray) -> dict[int, np.ndarray]:
+        """Axis -> the positions of the variable that are left when the channels in `gone` (bools) are cut."""
+        return {axis: np.flatnonzero(~gone[channels]) for axis, channels in self.axes.get(id(variable), {}).items()}
+
+    def channel(self, filter: Filter) -> int | None:
+        """The channel of a filter; None where there is no such filter."""
+        channels = self.producers.get(filter.layer)
+        if channels is None or not 0 <= filter.index < channels.size:
+            return None
+        return int(channels[filter.index])
+
+
+def _ranges(indices: list[int]) -> str:
+    """[0, 1, 2, 5] as «0-2, 5»."""
+    parts: list[list[int]] = []
+    for index in indices:
+        if parts and index == parts[-1][1] + 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
+    """The channels of a Functional or Sequential model.
+
+    Args:
+        input_shape: shape of one sample, without the batch axis, where the model leaves sizes open; for a model of
+            several inputs one shape for each.
+
+    Raises:
+        ModelError: the model is not built, or is a subclassed model whose operations are not recorded.
+    """
+    book = Book()
+    functional = functional_of(model)
+    walker = _Walker(book, fixed=input_shape is not None)
+    labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
+    for out, _ in walker.walk(functional, list(zip(labels, _specs(functional, input_shape), strict=True)), ""):
+        book.pins.append((out.reshape(-1), "it reaches the model's output"))
+    return _solve(book, walker)
+
+
+def _specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
+    if input_shape is None:
+        return list(functional.inputs)
+    shapes = list(input_shape) if isinstance(input_shape[0], Sequence) else [input_shape]
+    if len(shapes) != len(functional.inputs):
+        raise ModelError(f"Expected a shape for each of {len(functional.inputs)} inputs; received {input_shape!r}.")
+    specs = []
+    for tensor, shape in zip(functional.inputs, shapes, strict=True):
+        wanted = tuple(tensor.shape[1:])
+        if len(shape) != len(wanted) or any(b is not None and a != b for a, b in zip(shape, wanted, strict=True)):
+            raise ModelError(f"Expected input_shape to fit {wanted} (None: any size); received {tuple(shape)}.")
+        specs.append(keras.KerasTensor((tensor.shape[0], *shape), dtype=tensor.dtype))
+    return specs
+
+
+def functional_of(model: Any) -> Any:
+    """The recorded graph of operations behind a Functional or Sequential model."""
+    if isinstance(model, keras.Sequential):
+        if not model.built or getattr(model, "_functional", None) is None:
+            raise ModelError(
+                f"The model {model.name} is not built: its input shape is unknown. Start it with keras.Input(shape)."
+            )
+        return model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        raise ModelError(
+            f"Expected a Sequential or Functional Keras model; received {type(model).__name__} {model.name}, whose "
+            "operations Keras does not record. Build it with keras.Model(inputs, outputs)."
+        )
+    return model
+
+
+class _Walker:
+    """Runs the rules over a network, nested models included, in the order of its operations.
+
+    Labels travel together with the tensor that they describe; where input sizes were given (`fixed`), its shape is
+    computed anew, otherwise it is the recorded one.
+    """
+
+    def __init__(self, book: Book, fixed: bool) -> None:
+        self.book = book
+        self.fixed = fixed
+        self.layers: dict[str, Any] = {}
+        self.calls: list[Call] = []
+
+    def walk(self, functional: Any, inputs: list[tuple[np.ndarray, Any]], prefix: str) -> list[tuple[np.ndarray, Any]]:
+        known = {id(tensor): item for tensor, item in zip(functional.inputs, inputs, strict=True)}
+        for node in nodes_of(functional):
+            items = [known[id(tensor)] for tensor in node.arguments.keras_tensors]
+            outputs = self.visit(node, items, prefix + node.operation.name)
+            known.update({id(tensor): item for tensor, item in zip(node.outputs, outputs, strict=True)})
+        return [known[id(tensor)] for tensor in functional.outputs]
+
+    def visit(self, node: Any, inputs: list[tuple[np.ndarray, Any]], path: str) -> list[tuple[np.ndarray, Any]]:
+        operation = node.operation
+        if isinstance(operation, keras.Model):
+            return self.walk(functional_of(operation), inputs, path + "/")
+        outputs = node.outputs
+        if self.fixed:
+            specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
+            arguments, keywords = node.arguments.fill_in(specs)
+            outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
+        call = Call(
+            operation,
+            path,
+            [labels for labels, _ in inputs],
+            [tuple(spec.shape) for _, spec in inputs],
+            [tuple(tensor.shape) for tensor in outputs],
+            node.arguments,
+            self.book,
+        )
+        self.layers.setdefault(path, operation)
+        self.calls.append(call)
+        rule = rule_for(operation) or rules.unknown
+        return list(zip(rule(call), outputs, strict=True))
+
+
+def nodes_of(functional: Any) -> Iterator[Any]:
+    """The calls of a recorded graph in an order in which each comes after what it reads; inputs left out."""
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        for node in functional._nodes_by_depth[depth]:
+            if not node.is_input:
+                yield node
+
+
+def _solve(book: Book, walker: _Walker) -> ChannelGraph:
+    first: dict[tuple[int, int], np.ndarray] = {}
+    for weight in book.weights:  # a shared layer's slices serve all its calls: what they read or own is one channel
+        key = (id(weight.variable), weight.axis)
+        book.tie(first.setdefault(key, weight.labels), weight.labels)
+    pairs = np.concatenate([np.zeros((0, 2), int), *book.ties])
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(book.size, book.size))
+    size, channel = connected_components(links, directed=False)
+    pins: dict[int, str] = {}
+    for labels, reason in book.pins:
+        for pinned in np.unique(channel[labels]).tolist():
+            pins.setdefault(pinned, reason)
+    return ChannelGraph(
+        size=int(size),
+        producers={path: channel[labels] for path, labels in book.producers.items()},
+        weights=tuple(
+            Weight(weight.layer, weight.path, weight.variable, weight.axis, channel[weight.labels], weight.owned)
+            for weight in book.weights
+        ),
+        counts={path: {key: channel[labels] for key, labels in entry.items()} for path, entry in book.counts.items()},
+        pins=pins,
+        layers=walker.layers,
+        calls=tuple(walker.calls),
+        products=tuple(book.products),
+    )

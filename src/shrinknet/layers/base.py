@@ -1,0 +1,111 @@
+"""Switched: what every switched layer has in common.
+
+Only readers are gated. A disabled channel still flows out of its layer, through normalisation, activation and pooling;
+whoever multiplies it by a kernel sees a kernel that is zero there, and that is what cutting it out will compute. The
+gate is a select, not a product, so that no gradient comes back either. It costs a select on a kernel, never on a
+feature map.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+_SWITCHED: dict[type, type] = {}
+
+
+def switched_class(kind: type) -> type | None:
+    """The switched counterpart of a layer class; None where it has none (it has no filters and reads none)."""
+    return _SWITCHED.get(kind)
+
+
+@keras.saving.register_keras_serializable("shrinknet")
+class Switchboard(keras.layers.Layer):  # type: ignore[misc]
+    """The switches of one layer, as variables: they are saved and restored with it, and never traced.
+
+    It is a layer inside the switched one, so that the weights of that one are those of its plain class.
+
+    Attributes:
+        disabled: bool, shape (filters,): this filter counts as 0 for everyone who reads it.
+        frozen: bool, shape (filters,): this filter's own weights do not move.
+        live: for each kernel that reads channels, a bool variable that broadcasts to it, False where the channel
+            that is read is disabled.
+    """
+
+    def __init__(self, filters: int, kernels: dict[str, tuple[int, ...]], **arguments: Any) -> None:
+        super().__init__(trainable=False, **arguments)
+        self.disabled = self._switch("disabled", (filters,), on=False)
+        self.frozen = self._switch("frozen", (filters,), on=False)
+        self.live = {name: self._switch(f"live_{name}", shape, on=True) for name, shape in kernels.items()}
+        self.built = True
+
+    def _switch(self, name: str, shape: tuple[int, ...], on: bool) -> Any:
+        initializer = "ones" if on else "zeros"
+        return self.add_weight(name=name, shape=shape, dtype="bool", initializer=initializer, trainable=False)
+
+
+class Switched:
+    """Mixed into a Keras layer class: `class SwitchedConv2D(Switched, keras.layers.Conv2D)`.
+
+    Attributes:
+        switchboard: the layer's switches; it exists once the layer is built.
+    """
+
+    reads: ClassVar[tuple[tuple[str, int], ...]] = (("kernel", -2),)  # (variable, axis of the channels that it reads)
+    count: ClassVar[str] = "filters"  # the attribute that holds the number of filters
+    plain_class: ClassVar[type]
+    switchboard: Switchboard
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        plain: Any = cls.__mro__[2]
+        cls.plain_class = plain
+        cls.build = _with_switches(plain.build)  # type: ignore[attr-defined]
+        cls.call = _gated(plain.call)  # type: ignore[attr-defined]
+        _SWITCHED[plain] = cls
+
+    def add_switches(self: Any) -> None:
+        """Creates the switchboard, all filters enabled and thawed; called once, when the layer is built."""
+        kernels = {}
+        for name, axis in self.reads:
+            sizes = getattr(self, name).shape
+            kernels[name] = tuple(size if index == axis % len(sizes) else 1 for index, size in enumerate(sizes))
+        self.switchboard = Switchboard(getattr(self, self.count), kernels, name="switchboard")
+
+    def gate(self: Any, variable: Any, live: np.ndarray) -> None:
+        """Sets which slices of a kernel are live; `live` broadcasts to it."""
+        name = next(name for name, _ in self.reads if getattr(self, name) is variable)
+        self.switchboard.live[name].assign(live)
+
+    def gated_values(self: Any) -> list[tuple[Any, Any]]:
+        """Every variable of the layer with the value that its call shall see."""
+        values = {id(variable): (variable, variable.value) for variable in self.variables}
+        for name, live in self.switchboard.live.items():
+            kernel = getattr(self, name)
+            values[id(kernel)] = (kernel, ops.where(live, kernel, ops.zeros((), kernel.dtype)))
+        return list(values.values())
+
+
+# Keras reads the signatures of `build` and `call`: each is wrapped, so that it keeps that of the plain layer.
+
+
+def _with_switches(build: Any) -> Any:
+    @functools.wraps(build)
+    def build_with_switches(self: Any, *arguments: Any, **keywords: Any) -> None:
+        build(self, *arguments, **keywords)
+        self.add_switches()
+
+    return build_with_switches
+
+
+def _gated(call: Any) -> Any:
+    @functools.wraps(call)
+    def gated_call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        with keras.StatelessScope(self.gated_values()):
+            return call(self, *arguments, **keywords)
+
+    return gated_call

@@ -1,0 +1,211 @@
+"""The reset hook and exact freezing: the one file that knows Keras's private optimizer layout.
+
+Freezing puts a generated subclass of the optimizer's own class on the user's own instance. It overrides the two
+places in which Keras writes to weights: `apply`, and `finalize_variable_values` (the exponential moving average at the
+end of `fit`). Gradients of frozen slices become zero, so that they enter neither slots nor clipping norms, and after
+the update the old slice is put back with a select, whatever momentum, decay or averaging did to it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.errors import OptimizerError
+
+_MASKS = "_shrinknet_masks"  # in the instance's __dict__: key of a model variable -> optimizer variable, bool
+
+
+def reset_optimizer(optimizer: keras.optimizers.Optimizer) -> int:
+    """Puts slots, step counter, accumulators and loss scale back to those of a newly built optimizer, in place.
+
+    The learning rate, or the schedule object, stays the user's; nothing is traced again. The model's own weights are
+    not touched. The thesis resets Adam's accumulators and step after every change of the network (section 2.4).
+
+    Returns:
+        How many variables were reset.
+
+    Raises:
+        OptimizerError: the optimizer cannot be built anew from its own configuration.
+    """
+    current = state_variables(optimizer)
+    fresh = fresh_copy(optimizer)
+    if optimizer.built:
+        fresh.build(_trainable(optimizer))
+    initial = state_variables(fresh)
+    if [tuple(variable.shape) for variable in current] != [tuple(variable.shape) for variable in initial]:
+        raise OptimizerError(
+            f"A newly built {type(optimizer).__name__} has {len(initial)} variables where this one has {len(current)}: "
+            "it cannot be reset. Give it a get_config() that holds all of its settings."
+        )
+    for variable, value in zip(current, initial, strict=True):
+        variable.assign(value)
+    return len(current)
+
+
+def state_variables(optimizer: Any) -> list[Any]:
+    """All variables of the optimizer but learning rates and our masks, in the order in which they were built."""
+    ours = {id(mask) for part in _parts(optimizer) for mask in part.__dict__.get(_MASKS, {}).values()}
+    rates = {id(getattr(part, "_learning_rate", None)) for part in _parts(optimizer)}
+    return [variable for variable in optimizer.variables if id(variable) not in ours | rates]
+
+
+def fresh_copy(optimizer: Any) -> Any:
+    """A new, unbuilt optimizer of the same (plain) class and settings; a schedule is shared, not copied.
+
+    Raises:
+        OptimizerError: its configuration does not describe it.
+    """
+    kind = _plain(type(optimizer))
+    rate = getattr(optimizer, "_learning_rate", None)
+    shared = rate if callable(rate) and not isinstance(rate, keras.Variable) else None
+    try:
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            config = _settings(optimizer)
+            config["inner_optimizer"] = fresh_copy(optimizer.inner_optimizer)
+            return kind(**{key: value for key, value in config.items() if key in _LOSS_SCALE})
+        if shared is None:
+            return kind.from_config(_settings(optimizer))
+        try:
+            optimizer.__dict__["_learning_rate"] = None  # a schedule of the user's own may have no config
+            config = {**_settings(optimizer), "learning_rate": 1.0}
+        finally:
+            optimizer.__dict__["_learning_rate"] = rate
+        copy = kind.from_config(config)
+        copy.learning_rate = shared
+        return copy
+    except OptimizerError:
+        raise
+    except Exception as error:
+        raise OptimizerError(
+            f"{kind.__name__} cannot be built anew from its own get_config(): {error}. Use an optimizer whose "
+            "from_config(get_config()) works."
+        ) from error
+
+
+_LOSS_SCALE = ("inner_optimizer", "initial_scale", "dynamic_growth_steps", "name")
+
+
+def _settings(optimizer: Any) -> dict[str, Any]:
+    if type(optimizer).__name__ == "MultiOptimizer":
+        raise OptimizerError(
+            "MultiOptimizer keeps its variables in several optimizers and cannot be reset or frozen as one: compile "
+            "the model with a single optimizer."
+        )
+    return dict(optimizer.get_config())
+
+
+def _parts(optimizer: Any) -> Iterator[Any]:
+    """The optimizer, then the one it wraps."""
+    yield optimizer
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:
+        yield from _parts(inner)
+
+
+def _trainable(optimizer: Any) -> list[Any]:
+    return list(list(_parts(optimizer))[-1]._trainable_variables)
+
+
+def is_freezing(optimizer: Any) -> bool:
+    """Whether exact freezing is installed on this optimizer."""
+    return _MASKS in list(_parts(optimizer))[-1].__dict__
+
+
+def install_freezing(optimizer: Any, variables: list[Any]) -> None:
+    """Makes the optimizer able to freeze slices of these trainable variables; none is frozen yet.
+
+    Raises:
+        OptimizerError: for MultiOptimizer.
+    """
+    _settings(optimizer)
+    if is_freezing(optimizer):
+        return
+    if not optimizer.built:
+        optimizer.build(variables)
+    inner = list(_parts(optimizer))[-1]
+    inner.__dict__[_MASKS] = {}
+    inner.__class__ = _freezing(type(inner))
+
+
+def set_frozen(optimizer: Any, masks: Mapping[int, tuple[Any, np.ndarray]]) -> None:
+    """Writes which slices are frozen: id of a model variable -> (the variable, bool mask that broadcasts to it).
+
+    Variables that are not named keep no frozen slice. The first call for a variable creates its mask, later ones
+    assign to it: nothing is traced again.
+    """
+    inner = list(_parts(optimizer))[-1]
+    held = inner.__dict__[_MASKS]
+    known = set(inner._trainable_variables_indices)
+    for variable, mask in masks.values():
+        key = inner._var_key(variable)
+        if key not in known:
+            continue  # not trainable: the optimizer never writes to it
+        if key not in held:
+            with keras.name_scope("frozen"):
+                held[key] = inner.add_variable(mask.shape, initializer="zeros", dtype="bool", name="frozen")
+        held[key].assign(mask)
+
+
+def _plain(kind: type) -> type:
+    return kind.__mro__[2] if issubclass(kind, _Freezing) else kind
+
+
+class _Freezing:
+    """Mixed into the user's optimizer class by `install_freezing`."""
+
+    def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
+        variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
+        masks = [self.__dict__[_MASKS].get(self._var_key(variable)) for variable in variables]
+        grads = [
+            grad if mask is None or grad is None else ops.where(mask, ops.zeros_like(grad), grad)
+            for grad, mask in zip(grads, masks, strict=True)
+        ]
+        with _held(variables, masks):
+            return super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def finalize_variable_values(self: Any, var_list: Any) -> None:
+        masks = [self.__dict__[_MASKS].get(self._var_key(variable)) for variable in var_list]
+        with _held(var_list, masks):
+            super().finalize_variable_values(var_list)  # type: ignore[misc]
+
+    def save_own_variables(self: Any, store: Any) -> None:
+        ours = {id(mask) for mask in self.__dict__[_MASKS].values()}
+        kept = [variable for variable in self.variables if id(variable) not in ours]
+        for index, variable in enumerate(kept):
+            store[str(index)] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self: Any, store: Any) -> None:
+        ours = {id(mask) for mask in self.__dict__[_MASKS].values()}
+        kept = [variable for variable in self.variables if id(variable) not in ours]
+        if len(store.keys()) == len(kept):
+            for index, variable in enumerate(kept):
+                variable.assign(store[str(index)])
+        else:
+            super().load_own_variables(store)  # type: ignore[misc]
+
+
+class _held:
+    """Puts the frozen slices of the variables back when the block ends."""
+
+    def __init__(self, variables: list[Any], masks: list[Any]) -> None:
+        self.masked = [(variable, mask) for variable, mask in zip(variables, masks, strict=True) if mask is not None]
+
+    def __enter__(self) -> None:
+        self.old = [ops.copy(variable) for variable, _ in self.masked]
+
+    def __exit__(self, *error: object) -> None:
+        for (variable, mask), old in zip(self.masked, self.old, strict=True):
+            variable.assign(ops.where(mask, old, variable))
+
+
+@functools.cache
+def _freezing(kind: type) -> type:
+    """The subclass of an optimizer's class that can freeze; it saves and loads as the plain class."""
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (_Freezing, kind), names)

@@ -1,0 +1,252 @@
+"""What happened: Trial, Cost and Summary as plain data, to and from JSON and pandas."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shrinknet.filters import Filter
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as plain text in aligned columns: words to the left, numbers to the right."""
+    rows = [{key: _cell(value) for key, value in row.items()} for row in rows]
+    if not rows:
+        return "(empty)"
+    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
+    left = {key for key in widths if not any(_numeric(row[key]) for row in rows)}
+
+    def line(cells: Mapping[str, str]) -> str:
+        return "  ".join(
+            cells[key].ljust(width) if key in left else cells[key].rjust(width) for key, width in widths.items()
+        ).rstrip()
+
+    return "\n".join([line({key: key for key in widths}), *(line(row) for row in rows)])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _numeric(text: str) -> bool:
+    return text[:1].isdigit() or (text[:1] == "-" and text[1:2].isdigit())
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One cut tried, and what became of it.
+
+    Attributes:
+        number: 1, 2, 3 ...; rejected trials are counted too.
+        filters: the filters that were disabled and frozen together.
+        score: validation score after training without them; NaN when it could not be computed.
+        reference: the score it was compared with.
+        ratio: share of the reference that was kept, 1.0 = all of it, higher is better whatever the score's
+            direction; NaN rejects.
+        accepted: True: the cut was kept; False: everything went back bit for bit.
+        split: True for a rejected batch that is tried again in halves: it says nothing yet about its filters.
+        filters_left, parameters, multiply_adds: of the network as it stands after the decision.
+        seconds: wall-clock duration of the trial.
+    """
+
+    number: int
+    filters: tuple[Filter, ...]
+    score: float
+    reference: float
+    ratio: float
+    accepted: bool
+    split: bool = False
+    filters_left: int = 0
+    parameters: int = 0
+    multiply_adds: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; a score that is not finite becomes None."""
+        record = dataclasses.asdict(self)
+        record["filters"] = [str(filter) for filter in self.filters]
+        return finite(record)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Trial:
+        """The inverse of `to_dict`."""
+        record = {key: math.nan if value is None else value for key, value in record.items()}
+        return cls(**{**record, "filters": tuple(map(Filter.parse, record["filters"]))})
+
+
+def finite(value: Any) -> Any:
+    """`value` with every float that is not finite replaced by None, for JSON."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def trials_frame(trials: Iterable[Trial]) -> pandas.DataFrame:
+    """A pandas.DataFrame with a row a trial; the column `filters` holds text such as `conv2[7] conv2[9]`."""
+    import pandas
+
+    rows = [{**dataclasses.asdict(trial), "filters": " ".join(map(str, trial.filters))} for trial in trials]
+    return pandas.DataFrame(rows, columns=[field.name for field in dataclasses.fields(Trial)])
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """One layer's share of a network's cost.
+
+    Attributes:
+        layer: path of the layer; kind: its class; shape: its output without the batch axis, None where unknown.
+        filters: output channels or units; None for layers that produce none.
+        parameters, multiply_adds: numbers for one sample; bytes: of its variables.
+    """
+
+    layer: str
+    kind: str
+    shape: tuple[int | None, ...]
+    filters: int | None
+    parameters: int
+    multiply_adds: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs; prints as a table, layer by layer."""
+
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, trainable or not; switches are not counted."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-add pairs for one sample; twice this number is the floating-point operations."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the weights as they are held in memory."""
+        return sum(layer.bytes for layer in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the totals and a list of layers."""
+        return {
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
+            "bytes": self.bytes,
+            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Cost:
+        """The inverse of `to_dict`."""
+        return cls(tuple(LayerCost(**{**layer, "shape": tuple(layer["shape"])}) for layer in record["layers"]))
+
+    def __str__(self) -> str:
+        rows: list[dict[str, Any]] = [
+            {
+                "layer": layer.layer,
+                "kind": layer.kind,
+                "output": "x".join("?" if size is None else str(size) for size in layer.shape),
+                "filters": layer.filters,
+                "parameters": layer.parameters,
+                "multiply-adds": layer.multiply_adds,
+                "bytes": layer.bytes,
+            }
+            for layer in self.layers
+        ]
+        total = {"layer": "total", "kind": "", "output": "", "filters": None, "parameters": self.parameters}
+        return table([*rows, {**total, "multiply-adds": self.multiply_adds, "bytes": self.bytes}])
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A network measured: one column of the table before/after.
+
+    Attributes:
+        filters: enabled filters that can be cut.
+        parameters, multiply_adds, bytes: see `Cost`.
+        latency_ms: median milliseconds of one forward pass on one sample; None when not measured.
+        score: on test data, None when there are none; validation_score: on validation data.
+    """
+
+    filters: int
+    parameters: int
+    multiply_adds: int
+    bytes: int
+    latency_ms: float | None = None
+    score: float | None = None
+    validation_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Before and after. Prints as a table; notebooks show it as HTML.
+
+    Attributes:
+        before: the uncut network after its warm-up; after: the slim network.
+        control_score: the uncut network trained for as many steps as the slim one, on test data (on validation
+            data when there are no test data); None when it was not asked for.
+        accepted, rejected: numbers of trials.
+        steps: training steps the slim network has seen, warm-up included.
+        stopped: why the run ended, one sentence.
+    """
+
+    before: Measurement
+    after: Measurement
+    accepted: int = 0
+    rejected: int = 0
+    steps: int = 0
+    stopped: str = ""
+    control_score: float | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each quantity: its name, before, after, and after / before."""
+        rows = []
+        for name in (item.name for item in dataclasses.fields(Measurement)):
+            before, after = getattr(self.before, name), getattr(self.after, name)
+            if before is None and after is None:
+                continue
+            ratio = f"{after / before:.1%}" if before and after is not None else None
+            rows.append({"": name.replace("_", " "), "before": before, "after": after, "after/before": ratio})
+        if self.control_score is not None:
+            rows.append({"": "control score", "before": self.control_score, "after": None, "after/before": None})
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return finite(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Summary:
+        """The inverse of `to_dict`."""
+        return cls(
+            **{
+                **record,
+                "before": Measurement(**record["before"]),
+                "after": Measurement(**record["after"]),
+                "notes": tuple(record["notes"]),
+            }
+        )
+
+    def __str__(self) -> str:
+        trials = f"{self.accepted} cuts kept, {self.rejected} stepped back. {self.stopped}"
+        return "\n".join([table(self.rows()), trials.rstrip(), *self.notes])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"

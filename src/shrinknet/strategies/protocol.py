@@ -1,0 +1,61 @@
+"""What a strategy is: two methods, `ask` and `tell`; and what it sees of the network: NumPy arrays, never Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from shrinknet.filters import Filter, Group
+from shrinknet.records import Trial
+
+
+class Network(Protocol):
+    """The network as a strategy sees it: read-only, in NumPy, computed only when asked for."""
+
+    def candidates(self) -> tuple[Filter, ...]:
+        """The filters that may be asked for, in network order: enabled, not frozen by the user, not the last
+        `min_filters` of their layer. One name a group."""
+
+    def enabled(self, layer: str) -> tuple[int, ...]:
+        """Indices of the layer's filters that are not disabled, ascending; candidates or not."""
+
+    def spare(self, layer: str) -> int:
+        """How many of the layer's filters may go in one trial: the enabled ones beyond `min_filters`, 0 or more.
+        Each candidate may go by itself; only several together can overdraw a layer."""
+
+    def kernel(self, layer: str) -> np.ndarray:
+        """Weights of the layer, float32, shape (... kernel axes and channels in, filters): the last axis is the
+        layer's own filters; rows that only disabled channels feed are as they stand."""
+
+    def bias(self, layer: str) -> np.ndarray:
+        """Biases of the layer, float32, shape (filters,); zeros where the layer has none."""
+
+    def group(self, filter: Filter) -> Group:
+        """The group that goes with the filter; a group of one where nothing hangs together with it."""
+
+    def activations(self, layer: str) -> np.ndarray:
+        """The layer's own output on the calibration data, float32, shape (samples, ... , filters)."""
+
+    def score(self, without: Sequence[Filter] = ()) -> float:
+        """Score on the calibration data, with the groups of these filters disabled for the measurement."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of `score`."""
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Chooses which filters to try next.
+
+    What `ask` returns depends on nothing but the constructor's arguments, the trials told so far and the
+    network: a run that was interrupted goes on by telling a new strategy the old trials.
+    """
+
+    def ask(self, network: Network, count: int) -> Sequence[Filter]:
+        """Up to `count` different candidates, best first; empty: nothing is worth trying, and the run ends."""
+
+    def tell(self, trial: Trial) -> None:
+        """What became of a trial. A trial with `split` set says nothing yet about its filters."""

@@ -1,0 +1,287 @@
+"""Switches: set and read the switches of a network; and `switched`, which makes a network that has them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.models.functional import Functional
+from keras.src.saving import object_registration
+
+from shrinknet.costs import switch_state
+from shrinknet.errors import FilterError, ModelError
+from shrinknet.filters import Filter, Group
+from shrinknet.graph import trace
+from shrinknet.layers import Switchboard, Switched, switched_class
+from shrinknet.optimizers import install_freezing, is_freezing, set_frozen
+from shrinknet.rebuild import carry_compilation, carry_optimizer, clone_layer, rebuild
+
+
+class Switches:
+    """The switches of a switched network. Every change takes effect at once and traces nothing again.
+
+    Args:
+        net: what `switched(model)` returned, or a saved one loaded again.
+        input_shape: shape of one sample where the network leaves sizes open; only costs need it.
+
+    Raises:
+        ModelError: the network has no switched layers.
+
+    Example:
+        >>> net = switched(model)                     # doctest: +SKIP
+        >>> switches = Switches(net)
+        >>> switches.disable(Filter("conv1", 3))
+        >>> switches.disabled
+        (Filter(layer='conv1', index=3),)
+    """
+
+    def __init__(self, net: Any, input_shape: Sequence[Any] | None = None) -> None:
+        self.net = net
+        self.graph = trace(net, input_shape)
+        if not any(isinstance(layer, Switched) for layer in self.graph.layers.values()):
+            raise ModelError(f"The model {net.name} has no switches: make a copy that has them with switched(model).")
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups that can be cut, in network order."""
+        return tuple(self.graph.cuttable.values())
+
+    @cached_property
+    def filters(self) -> tuple[Filter, ...]:
+        """Every filter that can be cut, in network order; one name a group."""
+        return tuple(group.name for group in self.groups)
+
+    @property
+    def unswitchable(self) -> dict[str, str]:
+        """Layer -> why its filters cannot be cut."""
+        return self.graph.unswitchable
+
+    @property
+    def disabled(self) -> tuple[Filter, ...]:
+        """The filters that are disabled, in network order; one name a group."""
+        return self._named(self.read("disabled"))
+
+    @property
+    def frozen(self) -> tuple[Filter, ...]:
+        """The filters that are frozen, in network order; one name a group."""
+        return self._named(self.read("frozen"))
+
+    @property
+    def enabled(self) -> tuple[Filter, ...]:
+        """The filters that can be cut and are not disabled."""
+        gone = set(self.disabled)
+        return tuple(filter for filter in self.filters if filter not in gone)
+
+    def group(self, filter: Filter) -> Group:
+        """The group that a filter belongs to, whichever of its members is given.
+
+        Raises:
+            FilterError: there is no such filter.
+        """
+        return self.graph.groups[self._channel(filter)]
+
+    def disable(self, *filters: Filter) -> None:
+        """From now on these filters, and what hangs together with them, count as 0 for everyone who reads them.
+
+        Raises:
+            FilterError: a filter does not exist or cannot be cut; then nothing is changed.
+        """
+        self._set("disabled", filters, True)
+
+    def enable(self, *filters: Filter) -> None:
+        """The opposite of `disable`."""
+        self._set("disabled", filters, False)
+
+    def freeze(self, *filters: Filter) -> None:
+        """From now on the filters' own weights do not move by one bit, under whatever optimizer.
+
+        These are the kernel slices and biases, and the channel's slices of trainable normalisation weights. Moving
+        statistics are no weights: they go on following the data. Filters that cannot be cut can be frozen too.
+
+        Raises:
+            FilterError: a filter does not exist; then nothing is changed.
+        """
+        self._set("frozen", filters, True)
+
+    def thaw(self, *filters: Filter) -> None:
+        """The opposite of `freeze`."""
+        self._set("frozen", filters, False)
+
+    def zero(self, *filters: Filter) -> None:
+        """Sets kernel slices and biases of the filters to 0; they stay enabled and trainable."""
+        for weight, chosen in self._own(filters):
+            weight.variable.assign(np.where(chosen, 0, keras.ops.convert_to_numpy(weight.variable)))
+
+    def reinitialize(self, *filters: Filter, seed: int | None = None) -> None:
+        """Draws kernel slices and biases of the filters anew from their layers' initializers.
+
+        Args:
+            seed: the same seed draws the same values; None: different ones each time.
+        """
+        entropy = np.random.SeedSequence().entropy if seed is None else seed
+        for weight, chosen in self._own(filters):
+            variable = weight.variable
+            initializer = getattr(weight.layer, f"{variable.name}_initializer", keras.initializers.Zeros())
+            config = initializer.get_config()
+            if "seed" in config:
+                key = [int(entropy or 0), zlib.crc32(f"{weight.path}/{variable.name}".encode())]
+                config["seed"] = int(np.random.SeedSequence(key).generate_state(1)[0] >> 1)
+            drawn = type(initializer).from_config(config)(variable.shape, dtype=variable.dtype)
+            old = keras.ops.convert_to_numpy(variable)
+            variable.assign(np.where(chosen, keras.ops.convert_to_numpy(drawn), old))
+
+    def read(self, switch: str) -> np.ndarray:
+        """The state of `disabled` or `frozen` for each channel of the graph, shape (channels,), bool."""
+        return switch_state(self.graph, switch)
+
+    def refresh(self) -> None:
+        """Brings gates and the optimizer's masks in line with the layers' switches, after these were loaded."""
+        self._gate(self.read("disabled"))
+        self._guard(self.read("frozen"))
+
+    def _channel(self, filter: Filter) -> int:
+        channel = self.graph.channel(filter)
+        if channel is not None:
+            return channel
+        producers = self.graph.producers
+        if filter.layer not in producers:
+            known = ", ".join(producers)
+            raise FilterError(f"There is no layer {filter.layer!r} with filters in this network; there are: {known}.")
+        raise FilterError(f"There is no filter {filter}: {filter.layer} has {producers[filter.layer].size} filters.")
+
+    def _named(self, state: np.ndarray) -> tuple[Filter, ...]:
+        return tuple(group.name for channel, group in self.graph.groups.items() if state[channel])
+
+    def _set(self, switch: str, filters: Iterable[Filter], value: bool) -> None:
+        chosen = {filter: self._channel(filter) for filter in filters}
+        if switch == "disabled" and value:
+            for filter, channel in chosen.items():
+                if channel in self.graph.pins:
+                    raise FilterError(f"{filter} cannot be cut: {self.graph.pins[channel]}.")
+        state = self.read(switch)
+        state[list(chosen.values())] = value
+        for path, channels in self.graph.producers.items():
+            if np.isin(channels, list(chosen.values())).any():
+                getattr(self.graph.layers[path].switchboard, switch).assign(state[channels])
+        if switch == "disabled":
+            self._gate(state, set(chosen.values()))
+        else:
+            self._guard(state)
+
+    def _gate(self, disabled: np.ndarray, changed: set[int] | None = None) -> None:
+        for weight in self.graph.weights:
+            if not weight.owned and (changed is None or np.isin(weight.channels, list(changed)).any()):
+                weight.layer.gate(weight.variable, weight.mask(~disabled))
+
+    def _guard(self, frozen: np.ndarray) -> None:
+        """Freezes exactly what is marked: installs the optimizer's part when something is first frozen."""
+        optimizer = getattr(self.net, "optimizer", None)
+        if optimizer is None or not (frozen.any() or is_freezing(optimizer)):
+            return
+        if not is_freezing(optimizer):
+            install_freezing(optimizer, self.net.trainable_variables)
+            self.net.train_function = None  # traced before: it calls the optimizer as it was
+        masks: dict[int, tuple[Any, np.ndarray]] = {}
+        for weight in self.graph.weights:
+            if weight.owned:
+                mask = weight.mask(frozen)
+                _, other = masks.get(id(weight.variable), (None, np.zeros_like(mask)))
+                masks[id(weight.variable)] = (weight.variable, mask | other)
+        set_frozen(optimizer, masks)
+
+    def _own(self, filters: Iterable[Filter]) -> list[tuple[Any, np.ndarray]]:
+        """The weights of the layers that produce these filters, each with a bool mask that broadcasts to it."""
+        state = np.zeros(self.graph.size, bool)
+        state[[self._channel(filter) for filter in filters]] = True
+        own = (weight for weight in self.graph.weights if weight.owned and weight.path in self.graph.producers)
+        return [(weight, weight.mask(state)) for weight in own if state[weight.channels].any()]
+
+
+def switched(model: Any) -> Any:
+    """A copy of the model with switches: same outputs, weights, names, class, compile settings and optimizer state.
+
+    Args:
+        model: a built Sequential or Functional Keras model; it is not changed. Nested models are copied too.
+
+    Returns:
+        A model of the same class for `Switches`; it trains, saves and loads like any other. Before a saved one is
+        loaded, `shrinknet.Switches` must have been imported, so that Keras knows the switched layers.
+
+    Raises:
+        ModelError: the model is not built, its operations are not recorded, or its class cannot be made anew.
+    """
+    trace(model)  # refuses what cannot be used before anything is copied
+    copies: list[tuple[Any, Any]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        copies.append((operation, clone_layer(operation, switched_class(type(operation)))))
+        return copies[-1][1]
+
+    net = rebuild(model, make)
+    for old, new in copies:
+        for source, target in zip(old.variables, new.variables, strict=isinstance(old, Switched)):
+            target.assign(source)  # the switches, where they are new, come last
+    net.__class__ = _guarded(type(net))
+    carry_compilation(model, net)
+    carry_optimizer(model, net)
+    return net
+
+
+class _Guarded:
+    """Mixed into the class of a switched model: compiling or loading must not lose what is frozen in silence."""
+
+    plain_class: type
+
+    def make_train_function(self: Any, force: bool = False) -> Any:
+        self._ensure_frozen()
+        return super().make_train_function(force)  # type: ignore[misc]
+
+    def load_weights(self: Any, *arguments: Any, **keywords: Any) -> None:
+        super().load_weights(*arguments, **keywords)  # type: ignore[misc]
+        Switches(self).refresh()
+
+    def _ensure_frozen(self: Any) -> None:
+        if self.optimizer is not None and not is_freezing(self.optimizer) and any_frozen(self):
+            Switches(self).refresh()
+
+
+def any_frozen(net: Any) -> bool:
+    """Whether any filter of the network is frozen."""
+    boards = (layer for layer in net._flatten_layers() if isinstance(layer, Switchboard))
+    return any(bool(keras.ops.convert_to_numpy(board.frozen).any()) for board in boards)
+
+
+@keras.saving.register_keras_serializable("shrinknet")
+class SwitchedFunctional(_Guarded, Functional):  # type: ignore[misc]
+    """A Functional model with switches."""
+
+    plain_class = Functional
+
+
+@keras.saving.register_keras_serializable("shrinknet")
+class SwitchedSequential(_Guarded, keras.Sequential):  # type: ignore[misc]
+    """A Sequential model with switches."""
+
+    plain_class = keras.Sequential
+
+
+_GUARDED: dict[type, type] = {Functional: SwitchedFunctional, keras.Sequential: SwitchedSequential}
+
+
+def _guarded(kind: type) -> type:
+    """The guarded subclass of a model's class; one of the user's own saves and loads under its own name."""
+    if issubclass(kind, _Guarded):
+        return kind
+    if kind not in _GUARDED:
+        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "plain_class": kind}
+        _GUARDED[kind] = type(kind.__name__, (_Guarded, kind), names)
+        if kind in object_registration.GLOBAL_CUSTOM_NAMES:
+            names_of = object_registration.GLOBAL_CUSTOM_NAMES
+            names_of[_GUARDED[kind]] = names_of[kind]
+    return _GUARDED[kind]

@@ -1,0 +1,388 @@
+"""What any strategy must pass: a contract to subclass in your own tests, and a network in NumPy to try it on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from shrinknet.errors import FilterError, StrategyError
+from shrinknet.filters import Filter, Group
+from shrinknet.records import Trial
+from shrinknet.strategies import Network, Strategy, checked_ask
+
+FRAMEWORKS = ("keras", "tensorflow", "torch", "jax")
+HUGE = 10**9
+"""A count beyond any network."""
+
+
+class FakeNetwork:
+    """A network in NumPy that a strategy can be shown: small random weights, scores that are a pure function of them.
+
+    Args:
+        layers: layer -> shape of its kernel, (... kernel axes and channels in, filters), or the kernel itself.
+        biases: layer -> its bias, shape (filters,); random where missing.
+        groups: filters that hang together, each in network order.
+        frozen: filters that are no candidates.
+        disabled: filters that are gone from the start; what hangs together with them goes too.
+        min_filters: each layer keeps so many.
+        higher_is_better: direction of `score`.
+        seed: of the random weights.
+
+    Example:
+        >>> network = FakeNetwork({"conv1": (3, 3, 1, 4), "dense": (4, 2)}, frozen=[Filter("conv1", 0)])
+        >>> [str(filter) for filter in network.candidates()]
+        ['conv1[1]', 'conv1[2]', 'conv1[3]', 'dense[0]', 'dense[1]']
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, Sequence[int] | np.ndarray],
+        *,
+        biases: Mapping[str, np.ndarray] | None = None,
+        groups: Iterable[Sequence[Filter]] = (),
+        frozen: Iterable[Filter] = (),
+        disabled: Iterable[Filter] = (),
+        min_filters: int = 1,
+        higher_is_better: bool = True,
+        seed: int = 0,
+    ) -> None:
+        random = np.random.default_rng(seed)
+        self._kernels: dict[str, np.ndarray] = {}
+        self._biases: dict[str, np.ndarray] = {}
+        for layer, given in layers.items():
+            kernel = given if isinstance(given, np.ndarray) else random.normal(size=tuple(given))
+            self._kernels[layer] = np.array(kernel, np.float32)
+            bias = (biases or {}).get(layer, random.normal(size=kernel.shape[-1]))
+            self._biases[layer] = np.array(bias, np.float32)
+        self._groups = {member: Group(tuple(group)) for group in groups for member in group}
+        self._frozen = set(frozen)
+        self._disabled: set[Filter] = set()
+        self._min_filters = min_filters
+        self._higher_is_better = higher_is_better
+        self._trained = 0
+        self.disable(*disabled)
+
+    def candidates(self) -> tuple[Filter, ...]:
+        """See `Network`."""
+        return tuple(group.name for group in self._all_groups() if self._is_candidate(group))
+
+    def enabled(self, layer: str) -> tuple[int, ...]:
+        """See `Network`."""
+        size = self.kernel(layer).shape[-1]
+        return tuple(index for index in range(size) if Filter(layer, index) not in self._disabled)
+
+    def spare(self, layer: str) -> int:
+        """See `Network`."""
+        return max(0, len(self.enabled(layer)) - self._min_filters)
+
+    def kernel(self, layer: str) -> np.ndarray:
+        """See `Network`. No copy: a strategy that writes into it is found out."""
+        if layer not in self._kernels:
+            raise FilterError(f"There is no layer {layer!r}; the layers are {', '.join(self._kernels)}.")
+        return self._kernels[layer]
+
+    def bias(self, layer: str) -> np.ndarray:
+        """See `Network`."""
+        return self._biases[layer]
+
+    def group(self, filter: Filter) -> Group:
+        """See `Network`."""
+        return self._groups.get(filter, Group((filter,)))
+
+    def activations(self, layer: str) -> np.ndarray:
+        """The layer's output on fixed random inputs, shape (6, filters) for a dense kernel, else (6, 2, 2, filters)."""
+        kernel = self.kernel(layer)
+        rows = kernel.reshape(-1, kernel.shape[-1])  # (weights, filters)
+        shape = (6, len(rows)) if kernel.ndim == 2 else (6, 2, 2, len(rows))
+        inputs = np.random.default_rng(len(rows)).normal(size=shape)
+        output: np.ndarray = np.maximum(inputs @ rows + self.bias(layer), 0).astype(np.float32)
+        return output
+
+    def score(self, without: Sequence[Filter] = ()) -> float:
+        """A share of the network's weight: falls (rises, where lower is better) with every filter left out."""
+        left_out = {member for filter in without for member in self.group(filter).filters} | self._disabled
+        total = kept = 0.0
+        for layer, kernel in self._kernels.items():
+            weight = np.abs(kernel).sum(axis=tuple(range(kernel.ndim - 1))) + np.abs(self._biases[layer])
+            total += float(weight.sum())
+            kept += sum(float(weight[i]) for i in range(len(weight)) if Filter(layer, i) not in left_out)
+        share = (1 + kept) / (1 + total)
+        return share if self._higher_is_better else 2 - share
+
+    @property
+    def higher_is_better(self) -> bool:
+        """See `Network`."""
+        return self._higher_is_better
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """Names of all groups, candidates or not, in network order."""
+        return tuple(group.name for group in self._all_groups())
+
+    def disable(self, *filters: Filter) -> None:
+        """Takes filters out for good, with what hangs together with them."""
+        self._disabled.update(member for filter in filters for member in self.group(filter).filters)
+
+    def train(self) -> None:
+        """Moves every weight a little, as training after a cut does; the same way in every replay."""
+        self._trained += 1
+        random = np.random.default_rng(self._trained)
+        for weights in [*self._kernels.values(), *self._biases.values()]:
+            weights += 0.1 * random.normal(size=weights.shape).astype(np.float32)
+
+    def fingerprint(self) -> str:
+        """A digest of all that a strategy can see, to tell whether anything was changed."""
+        digest = hashlib.sha256(repr((sorted(self._disabled), sorted(self._frozen), self._groups)).encode())
+        for weights in [*self._kernels.values(), *self._biases.values()]:
+            digest.update(weights.tobytes())
+        return digest.hexdigest()
+
+    def _all_groups(self) -> Iterable[Group]:
+        for layer, kernel in self._kernels.items():
+            for index in range(kernel.shape[-1]):
+                group = self.group(Filter(layer, index))
+                if group.name == Filter(layer, index):
+                    yield group
+
+    def _is_candidate(self, group: Group) -> bool:
+        layers = [member.layer for member in group.filters]
+        untouched = not any(member in self._disabled or member in self._frozen for member in group.filters)
+        return untouched and all(self.spare(layer) >= layers.count(layer) for layer in layers)
+
+
+def play(
+    strategy: Strategy,
+    network: FakeNetwork,
+    accept: Callable[[tuple[Filter, ...]], bool] = lambda filters: True,
+    *,
+    count: int = 1,
+    limit: int | None = None,
+    before_ask: Callable[[list[Trial]], None] = lambda trials: None,
+) -> list[Trial]:
+    """Runs a strategy to its end, as `minimize` would, and returns the trials.
+
+    Args:
+        strategy: is asked and told.
+        network: loses the accepted filters, and is trained on a little after each acceptance.
+        accept: decides a trial, by its filters.
+        count: how many filters to ask for at once.
+        limit: trials after which the strategy is taken to run forever; None: (filters + 1) squared, which leaves
+            room to try every filter again after every acceptance.
+        before_ask: is called before each ask with the trials so far.
+
+    Raises:
+        AssertionError: the strategy did not end within `limit` trials.
+        StrategyError: an answer is not legal.
+    """
+    limit = (len(network.filters) + 1) ** 2 if limit is None else limit
+    reference = network.score()
+    trials: list[Trial] = []
+    while True:
+        before_ask(trials)
+        filters = checked_ask(strategy, network, count)
+        if not filters:
+            return trials
+        _require(len(trials) < limit, f"the strategy has not ended after {limit} trials; the last: {trials[-3:]}")
+        score = network.score(without=filters)
+        accepted = accept(filters)
+        ratio = score / reference if network.higher_is_better else reference / score
+        trials.append(Trial(len(trials) + 1, filters, score, reference, ratio, accepted))
+        if accepted:
+            network.disable(*filters)
+            network.train()
+            reference = network.score()
+        strategy.tell(trials[-1])
+
+
+class StrategyContract:
+    """What any strategy must pass. Subclass it in a test module and say how the strategy is built.
+
+    Needs no pytest; pytest collects it by the subclass's name.
+
+    Example:
+        >>> class TestMine(StrategyContract):
+        ...     def strategy(self):
+        ...         return load_strategy("strategies/mine.py")
+    """
+
+    def strategy(self) -> Strategy:
+        """A new strategy, built the same way at each call. Override this."""
+        raise NotImplementedError(f"{type(self).__name__} has to override strategy(), which builds what is tested.")
+
+    def networks(self) -> dict[str, FakeNetwork]:
+        """The networks it is tried on, new ones at each call. Override this to add some."""
+        tied = [(Filter("conv1", i), Filter("conv2", i)) for i in range(4)]
+        twice = [(Filter("grouped", i), Filter("grouped", i + 3)) for i in range(3)]
+        zeros = np.zeros((3, 3, 1, 3), np.float32)
+        return {
+            "two layers": FakeNetwork({"conv1": (3, 3, 1, 4), "conv2": (3, 3, 4, 5)}, min_filters=2),
+            "one layer": FakeNetwork({"dense": (6, 5)}, higher_is_better=False, seed=1),
+            "groups across layers": FakeNetwork({"conv1": (3, 3, 1, 6), "conv2": (3, 3, 6, 4)}, groups=tied, seed=2),
+            "groups in a layer": FakeNetwork({"grouped": (3, 3, 2, 6), "dense": (6, 3)}, groups=twice, seed=3),
+            "two left": FakeNetwork({"conv": (3, 3, 1, 4)}, disabled=[Filter("conv", 0), Filter("conv", 2)], seed=4),
+            "some frozen": FakeNetwork({"conv": (1, 1, 2, 5)}, frozen=[Filter("conv", 1), Filter("conv", 4)], seed=5),
+            "weights of zero": FakeNetwork({"conv": zeros}, biases={"conv": np.zeros(3)}),
+        }
+
+    def test_has_the_two_methods(self) -> None:
+        """It has `ask` and `tell`."""
+        built = self.strategy()
+        _require(isinstance(built, Strategy), f"{built!r} lacks the methods ask and tell")
+
+    def test_answers_legal_candidates(self) -> None:
+        """It names each candidate once at most, no more than asked for, and leaves every layer its last filters."""
+        for name, network in self.networks().items():
+            for count in (1, 2, 3, HUGE):
+                _legal(name, self.strategy(), network, count)
+
+    def test_has_no_answer_without_candidates(self) -> None:
+        """It answers nothing when there is nothing to cut."""
+        for network in self.networks().values():
+            network.disable(*network.candidates())
+        bare = FakeNetwork({"conv": (3, 3, 1, 1), "dense": (4, 2)}, min_filters=2)
+        for count in (1, HUGE):
+            answer = self.strategy().ask(bare, count)
+            _require(len(answer) == 0, f"there are no candidates, and it asked for {answer}")
+
+    def test_changes_nothing_it_is_shown(self) -> None:
+        """It writes into none of the arrays it is given."""
+        for name, network in self.networks().items():
+            before = network.fingerprint()
+            _legal(name, self.strategy(), network, 2)
+            _require(network.fingerprint() == before, f"{name}: asking the strategy changed the network it was shown")
+
+    def test_gives_the_same_answer_when_asked_twice(self) -> None:
+        """Asking is no event: without a trial in between the answer stays."""
+        for name, network in self.networks().items():
+            built = self.strategy()
+            first, second = (_legal(name, built, network, 2) for _ in range(2))
+            _require(first == second, f"{name}: asked twice, it answered {_text(first)}, then {_text(second)}")
+
+    def test_takes_split_trials_for_nothing(self) -> None:
+        """A batch that is tried again in parts says nothing yet."""
+        for name, network in self.networks().items():
+            built = self.strategy()
+            before = _legal(name, built, network, 2)
+            if not before:
+                continue
+            for number in range(1, 30):
+                built.tell(Trial(number, before, 0.5, 1.0, 0.5, accepted=False, split=True))
+            after = _legal(name, built, network, 2)
+            _require(before == after, f"{name}: a split trial changed its answer, {_text(before)}, to {_text(after)}")
+
+    def test_ends_when_everything_is_accepted(self) -> None:
+        """It ends; what it may cut grows less with every trial."""
+        self._ends(lambda name: lambda filters: True)
+
+    def test_ends_when_everything_is_rejected(self) -> None:
+        """It ends instead of asking for the same again and again."""
+        self._ends(lambda name: lambda filters: False)
+
+    def test_ends_whatever_becomes_of_the_trials(self) -> None:
+        """It ends when trials are decided by the toss of a coin."""
+        for seed in range(5):
+            self._ends(lambda name, seed=seed: _coin(seed))
+
+    def test_goes_on_where_an_interrupted_run_stopped(self) -> None:
+        """A new one that is told the old trials gives the same answers, at every point of a run."""
+        for name, seed, count in ((name, seed, count) for name in self.networks() for seed in range(3) for count in (1, 2)):
+            network = self.networks()[name]
+
+            def compare(
+                trials: list[Trial], name: str = name, network: FakeNetwork = network, count: int = count
+            ) -> None:
+                replayed = self.strategy()
+                for trial in trials:
+                    replayed.tell(trial)
+                answers.append(_legal(name, replayed, network, count))
+
+            answers: list[tuple[Filter, ...]] = []
+            trials = play(self.strategy(), network, _coin(seed), count=count, before_ask=compare)
+            for number, (trial, answer) in enumerate(zip(trials, answers, strict=False), start=1):
+                _require(
+                    trial.filters == answer,
+                    f"{name}: after {number - 1} trials it asked for {_text(trial.filters)}, and a new one that was "
+                    f"told these trials for {_text(answer)}: ask must depend on nothing but the constructor's "
+                    f"arguments, the trials told and the network",
+                )
+
+    def test_imports_no_framework(self) -> None:
+        """Neither its module nor `ask` imports Keras or what lies below it."""
+        built = self.strategy()
+        with _without_frameworks():
+            for name, network in self.networks().items():
+                _legal(name, built, network, 2)
+        module = type(built).__module__
+        source = inspect.getsourcefile(type(built)) if module != "__main__" else None
+        if source is not None and module != type(self).__module__:
+            found = _frameworks_imported_by(module, source)
+            _require(not found, f"importing {source} imports {found}; a strategy sees NumPy only")
+
+    def _ends(self, decide: Callable[[str], Callable[[tuple[Filter, ...]], bool]]) -> None:
+        for name, network in self.networks().items():
+            for count in (1, 3):
+                try:
+                    play(self.strategy(), network, decide(name), count=count)
+                except StrategyError as error:
+                    raise AssertionError(f"{name}: {error}") from error
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
+
+
+def _legal(name: str, strategy: Strategy, network: Network, count: int) -> tuple[Filter, ...]:
+    try:
+        return checked_ask(strategy, network, count)
+    except StrategyError as error:
+        raise AssertionError(f"{name}, count {count}: {error}") from error
+
+
+def _text(filters: Iterable[Filter]) -> str:
+    return ", ".join(map(str, filters)) or "nothing"
+
+
+def _coin(seed: int) -> Callable[[tuple[Filter, ...]], bool]:
+    random = np.random.default_rng(seed)
+    return lambda filters: bool(random.integers(2))
+
+
+class _without_frameworks:  # noqa: N801 - reads as the context it is
+    """While it lasts, importing a framework fails, whether or not it was imported before."""
+
+    def __enter__(self) -> None:
+        self._kept = {name: sys.modules.get(name) for name in FRAMEWORKS}
+        sys.modules.update(dict.fromkeys(FRAMEWORKS))  # type: ignore[arg-type]  # None makes the import fail
+
+    def __exit__(self, *_: Any) -> None:
+        for name, module in self._kept.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+@functools.cache
+def _frameworks_imported_by(module: str, source: str) -> str:
+    """Names of the frameworks that a fresh Python has imported after it imported the module or ran the file."""
+    try:
+        known = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        known = None
+    importable = known is not None and known.origin is not None and os.path.samefile(known.origin, source)
+    load = f"importlib.import_module({module!r})" if importable else f"runpy.run_path({source!r})"
+    code = f"import importlib, runpy, sys; {load}; print(*sorted(sys.modules.keys() & set({FRAMEWORKS!r})), sep=', ')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    _require(done.returncode == 0, f"{source} cannot be imported by itself: {done.stderr.strip()[-500:]}")
+    return done.stdout.strip()
