@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from shrinknet.costs import cost
     from shrinknet.exporters import export
     from shrinknet.filters import Filter, Group
-    from shrinknet.layers import switched
     from shrinknet.minimizer import minimize
     from shrinknet.optimizers import reset_optimizer
     from shrinknet.report import write_page
     from shrinknet.slimmer import plan, slim
     from shrinknet.strategies import load_strategy
-    from shrinknet.switches import Switches
+    from shrinknet.switches import Switches, switched
 
 __version__ = "0.1.0"
 
@@ -55,7 +54,7 @@ _MODULES = {
     "plan": "slimmer",
     "reset_optimizer": "optimizers",
     "slim": "slimmer",
-    "switched": "layers",
+    "switched": "switches",
     "write_page": "report",
 }
 
@@ -75,8 +74,8 @@ def __dir__() -> list[str]:
 def _register_layers() -> None:
     """Makes the switched layers known to Keras, so that `keras.models.load_model` reads a saved switched network."""
     try:
-        importlib.import_module("shrinknet.layers")
-    except Exception:  # half-imported or unsuitable Keras: what needs the layers will say so, in its own words
+        importlib.import_module("shrinknet.switches")
+    except Exception:  # half-imported or unsuitable Keras: what needs switches will say so, in its own words
         logging.getLogger(__name__).debug("The switched layers could not be registered with Keras.", exc_info=True)
 
 

@@ -144,7 +144,7 @@ class RunStore:
 
     def write_json(self, name: str, facts: Mapping[str, Any]) -> None:
         """Writes `name`.json; floats that are not finite become null, and a checksum is added as its last line."""
-        text = json.dumps(finite(facts), ensure_ascii=False)
+        text = json.dumps(finite(facts))
         facts = json.loads(text)
         self._write(name, ".json", _pretty({**facts, "sha256": _digest_of_facts(facts)}))
 
@@ -215,7 +215,7 @@ class RunStore:
             RunError: the journal is damaged.
             StorageError: the disk is full or fails; the trials before stand.
         """
-        record = json.dumps(trial.to_dict(), sort_keys=True, ensure_ascii=False)
+        record = json.dumps(trial.to_dict(), sort_keys=True)
         with self._journal("rwc") as connection:
             connection.execute("BEGIN IMMEDIATE")
             row, before = self._head(connection)
@@ -340,11 +340,11 @@ def _storage_error(path: pathlib.Path, error: OSError) -> RunError:
 
 
 def _pretty(facts: Mapping[str, Any]) -> bytes:
-    return (json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _digest_of_facts(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _digest_of_row(row: int, before: str, record: str) -> str:

@@ -1,0 +1,30 @@
+"""Callbacks: Keras's own, told of epochs, and those that want to hear of trials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+_BATCH_LEVEL = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+
+
+def needs_fit(callback: Any) -> bool:
+    """Whether a Keras callback wants to hear of every batch, which only `fit` can tell it."""
+    if not isinstance(callback, keras.callbacks.Callback):
+        return False
+    kind = type(callback)
+    return any(getattr(kind, name) is not getattr(keras.callbacks.Callback, name) for name in _BATCH_LEVEL)
+
+
+def keras_callbacks(callbacks: Any) -> list[Any]:
+    """Those of the callbacks that are Keras's."""
+    return [callback for callback in callbacks if isinstance(callback, keras.callbacks.Callback)]
+
+
+def tell_trial(callbacks: Any, event: str, trial: Any) -> None:
+    """Calls `on_trial_begin` or `on_trial_end` of every callback that has it."""
+    for callback in callbacks:
+        hook = getattr(callback, event, None)
+        if hook is not None:
+            hook(trial)

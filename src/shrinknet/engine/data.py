@@ -1,0 +1,202 @@
+"""Feed: what the user hands over as data, checked once, and the order in which training sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from shrinknet.errors import DataError
+
+Batch = tuple[Any, ...]
+
+
+def order(seed: int, trial: int, epoch: int, samples: int) -> np.ndarray:
+    """The order of the samples in one epoch: a pure function of its four arguments, the same on every machine."""
+    key = np.array([seed % 2**64, (trial << 32) + epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(samples)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Data in memory: (x, y) or (x, y, sample_weight), each an array or a structure of arrays."""
+
+    arrays: Batch
+    batch_size: int
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(keras.tree.flatten(self.arrays)[0].shape[0])
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """The samples of these rows."""
+        return keras.tree.map_structure(lambda array: array[rows], self.arrays)
+
+    def batches(self, seed: int, trial: int, steps: int, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """(epoch, rows of one batch) for the batches `start` to `start + steps` of a trial; the last batch of an epoch
+        may be smaller."""
+        each = -(-self.samples // self.batch_size)
+        for epoch in range(start // each, -(-(start + steps) // each)):
+            rows = order(seed, trial, epoch, self.samples)
+            for batch in range(max(0, start - epoch * each), min(each, start + steps - epoch * each)):
+                yield epoch, rows[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+class Stream:
+    """Data that come in batches: a tf.data.Dataset, a keras.utils.PyDataset, or a generator.
+
+    Batches are taken on from where the last training stopped, so that no trial repeats another's.
+    """
+
+    def __init__(self, source: Any, what: str) -> None:
+        self.source = source
+        self.what = what
+        self.repeatable = hasattr(source, "__len__") or not hasattr(source, "__next__")
+        self.consumed = 0  # batches taken from the source since the beginning
+        self._iterator: Iterator[Any] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One pass over the source, batch by batch."""
+        if isinstance(self.source, keras.utils.PyDataset):
+            for index in range(len(self.source)):
+                yield as_batch(self.source[index], self.what)
+            self.source.on_epoch_end()
+        else:
+            for batch in self.source:
+                yield as_batch(batch, self.what)
+
+    def next(self) -> Batch:
+        """The next batch for training; starts over at the end.
+
+        Raises:
+            DataError: the source is empty, or a generator ran dry.
+        """
+        for _ in range(2):
+            if self._iterator is None:
+                self._iterator = iter(self)
+            try:
+                batch = next(self._iterator)
+            except StopIteration:
+                if not self.repeatable:
+                    break
+                self._iterator = None
+                continue
+            self.consumed += 1
+            return batch
+        if self.consumed:
+            raise DataError(
+                f"The generator of {self.what} ran dry after {self.consumed} batches. Expected one that never ends: "
+                "wrap its body in `while True:`, or hand over arrays, a tf.data.Dataset or a keras.utils.PyDataset."
+            )
+        raise DataError(f"The {self.what} are empty: expected at least one batch.")
+
+
+Feed = Arrays | Stream
+
+
+def as_batch(item: Any, what: str) -> Batch:
+    """(x, y) or (x, y, sample_weight).
+
+    Raises:
+        DataError: it is something else.
+    """
+    if isinstance(item, Sequence) and not isinstance(item, str) and len(item) in (2, 3):
+        batch = tuple(item)
+        return batch[:2] if len(batch) == 3 and batch[2] is None else batch
+    raise DataError(
+        f"Expected {what} as (x, y) or (x, y, sample_weight), arrays or batches of them; received {_describe(item)}."
+    )
+
+
+def _describe(item: Any) -> str:
+    if isinstance(item, Sequence):
+        return f"a {type(item).__name__} of {len(item)}"
+    return f"{type(item).__name__}" + (f" of shape {tuple(item.shape)}" if hasattr(item, "shape") else "")
+
+
+def read_data(data: Any, batch_size: int, what: str) -> Feed:
+    """The feed for what Keras's fit and evaluate take.
+
+    Args:
+        data: arrays (x, y) or (x, y, sample_weight), a tf.data.Dataset, a keras.utils.PyDataset, or a generator.
+        batch_size: samples a batch, for arrays.
+        what: how messages call it: "training data", "validation data".
+
+    Raises:
+        DataError: nothing in it, lengths that differ, numbers that are not finite, or a structure that is no data.
+    """
+    if isinstance(data, Arrays | Stream):
+        return data
+    if isinstance(data, keras.utils.PyDataset) or not isinstance(data, Sequence):
+        if data is None or isinstance(data, np.ndarray) or not hasattr(data, "__iter__"):
+            as_batch(data, what)
+        if hasattr(data, "__len__") and not hasattr(data, "element_spec") and len(data) == 0:
+            raise DataError(f"The {what} are empty: expected at least one batch.")
+        return Stream(data, what)
+    arrays = keras.tree.map_structure(_array, as_batch(data, what))
+    leaves = keras.tree.flatten(arrays)
+    lengths = {len(array) if array.ndim else 0 for array in leaves}
+    if lengths == {0}:
+        raise DataError(f"The {what} are empty: expected at least one sample; received arrays of length 0.")
+    if len(lengths) != 1:
+        shapes = ", ".join(str(array.shape) for array in leaves)
+        raise DataError(f"Expected {what} with the same number of samples in each array; received shapes {shapes}.")
+    for array in leaves:
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            count = int((~np.isfinite(array)).sum())
+            raise DataError(
+                f"The {what} hold {count} numbers that are not finite, in an array of shape {array.shape}. They can "
+                "hide behind a finite loss: remove or replace them, for example with numpy.nan_to_num."
+            )
+    return Arrays(arrays, batch_size)
+
+
+def _array(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
+
+
+def first_batch(feed: Feed) -> Batch:
+    """A batch to build the network with; of a stream it is not lost."""
+    if isinstance(feed, Arrays):
+        return feed.take(np.arange(min(feed.batch_size, feed.samples)))
+    iterator = iter(feed)
+    batch = next(iterator, None)
+    if batch is None:
+        raise DataError(f"The {feed.what} are empty: expected at least one batch.")
+    if not feed.repeatable:
+        feed._iterator = _chain(batch, iterator)
+    return batch
+
+
+def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
+    yield first
+    yield from rest
+
+
+def check_targets(net: Any, batch: Batch) -> None:
+    """Refuses targets that one of Keras's losses would broadcast against the output in silence.
+
+    Raises:
+        DataError: shapes differ by more than a trailing axis of 1, and the loss is not one that takes class numbers.
+    """
+    losses = net._compile_config.config.get("loss") if net.compiled else None
+    if len(net.outputs) != 1 or hasattr(batch[1], "keys") or not isinstance(losses, str | keras.losses.Loss):
+        return
+    name = losses if isinstance(losses, str) else type(losses).__name__
+    if "sparse" in name.lower() or not (isinstance(losses, str) or type(losses).__module__.startswith("keras.")):
+        return
+    target, output = tuple(np.shape(batch[1]))[1:], tuple(net.outputs[0].shape)[1:]
+
+    def fits(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+        return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
+
+    if not (fits(target, output) or fits((*target, 1), output) or fits(target, (*output, 1))):
+        raise DataError(
+            f"The targets have shape {target} a sample, the model's output {output}: the loss {name} would broadcast "
+            "one against the other in silence. Give targets of the output's shape."
+        )

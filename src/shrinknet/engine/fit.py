@@ -1,0 +1,104 @@
+"""FitEngine: trains through Keras's own `fit`, on every backend and with every callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.engine.callbacks import keras_callbacks
+from shrinknet.engine.data import Arrays, Batch, Feed, Stream, first_batch
+
+
+class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """A fixed list of rows to take from arrays, batch by batch."""
+
+    def __init__(self, feed: Arrays, rows: list[np.ndarray]) -> None:
+        super().__init__()
+        self.feed = feed
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.feed.take(self.rows[index])
+
+
+class FitEngine:
+    """Trains and measures one network.
+
+    Args:
+        net: compiled; its loss, loss weights, metrics, optimizer, `train_step` and sample weights are honoured.
+        seed: of the order of the data; callbacks: the user's; on_step: called with (step, steps) now and then.
+    """
+
+    name = "fit"
+
+    def __init__(
+        self,
+        net: Any,
+        train: Feed,
+        validation: Feed,
+        seed: int,
+        callbacks: Sequence[Any] = (),
+        on_step: Callable[..., None] | None = None,
+    ) -> None:
+        self.net = net
+        self.feed = train
+        self.validation = validation
+        self.seed = seed
+        self.callbacks = keras_callbacks(callbacks)
+        self.on_step = on_step or (lambda step, steps: None)
+
+    def prepare(self, steps_ahead: int = 0) -> None:
+        """Makes every variable exist that Keras would create in the first step; how to run the steps is decided here.
+
+        Args:
+            steps_ahead: how many training steps are to come, at least.
+        """
+        batch = keras.tree.map_structure(ops.convert_to_tensor, first_batch(self.feed))
+        self.net._symbolic_build(data_batch=batch)
+
+    def train(self, steps: int, trial: int, start: int = 0) -> None:
+        """Trains for exactly `steps` batches, in an order that depends on the seed and the trial's number only.
+
+        Args:
+            trial: its number, 0 for the warm-up; start: how many batches of it were trained on before.
+
+        Raises:
+            DataError: a generator ran dry; the steps before were taken.
+        """
+        if isinstance(self.feed, Stream):
+            batches = (self.feed.next() for _ in range(steps))
+            self.net.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0, callbacks=self.callbacks)
+        else:
+            plan: dict[int, list[np.ndarray]] = {}
+            for epoch, rows in self.feed.batches(self.seed, trial, steps, start):
+                plan.setdefault(epoch, []).append(rows)
+            for epoch, batches_of in plan.items():
+                data = _Batches(self.feed, batches_of)
+                self.net.fit(
+                    data, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0, callbacks=self.callbacks
+                )
+        self.on_step(steps, steps)
+
+    def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
+        """Loss and metrics by name, over all of `feed` (the validation data when None)."""
+        feed = self.validation if feed is None else feed
+        if isinstance(feed, Arrays):
+            x, y, *weight = feed.arrays
+            results = self.net.evaluate(
+                x, y, sample_weight=weight[0] if weight else None, batch_size=feed.batch_size, verbose=0, return_dict=True
+            )
+        else:
+            results = self.net.evaluate(feed.source, verbose=0, return_dict=True)
+        return {name: float(value) for name, value in results.items()}
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a finite number; a finite loss does not say so."""
+        floats = [variable for variable in self.net.weights if "float" in str(variable.dtype)]
+        return all(bool(ops.convert_to_numpy(ops.all(ops.isfinite(variable)))) for variable in floats)

@@ -1,0 +1,226 @@
+"""TensorFlowEngine: all steps of a training in one compiled loop around the model's own `train_step`.
+
+Arrays are put on the device once and gathered inside the graph by an index tensor; a tf.data iterator is read inside
+the loop; anything else is fed batch by batch. Against `fit` this saves what Keras does in Python for each batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from shrinknet.checkpoint import Checkpoint
+from shrinknet.engine.data import Arrays, Feed, Stream, first_batch
+from shrinknet.engine.fit import FitEngine
+from shrinknet.errors import DataError
+
+CHUNK_SECONDS = 0.5  # the compiled loop comes back to Python about this often: progress, Ctrl-C
+XLA_PAYS = 1.3  # XLA is taken when it is this much faster: near a tie the choice must not depend on noise
+XLA_TRIED_FROM = 10_000  # steps ahead; for fewer, compiling twice costs more than it can win
+_LOG = logging.getLogger("shrinknet")
+
+
+def is_distributed(net: Any) -> bool:
+    """Whether the model was made under a strategy of several replicas, which only `fit` drives."""
+    return int(net.distribute_strategy.num_replicas_in_sync) > 1
+
+
+class TensorFlowEngine(FitEngine):
+    """See `FitEngine`; the same results, faster."""
+
+    name = "compiled loop"
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.xla = False
+        self._device: dict[int, tuple[Feed, Any]] = {}
+        self._loops: dict[Any, Any] = {}
+        self._rate = 50.0  # steps a second, measured as we go
+
+    def _on_device(self, feed: Arrays) -> Any:
+        """The arrays of a feed, put on the device once."""
+        if id(feed) not in self._device:
+            self._device[id(feed)] = (feed, keras.tree.map_structure(tf.constant, feed.arrays))
+        return self._device[id(feed)][1]
+
+    def decide_xla(self, steps_ahead: int) -> bool:
+        """Whether the steps are compiled by XLA: always where the model was compiled so, else as a
+        short measurement tells, once; the log says why."""
+        if self.net.jit_compile:
+            self.xla = True
+            _LOG.info("XLA on, as the model was compiled")
+        elif steps_ahead < XLA_TRIED_FROM or not isinstance(self.feed, Arrays):
+            self.xla = False
+            _LOG.info("XLA off: too few steps ahead for a measurement to pay")
+        else:
+            plain, compiled = (self._seconds_a_step(xla) for xla in (False, True))
+            self.xla = plain / compiled >= XLA_PAYS
+            _LOG.info("XLA %s: %.3g ms a step without, %.3g with", "on" if self.xla else "off", plain * 1e3, compiled * 1e3)
+        return self.xla
+
+    def _seconds_a_step(self, xla: bool) -> float:
+        before, self.xla = Checkpoint.of(self.net), xla
+        feed: Any = self.feed
+        rows = tf.constant(np.arange(min(feed.batch_size, feed.samples))[None])
+        best = float("inf")
+        try:
+            self._run(rows)
+            for _ in range(8):
+                start = time.perf_counter()
+                self._run(tf.repeat(rows, 3, axis=0))
+                best = min(best, (time.perf_counter() - start) / 3)
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            _LOG.info("XLA cannot compile this model: %s", str(error).splitlines()[0])
+        finally:
+            before.restore()
+        return best
+
+    def train(self, steps: int, trial: int, start: int = 0) -> None:
+        callbacks = keras.callbacks.CallbackList(self.callbacks, model=self.net)
+        self.net.stop_training = False
+        callbacks.on_train_begin()
+        if isinstance(self.feed, Stream):
+            callbacks.on_epoch_begin(0)
+            self.net.reset_metrics()
+            self._train_stream(self.feed, steps)
+            callbacks.on_epoch_end(0, self._results())
+        else:
+            self._train_arrays_in_epochs(self.feed, steps, trial, start, callbacks)
+        callbacks.on_train_end(self._results())
+
+    def _train_arrays_in_epochs(self, feed: Arrays, steps: int, trial: int, start: int, callbacks: Any) -> None:
+        by_epoch: dict[int, list[np.ndarray]] = {}
+        for epoch, rows in feed.batches(self.seed, trial, steps, start):
+            by_epoch.setdefault(epoch, []).append(rows)
+        if not self.callbacks and feed.samples % feed.batch_size == 0:  # nobody listens: no reason to stop in between
+            by_epoch = {0: [rows for batches in by_epoch.values() for rows in batches]}
+        done = 0
+        for epoch, batches in by_epoch.items():
+            callbacks.on_epoch_begin(epoch)
+            self.net.reset_metrics()
+            full = [rows for rows in batches if len(rows) == min(feed.batch_size, feed.samples)]
+            while full:
+                chunk = max(1, int(self._rate * CHUNK_SECONDS))
+                self._timed(np.stack(full[:chunk]))
+                done += len(full[:chunk])
+                full = full[chunk:]
+                self.on_step(done, steps)
+            if len(batches[-1]) < min(feed.batch_size, feed.samples):
+                self._run(batches[-1][None])
+                done += 1
+            callbacks.on_epoch_end(epoch, self._results())
+            if self.net.stop_training:
+                return
+
+    def _timed(self, rows: np.ndarray) -> None:
+        known = ("train_step", id(self.feed), *self._key()) in self._loops
+        start = time.perf_counter()
+        self._run(rows)
+        if known:
+            self._rate = len(rows) / max(time.perf_counter() - start, 1e-6)
+
+    def _key(self) -> Any:
+        optimizer = self.net.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        return id(optimizer), type(inner), self.net._compile_config, self.xla
+
+    def _run(self, rows: Any) -> None:
+        """Trains on these batches; rows: int array, shape (batches, samples a batch)."""
+        self._loop("train_step", self.feed)(tf.cast(rows, tf.int32))
+
+    def _loop(self, step: str, feed: Feed | None = None) -> Any:
+        """The compiled loop over a feed, or the compiled step, for the model as it is compiled now."""
+        key = (step, id(feed), *self._key())
+        if key not in self._loops:
+            function = tf.function(getattr(self.net, step), jit_compile=bool(self.xla), reduce_retracing=True)
+            if isinstance(feed, Arrays):
+                function = _over_rows(function, self._on_device(feed))
+            elif feed is not None:
+                function = _over_iterator(function)
+            self._loops[key] = function
+        return self._loops[key]
+
+    def _train_stream(self, feed: Stream, steps: int) -> None:
+        done = 0
+        while done < steps:
+            chunk = min(steps - done, max(1, int(self._rate * CHUNK_SECONDS)))
+            start = time.perf_counter()
+            taken = self._iterate(feed, chunk)
+            self._rate = max(1.0, taken / max(time.perf_counter() - start, 1e-6))
+            done += taken
+            self.on_step(done, steps)
+
+    def _iterate(self, feed: Stream, steps: int) -> int:
+        """Trains on up to `steps` batches of a stream; returns how many there were."""
+        if not isinstance(feed.source, tf.data.Dataset):
+            step = self._loop("train_step")
+            for _ in range(steps):
+                step(keras.tree.map_structure(tf.convert_to_tensor, feed.next()))
+            return steps
+        if feed._iterator is None:
+            feed._iterator = iter(feed.source)
+        taken = int(self._loop("train_step", feed)(feed._iterator, steps))
+        feed.consumed += taken
+        if taken < steps:  # the end of an epoch
+            if not feed.consumed:
+                raise DataError(f"The {feed.what} are empty: expected at least one batch.")
+            feed._iterator = None
+        return taken
+
+    def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
+        feed = self.validation if feed is None else feed
+        self.net.reset_metrics()
+        if isinstance(feed, Arrays):
+            measure = self._loop("test_step", feed)
+            size = min(feed.batch_size, feed.samples)
+            full = feed.samples // size * size
+            measure(tf.reshape(tf.range(full), (-1, size)))
+            if full < feed.samples:
+                measure(tf.range(full, feed.samples)[None])
+        else:
+            for batch in feed:
+                self._loop("test_step")(keras.tree.map_structure(tf.convert_to_tensor, batch))
+        return self._results()
+
+    def _results(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.net.get_metrics_result().items()}
+
+    def prepare(self, steps_ahead: int = 0) -> None:
+        batch = keras.tree.map_structure(tf.convert_to_tensor, first_batch(self.feed))
+        self.net._maybe_symbolic_build(data_batch=batch)
+        self.decide_xla(steps_ahead)
+
+
+def _over_rows(step: Any, arrays: Any) -> Any:
+    @tf.function(reduce_retracing=True)
+    def loop(rows: Any) -> None:
+        for index in tf.range(tf.shape(rows)[0]):
+            chosen = rows[index]
+            step(keras.tree.map_structure(lambda array: tf.gather(array, chosen), arrays))
+
+    def with_static_batch(rows: Any) -> None:
+        traces.setdefault(rows.shape[1], loop.get_concrete_function(tf.TensorSpec((None, rows.shape[1]), tf.int32)))
+        traces[rows.shape[1]](rows)
+
+    traces: dict[int, Any] = {}
+    return with_static_batch
+
+
+def _over_iterator(step: Any) -> Any:
+    @tf.function(reduce_retracing=True)
+    def loop(iterator: Any, steps: Any) -> Any:
+        taken = 0
+        for _ in tf.range(steps):
+            batch = iterator.get_next_as_optional()
+            if not batch.has_value():
+                break
+            step(batch.get_value())
+            taken += 1
+        return taken
+
+    return lambda iterator, steps: loop(iterator, tf.constant(steps))

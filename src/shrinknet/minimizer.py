@@ -1,0 +1,466 @@
+"""The loop: warm up; then select, switch off, reset, train, measure, and keep the cut or go back, until nothing is
+worth trying (thesis of B. Jenei, Szeged 2018, flowchart 2.2). `Minimization.run` and `decide` are the whole method."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shrinknet.checkpoint import Checkpoint
+from shrinknet.costs import graph_cost
+from shrinknet.engine import make_engine
+from shrinknet.engine.callbacks import tell_trial
+from shrinknet.engine.data import Arrays, Feed, check_targets, first_batch, read_data
+from shrinknet.errors import DataError, ModelError, OptionError
+from shrinknet.filters import Filter
+from shrinknet.network import NetworkView
+from shrinknet.optimizers import reset_optimizer
+from shrinknet.pace import Pace
+from shrinknet.progress import Progress
+from shrinknet.recorder import Recorder
+from shrinknet.records import Cost, Measurement, Summary, Trial, trials_frame
+from shrinknet.scoring import Score, Scorer, make_scorer
+from shrinknet.slimmer import slim
+from shrinknet.strategies import Strategy, checked_ask, load_strategy
+from shrinknet.switches import Switches, switched
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas
+
+NOT_FINITE_IN_A_ROW = 3  # scores; then something is wrong that no other filter will mend
+CALIBRATION_SAMPLES = 64
+_LOG = logging.getLogger("shrinknet")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings of the loop; see `minimize`."""
+
+    threshold: float = 0.98
+    reference: str = "last"
+    warmup_steps: int = 10_000
+    warmup_patience: int | None = None
+    steps: int = 2_000
+    target: int | float | None = None
+    max_trials: int | None = None
+    max_seconds: float | None = None
+    min_filters: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise OptionError(
+                f"Expected threshold in (0, 1], the share of the score that a cut must keep; received {self.threshold}."
+            )
+        if self.reference not in ("last", "baseline"):
+            raise OptionError(f"Expected reference to be 'last' or 'baseline'; received {self.reference!r}.")
+        least = {"warmup_steps": 0, "steps": 0, "min_filters": 1, "max_trials": 0, "max_seconds": 0, "warmup_patience": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value >= bound):
+                raise OptionError(f"Expected {name} to be a number of at least {bound}; received {value!r}.")
+        target = self.target
+        if target is not None and not (0 < target < 1 if isinstance(target, float) else target >= 1):
+            raise OptionError(
+                "Expected target to be a number of filters from 1 (int), or a share of them between 0 and 1 (float); "
+                f"received {target!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `minimize` returns.
+
+    Attributes:
+        model: the slim network, plain Keras, compiled as the user's model.
+        switched: the switched network it came from.
+        uncut: the plain network after its warm-up, before the first cut.
+        control: the uncut network trained for as many steps as the slim one; None unless it was asked for.
+        records: the trials, one `Trial` each.
+        summary: before and after.
+        warmup: (step, validation score) pairs of the warm-up.
+        baseline: validation score after the warm-up.
+    """
+
+    model: Any
+    switched: Any
+    uncut: Any
+    control: Any
+    records: tuple[Trial, ...]
+    summary: Summary
+    warmup: tuple[tuple[int, float], ...]
+    baseline: float
+
+    @property
+    def trials(self) -> pandas.DataFrame:
+        """A pandas.DataFrame with a row a trial."""
+        return trials_frame(self.records)
+
+    def __str__(self) -> str:
+        return str(self.summary)
+
+
+def minimize(
+    model: Any,
+    train_data: Any,
+    validation_data: Any,
+    *,
+    score: Score = None,
+    mode: str = "auto",
+    strategy: str | Strategy = "cosine-max",
+    threshold: float = 0.98,
+    reference: str = "last",
+    warmup_steps: int = 10_000,
+    warmup_patience: int | None = None,
+    steps: int = 2_000,
+    pace: str | int = "one",
+    target: int | float | None = None,
+    max_trials: int | None = None,
+    max_seconds: float | None = None,
+    min_filters: int = 1,
+    batch_size: int = 32,
+    test_data: Any = None,
+    control: bool = False,
+    run_dir: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    callbacks: Sequence[Any] = (),
+    verbose: str | int = "auto",
+) -> Result:
+    """Finds the smallest network that still solves the task, and cuts it out.
+
+    Args:
+        model: a compiled Sequential or Functional Keras model; it is not changed.
+        train_data, validation_data: arrays (x, y) or (x, y, sample_weight), a tf.data.Dataset, a PyDataset; a
+            generator for training only.
+        score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
+            the loss.
+        mode: "max": higher is better, "min": lower is better, "auto": told by the metric or its name.
+        strategy: a name that `shrinknet strategies` lists, a path to a .py file, or a `Strategy`.
+        threshold: share of the reference score that a cut must keep, in (0, 1]; higher is stricter.
+        reference: "last": the score after the last accepted cut; "baseline": that after the warm-up, which bounds the
+            total loss.
+        warmup_steps: training steps before the first trial; steps: training steps in each trial.
+        warmup_patience: end the warm-up after this many tenths of it without a better score; None: never.
+        pace: filters tried at once: "one", a number, or "adaptive".
+        target: stop at this number (int) or share (float) of filters left.
+        max_trials, max_seconds: stop after so many trials, or so long; the trial under way is finished.
+        min_filters: filters that every layer keeps.
+        batch_size: samples a batch, for arrays.
+        test_data: arrays, a tf.data.Dataset or a PyDataset that no decision sees, for the summary.
+        control: also train the uncut network for as many steps, for comparison.
+        run_dir: folder for the journal, the models and the page; None: nothing is written.
+        seed: of the order of the data and the strategy; the same seed gives the same bits on the same machine. The
+            model's own seeds are the user's. None: a random one.
+        callbacks: Keras callbacks, told of epochs; objects with `on_trial_begin(number)` or `on_trial_end(trial)`.
+        verbose: "auto": a progress bar on a terminal; 0: nothing; 1: a line a trial.
+
+    Returns:
+        The slim model, the trials, and the table before/after. After Ctrl-C: what was decided so far.
+
+    Raises:
+        ModelError, DataError, ScoreError, OptionError, StrategyError: see their sentences.
+        NotEquivalentError: the slim network would not compute the same; nothing is returned.
+
+    Example:
+        >>> result = minimize(model, (x, y), (x_val, y_val), threshold=0.98)      # doctest: +SKIP
+        >>> print(result.summary)
+        >>> result.model.save("small.keras")
+    """
+    options = Options(
+        threshold, reference, warmup_steps, warmup_patience, steps, target, max_trials, max_seconds, min_filters
+    )
+    paces = Pace(pace)
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+    chosen = load_strategy(strategy, seed=seed)
+    _check_model(model)
+    feeds = [read_data(train_data, batch_size, "training data"), read_data(validation_data, batch_size, "validation data")]
+    if not getattr(feeds[1], "repeatable", True):
+        raise DataError(
+            "The validation data are a generator, which can be read only once. Expected arrays, a tf.data.Dataset or a "
+            "keras.utils.PyDataset."
+        )
+    test = None if test_data is None else read_data(test_data, batch_size, "test data")
+    net = switched(model)
+    check_targets(net, first_batch(feeds[0]))
+    progress = Progress() if verbose == "auto" else None
+    run = Minimization(net, feeds, test, options, paces, chosen, seed, callbacks, progress, int(verbose == 1))
+    with Recorder.open(run_dir) as recorder:
+        recorder.begin(
+            {**options.__dict__, "strategy": strategy, "pace": pace, "seed": seed, "batch_size": batch_size, "mode": mode}
+        )
+        try:
+            run.prepare(score, mode, recorder)
+            run.run()
+            return run.finish(control)
+        finally:
+            if progress is not None:
+                progress.close()
+
+
+def _check_model(model: Any) -> None:
+    if not getattr(model, "built", False):
+        raise ModelError(f"The model {model.name} is not built. Start it with keras.Input(shape), or call it once.")
+    if not model.compiled or model.optimizer is None:
+        raise ModelError(f"The model {model.name} is not compiled. Call model.compile(optimizer, loss, metrics) first.")
+    for variable in model.weights:
+        value = np.asarray(variable)
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ModelError(f"The weights {variable.path} of model {model.name} are not all finite numbers. Mend them first.")
+
+
+@dataclass
+class Minimization:
+    """One run: the network, what decides about it, and what happened so far."""
+
+    net: Any
+    feeds: list[Feed]
+    test: Feed | None
+    options: Options
+    pace: Pace
+    strategy: Strategy
+    seed: int
+    callbacks: Sequence[Any] = ()
+    progress: Progress | None = None
+    lines: int = 0
+    trials: list[Trial] = field(default_factory=list)
+    warmup: list[tuple[int, float]] = field(default_factory=list)
+    phase: str = "warm-up"
+    score_now: float | None = None
+    stopped: str = ""
+
+    def prepare(self, score: Score, mode: str, recorder: Recorder) -> None:
+        """Makes the engine and the view that the strategy gets; refuses what cannot work before any training."""
+        self.recorder = recorder
+        batch = first_batch(self.feeds[0])
+        shapes = [np.shape(array)[1:] for array in _leaves(batch[0])]
+        self.switches = Switches(self.net, shapes)
+        if not self.switches.filters:
+            reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
+            raise ModelError(f"The model {self.net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
+        self.engine = make_engine(self.net, *self.feeds, self.seed, self.callbacks, self._on_step)
+        self.engine.prepare(self.options.warmup_steps + self.options.steps)
+        self.scorer = make_scorer(score, mode, self.net, self.engine.evaluate())
+        self.view = self._view()
+        self.start = time.monotonic()
+
+    def _view(self) -> NetworkView:
+        train = self.feeds[0]
+        if isinstance(train, Arrays):
+            rows = np.linspace(0, train.samples - 1, min(CALIBRATION_SAMPLES, train.samples)).astype(int)
+            calibration = replace(train, arrays=train.take(rows))
+        else:
+            calibration = Arrays(_numpy(first_batch(train)), CALIBRATION_SAMPLES)
+        return NetworkView(
+            self.switches,
+            frozen=self.switches.frozen,
+            min_filters=self.options.min_filters,
+            calibration=lambda: calibration.arrays[0],
+            measure=lambda: self.scorer(self.net, lambda: self.engine.evaluate(calibration)),
+            higher_is_better=self.scorer.higher_is_better,
+        )
+
+    def run(self) -> None:
+        """The thesis's process: warm up, then trials until an end is reached."""
+        self.warm_up()
+        try:
+            while not self.stopped:
+                batch = self.pace.next(self.ask, self.view.candidates())
+                if not batch:
+                    self.stopped = "The strategy has nothing left to try."
+                    break
+                self.decide(batch)
+                self.stopped = self.reason_to_stop()
+        except KeyboardInterrupt:
+            self.stopped = "Interrupted: the open trial was stepped back."
+        except DataError as error:
+            self.stopped = f"{error} The open trial was stepped back."
+            _LOG.warning(self.stopped)
+
+    def decide(self, batch: tuple[Filter, ...]) -> None:
+        """One trial: switch off and freeze, reset, train, measure; keep, or put every bit back."""
+        number, began = len(self.trials) + 1, time.monotonic()
+        self.phase = f"trial {number}"
+        before = Checkpoint.of(self.net)
+        tell_trial(self.callbacks, "on_trial_begin", number)
+        try:
+            self.switches.disable(*batch)
+            self.switches.freeze(*batch)
+            reset_optimizer(self.net.optimizer)
+            self.engine.train(self.options.steps, number)
+            score = self.score()
+        except BaseException:
+            before.restore()
+            raise
+        ratio = self.scorer.ratio(score, self.reference)
+        accepted = ratio >= self.options.threshold
+        if not accepted:
+            before.restore()
+        cost = self.cost()
+        trial = Trial(
+            number,
+            batch,
+            score,
+            self.reference,
+            ratio,
+            accepted,
+            split=not accepted and self.pace.splits(batch),
+            filters_left=len(self.switches.enabled),
+            parameters=cost.parameters,
+            multiply_adds=cost.multiply_adds,
+            seconds=time.monotonic() - began,
+        )
+        if accepted:
+            self.score_now = score
+            self.reference = score if self.options.reference == "last" else self.reference
+        self.trials.append(trial)
+        self.recorder.trial(trial)
+        self.pace.tell(batch, accepted)
+        self.strategy.tell(trial)
+        tell_trial(self.callbacks, "on_trial_end", trial)
+        if self.lines:
+            print(f"trial {number}: {' '.join(map(str, batch))} {'kept' if accepted else 'back'}, {self.scorer.name} "
+                  f"{score:.4g} = {ratio:.1%} of {trial.reference:.4g}, {trial.filters_left} filters left")  # fmt: skip
+
+    def ask(self, count: int) -> tuple[Filter, ...]:
+        """What the strategy wants to try, checked; never more than the target leaves."""
+        spare = len(self.switches.enabled) - self._target()
+        return checked_ask(self.strategy, self.view, max(1, min(count, spare)))
+
+    def warm_up(self) -> None:
+        """Trains before the first trial, scoring ten times on the way; ends early when the score stagnates."""
+        steps = self.options.warmup_steps
+        marks = sorted({math.ceil(steps * part / 10) for part in range(1, 11)} - {0})
+        best, stale, done = math.nan, 0, 0
+        for mark in marks:
+            self.engine.train(mark - done, trial=0, start=done)
+            done = mark
+            self.warmup.append((done, self.score()))
+            better = not self.scorer.ratio(self.warmup[-1][1], best) <= 1
+            best, stale = (self.warmup[-1][1], 0) if better else (best, stale + 1)
+            if self.options.warmup_patience is not None and stale >= self.options.warmup_patience:
+                _LOG.info("warm-up ended after %d steps: no better score in %d evaluations", done, stale)
+                break
+        self.reference = self.baseline = self.score_now = self.warmup[-1][1] if self.warmup else self.score()
+        self.scorer.check_baseline(self.baseline)
+        self.warm = Checkpoint.of(self.net)
+        self.warm_steps = done
+        self.uncut = slim(self.net, self._sample())
+        self.cost_before = self.cost()
+        self.filters_before = len(self.switches.enabled)
+        self.recorder.warmed_up(self)
+        self.stopped = self.reason_to_stop()
+
+    def score(self) -> float:
+        """The validation score; NaN when any weight is not finite, which a finite loss can hide."""
+        return self.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
+
+    def cost(self) -> Cost:
+        """What the network would cost if it were cut now."""
+        return graph_cost(self.switches.graph, self.switches.read("disabled"))
+
+    def reason_to_stop(self) -> str:
+        """Why the run ends now; empty: it goes on."""
+        options, left = self.options, len(self.switches.enabled)
+        last = [trial.score for trial in self.trials[-NOT_FINITE_IN_A_ROW:]]
+        if len(last) == NOT_FINITE_IN_A_ROW and not any(map(math.isfinite, last)):
+            return (
+                f"The last {NOT_FINITE_IN_A_ROW} scores were not finite numbers: the training diverges. Lower the "
+                "learning rate, or look for unusual numbers in the data."
+            )
+        if options.target is not None and left <= self._target():
+            return f"The target is reached: {left} filters left."
+        if options.max_trials is not None and len(self.trials) >= options.max_trials:
+            return f"The limit of {options.max_trials} trials is reached."
+        if options.max_seconds is not None and time.monotonic() - self.start >= options.max_seconds:
+            return f"The limit of {options.max_seconds:g} seconds is reached."
+        return ""
+
+    def _target(self) -> int:
+        target = self.options.target
+        return math.ceil(target * len(self.switches.filters)) if isinstance(target, float) else target or 0
+
+    def _sample(self) -> Any:
+        return _map(lambda array: np.asarray(array)[:8], first_batch(self.feeds[1])[0])
+
+    def _on_step(self, step: int, steps: int) -> None:
+        if self.progress is not None:
+            self.progress.update(self.phase, step, steps, self.score_now, len(self.switches.enabled))
+
+    def finish(self, control: bool) -> Result:
+        """Cuts the network out, measures before and after, and writes it down."""
+        small = slim(self.net, self._sample())
+        accepted = [trial for trial in self.trials if trial.accepted]
+        trained = self._control(accepted) if control else None
+        before, after = self._measure(self.uncut, self.cost_before, self.baseline), self._measure(
+            small, self.cost(), accepted[-1].score if accepted else self.baseline
+        )
+        summary = Summary(
+            before=replace(before, filters=self.filters_before),
+            after=replace(after, filters=len(self.switches.enabled)),
+            accepted=len(accepted),
+            rejected=len(self.trials) - len(accepted),
+            steps=self.warm_steps + self.options.steps * len(accepted),
+            stopped=self.stopped,
+            control_score=None if trained is None else self._score_of(trained, self.test or self.feeds[1]),
+        )
+        result = Result(
+            small, self.net, self.uncut, trained, tuple(self.trials), summary, tuple(self.warmup), self.baseline
+        )
+        self.recorder.finished(self, result)
+        return result
+
+    def _control(self, accepted: list[Trial]) -> Any:
+        """The uncut network, trained on the very batches that the slim one was trained on, reset as often."""
+        kept = Checkpoint.of(self.net)
+        self.phase = "control"
+        try:
+            self.warm.restore()
+            for trial in accepted:
+                reset_optimizer(self.net.optimizer)
+                self.engine.train(self.options.steps, trial.number)
+            return slim(self.net, self._sample())
+        finally:
+            kept.restore()
+
+    def _measure(self, model: Any, cost: Cost, validation_score: float) -> Measurement:
+        score = None if self.test is None else self._score_of(model, self.test)
+        return Measurement(
+            0, cost.parameters, cost.multiply_adds, cost.bytes, self.latency(model), score, validation_score
+        )
+
+    def _score_of(self, model: Any, feed: Feed) -> float:
+        from shrinknet.engine.fit import FitEngine
+
+        return self.scorer(model, lambda: FitEngine(model, feed, feed, self.seed).evaluate())
+
+    def latency(self, model: Any) -> float | None:
+        """Median milliseconds for one sample in LiteRT on one thread; None where that cannot be had."""
+        from shrinknet.exporters import measured_latency
+
+        return measured_latency(model, _map(lambda array: np.asarray(array)[:1], self._sample()))
+
+
+def _leaves(structure: Any) -> list[Any]:
+    import keras
+
+    return list(keras.tree.flatten(structure))
+
+
+def _map(function: Any, structure: Any) -> Any:
+    import keras
+
+    return keras.tree.map_structure(function, structure)
+
+
+def _numpy(structure: Any) -> Any:
+    return _map(np.asarray, structure)
+
+
+__all__ = ["Minimization", "Options", "Result", "Scorer", "minimize"]

@@ -1,0 +1,112 @@
+"""Score: what decides about a cut; its name, its direction, and the ratio of a new score to the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shrinknet.errors import ScoreError
+
+Score = str | Callable[[Any], float] | None
+
+_HIGHER = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "dice", "r2", "similarity", "specificity",
+           "sensitivity", "psnr", "ssim", "score", "true_positives", "true_negatives", "cosine_similarity")  # fmt: skip
+_LOWER = ("loss", "error", "entropy", "mse", "mae", "mape", "msle", "rmse", "hinge", "poisson", "divergence",
+          "false_positives", "false_negatives", "distance", "logcosh")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How a network is scored.
+
+    Attributes:
+        name: of a compiled metric, "loss", or of the user's function.
+        higher_is_better: its direction.
+        function: the user's own `function(model) -> float`; None: a compiled metric.
+    """
+
+    name: str
+    higher_is_better: bool
+    function: Callable[[Any], float] | None = None
+
+    def __call__(self, net: Any, results: Callable[[], Mapping[str, float]]) -> float:
+        """The score of a network; `results()` evaluates the compiled metrics and is called only if needed."""
+        if self.function is not None:
+            return float(self.function(net))
+        return float(results()[self.name])
+
+    def ratio(self, score: float, reference: float) -> float:
+        """The share of the reference that is kept, 1.0 = all; NaN where a score is not a finite number.
+
+        Higher is better: score / reference; lower is better: reference / score.
+        """
+        if not math.isfinite(score) or not math.isfinite(reference):
+            return math.nan
+        if self.higher_is_better:
+            return score / reference
+        return reference / score if score > 0 else math.inf if score == 0 else math.nan
+
+    def check_baseline(self, score: float) -> None:
+        """Refuses a score that no ratio can be taken of.
+
+        Raises:
+            ScoreError: it is zero, negative or not finite.
+        """
+        if not math.isfinite(score):
+            what = "is not a finite number: the training diverged, or data or weights are not finite"
+        elif score < 0:
+            what = "is negative, and a ratio of scores would have no meaning: score by a function that is positive"
+        elif score == 0:
+            what = "is zero, and nothing can be compared with it: train longer, or choose another score"
+        else:
+            return
+        raise ScoreError(f"Expected a positive score {self.name!r} after the warm-up; received {score}, which {what}.")
+
+
+def make_scorer(score: Score, mode: str, net: Any, results: Mapping[str, float]) -> Scorer:
+    """The scorer for what the user asked for.
+
+    Args:
+        score: name of a compiled metric, "loss", a function of the model, or None: the first compiled metric, else
+            the loss.
+        mode: "max", "min", or "auto": by the metric's own word for its direction, then by its name.
+        results: what an evaluation returns; its keys are the known names.
+
+    Raises:
+        ScoreError: the name is not among the results, or the direction cannot be told.
+    """
+    if mode not in ("auto", "max", "min"):
+        raise ScoreError(f"Expected mode to be 'auto', 'max' or 'min'; received {mode!r}.")
+    if callable(score):
+        name = getattr(score, "__name__", type(score).__name__)
+        return Scorer(name, mode == "max" if mode != "auto" else _direction(name, None), score)
+    known = list(results)
+    if score is None:
+        score = next((name for name in known if name != "loss" and not name.endswith("_loss")), "loss")
+    if score not in results:
+        raise ScoreError(
+            f"There is no score named {score!r}; this model has {', '.join(known)}. Compile it with that metric, or "
+            "hand over a function of the model."
+        )
+    if mode != "auto":
+        return Scorer(score, mode == "max")
+    return Scorer(score, _direction(score, _metric_named(net, score)))
+
+
+def _metric_named(net: Any, name: str) -> Any:
+    metrics = [metric for parent in net.metrics for metric in (parent, *getattr(parent, "metrics", ()))]
+    return next((metric for metric in metrics if metric.name == name), None)
+
+
+def _direction(name: str, metric: Any) -> bool:
+    word = getattr(metric, "_direction", None)  # Keras's metrics know theirs: "up" or "down"
+    if word in ("up", "down"):
+        return bool(word == "up")
+    found = [higher for higher, parts in ((False, _LOWER), (True, _HIGHER)) if any(p in name.lower() for p in parts)]
+    if not found:
+        raise ScoreError(
+            f"Cannot tell whether a higher {name!r} is better: say mode='max' (higher is better) or mode='min'."
+        )
+    return found[0]
