@@ -1,0 +1,5 @@
+"""The command line: it parses and prints; functions elsewhere do the work."""
+
+from shrinknet.cli.program import main, program
+
+__all__ = ["main", "program"]

@@ -1,0 +1,46 @@
+"""The program `shrinknet`: the list of its commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from shrinknet import __version__
+from shrinknet.cli.doctor import doctor
+from shrinknet.cli.edges import demo, edges
+from shrinknet.cli.exits import EPILOG, Program
+from shrinknet.cli.report import report
+from shrinknet.cli.strategies import strategies
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(cls=Program, context_settings=_SETTINGS, epilog=EPILOG)
+@click.version_option(__version__, prog_name="shrinknet")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr about what is decided and measured.")
+def program(verbose: bool) -> None:
+    """Make a trained Keras network smaller: filters go one by one, and only where the score allows it.
+
+    Results go to stdout, messages and progress to stderr. With --json, stdout is one JSON object and nothing else.
+    """
+    if verbose:
+        logger = logging.getLogger("shrinknet")
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.setLevel(logging.INFO)
+
+
+@program.group()
+def minimize() -> None:
+    """Train a network and shrink it: one cut tried after the other, kept or stepped back."""
+
+
+minimize.add_command(edges)
+for command in (demo, report, strategies, doctor):
+    program.add_command(command)
+
+
+def main() -> None:
+    """What the console script and `python -m shrinknet` call; ends the process with the exit code."""
+    program(prog_name="shrinknet")

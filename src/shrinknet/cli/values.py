@@ -1,0 +1,63 @@
+"""Option values that click has no type for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class Pace(click.ParamType[str | int]):
+    """`one`, `adaptive`, or a number of filters."""
+
+    name = "one|N|adaptive"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | int:
+        """The number as int, the words as they are."""
+        if value in ("one", "adaptive") or isinstance(value, int):
+            return value
+        if str(value).isdigit() and int(value) >= 1:
+            return int(value)
+        self.fail(f"expected one, adaptive or a number of 1 or more; received {value!r}.", param, context)
+
+
+class Target(click.ParamType[int | float]):
+    """A number of filters (int), or a share of them (float between 0 and 1, or percent)."""
+
+    name = "N|SHARE"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | float:
+        """`8` is eight filters, `0.5` and `50%` are half of them."""
+        if isinstance(value, int | float):
+            return value
+        try:
+            if value.isdigit() and int(value) >= 1:
+                return int(value)
+            share = float(value[:-1]) / 100 if value.endswith("%") else float(value)
+        except ValueError:
+            share = -1.0
+        if ("." not in value and "%" not in value) or not 0 < share < 1:
+            self.fail(
+                f"expected a number of filters, such as 8, or a share, such as 0.5 or 50%; received {value!r}.",
+                param,
+                context,
+            )
+        return share
+
+
+class Widths(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        """`5,5,1` is three convolutions of 5, 5 and 1 filters."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isdigit() and int(part) >= 1 for part in parts):
+            self.fail(f"expected numbers of filters with commas, such as 5,5,1; received {value!r}.", param, context)
+        return tuple(map(int, parts))
+
+
+PACE, TARGET, WIDTHS = Pace(), Target(), Widths()

@@ -1,0 +1,153 @@
+"""Plants one named fault at a time in a copy of the source and demands that the tests notice.
+
+A test that cannot fail is worse than none: each invariant of docs/design.md has at least one fault here that breaks
+it, and the tests that hold it must turn red. The checkout itself is never touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "shrinknet"
+INVARIANTS = range(1, 7)  # of docs/design.md
+TIME_LIMIT = 600  # seconds for the tests of one fault
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault.
+
+    Attributes:
+        name: what goes wrong, in a few words with dashes.
+        invariant: number of the invariant in docs/design.md that it breaks.
+        file: path under src/shrinknet.
+        old: text that stands in the file exactly once.
+        new: what takes its place.
+        tests: what pytest is called with, such as `tests/test_switches.py` or `tests/test_slimmer.py::test_border`.
+    """
+
+    name: str
+    invariant: int
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS: tuple[Mutant, ...] = ()
+
+
+class MutantError(Exception):
+    """A mutant that cannot be planted or judged: it must be mended before it says anything."""
+
+
+def plant(mutant: Mutant, source: Path) -> None:
+    """Makes the mutant's edit in the copy of the package under `source`.
+
+    Raises:
+        MutantError: the file is missing, or does not hold the old text exactly once.
+    """
+    path = source / "shrinknet" / mutant.file
+    if not path.is_file():
+        raise MutantError(f"{mutant.name}: src/shrinknet/{mutant.file} does not exist.")
+    text = path.read_text(encoding="utf-8")
+    found = text.count(mutant.old)
+    if found != 1:
+        raise MutantError(f"{mutant.name}: src/shrinknet/{mutant.file} holds the old text {found} times, not once.")
+    if mutant.new == mutant.old:
+        raise MutantError(f"{mutant.name}: the new text is the old one.")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+
+
+def run_tests(source: Path, tests: Sequence[str]) -> int:
+    """Pytest's exit code for these tests, with the package imported from `source`.
+
+    Raises:
+        MutantError: the package would be imported from somewhere else, or the tests take longer than the time limit.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    where = "import shrinknet; print(shrinknet.__file__)"
+    imported = subprocess.run([sys.executable, "-c", where], cwd=ROOT, env=environment, capture_output=True, text=True)
+    if imported.returncode == 0 and Path(imported.stdout.strip()).parents[1] != source:
+        raise MutantError(f"The tests would import {imported.stdout.strip()} and not the copy in {source}.")
+    # No cache and slow tests as well: the selection says what is to run.
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "slow or not slow", *tests]
+    try:
+        run = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=TIME_LIMIT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise MutantError(f"{' '.join(tests)} took longer than {TIME_LIMIT} seconds.") from error
+    if run.returncode not in (0, 1):  # 2: interrupted or not collected; 4: no such test; 5: no test
+        raise MutantError(f"pytest {' '.join(tests)} ended with exit code {run.returncode}:\n{run.stdout[-2000:]}")
+    return run.returncode
+
+
+def with_copy(mutant: Mutant | None, tests: Sequence[str]) -> int:
+    """Pytest's exit code on a fresh copy of the source, with the fault planted if there is one."""
+    with tempfile.TemporaryDirectory(prefix="shrinknet-mutant-") as folder:
+        source = Path(folder).resolve()
+        shutil.copytree(PACKAGE, source / "shrinknet", ignore=shutil.ignore_patterns("__pycache__"))
+        if mutant is not None:
+            plant(mutant, source)
+        return run_tests(source, tests)
+
+
+def judge(mutants: Sequence[Mutant]) -> list[str]:
+    """Runs them all; returns what is wrong, a sentence each."""
+    wrong: list[str] = []
+    selection = sorted({test for mutant in mutants for test in mutant.tests})
+    if with_copy(None, selection) != 0:
+        return [f"Without any fault, the tests fail already: pytest {' '.join(selection)}"]
+    for mutant in mutants:
+        try:
+            noticed = with_copy(mutant, mutant.tests) != 0
+        except MutantError as error:
+            wrong.append(str(error))
+            verdict = "ERROR"
+        else:
+            verdict = "noticed" if noticed else "MISSED"
+            if not noticed:
+                wrong.append(f"{mutant.name} breaks invariant {mutant.invariant}; {' '.join(mutant.tests)} stay green.")
+        print(f"{verdict:<8} {mutant.invariant}  {mutant.name}", flush=True)
+    return wrong
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="list the faults and end")
+    parser.add_argument("--only", metavar="NAME", action="append", help="this fault only; may be given again")
+    options = parser.parse_args(arguments)
+    if options.list:
+        for mutant in MUTANTS:
+            print(f"{mutant.invariant}  {mutant.name}  {mutant.file}  {' '.join(mutant.tests)}")
+        return 0
+    unknown = set(options.only or ()) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"no fault is called {', '.join(sorted(unknown))}; --list shows them")
+    chosen = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]
+    missing = set() if options.only else set(INVARIANTS) - {mutant.invariant for mutant in MUTANTS}
+    wrong = [f"No fault is planted for invariant {number}." for number in sorted(missing)]
+    try:
+        wrong += judge(chosen) if chosen else []
+    except MutantError as error:
+        wrong.append(str(error))
+    for sentence in wrong:
+        print(f"Error: {sentence}", file=sys.stderr)
+    if not wrong:
+        print(f"All {len(chosen)} faults were noticed.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
