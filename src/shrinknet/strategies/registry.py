@@ -1,0 +1,241 @@
+"""Finds strategies by name, by file or by entry point, and builds them; the built-in ones come in the same way."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from shrinknet.errors import ShrinknetError, StrategyError
+from shrinknet.strategies.protocol import Strategy
+
+ENTRY_POINTS = "shrinknet.strategies"
+"""The entry-point group under which an installed package offers strategies: name = "module:class"."""
+
+FOLDER = "SHRINKNET_STRATEGIES"
+"""The environment variable that names a folder of plug-in files; `my_own.py` in it has the name `my-own`."""
+
+BUILT_IN = {
+    "ablation": "shrinknet.strategies.ablation:Ablation",
+    "cosine-max": "shrinknet.strategies.cosine:CosineMax",
+    "cosine-max-abs": "shrinknet.strategies.cosine:CosineMaxAbsolute",
+    "cosine-mean": "shrinknet.strategies.cosine:CosineMean",
+    "cosine-mean-abs": "shrinknet.strategies.cosine:CosineMeanAbsolute",
+    "norm-l1": "shrinknet.strategies.norm:NormL1",
+    "norm-l2": "shrinknet.strategies.norm:NormL2",
+    "random": "shrinknet.strategies.random:Random",
+    "sequential": "shrinknet.strategies.sequential:Sequential",
+}
+"""The entry points of this package, repeated here so that they hold where it runs without being installed."""
+
+
+class Listed(NamedTuple):
+    """A strategy as `strategies()` lists it.
+
+    Attributes:
+        factory: the class, or what else builds the strategy; None where it cannot be loaded.
+        summary: the first line of its docstring; where it cannot be loaded, why.
+    """
+
+    factory: Callable[..., Any] | None
+    summary: str
+
+
+def load_strategy(spec: str | os.PathLike[str] | Strategy, seed: int | None = None, **parameters: Any) -> Strategy:
+    """The strategy that `spec` stands for.
+
+    Args:
+        spec: a name (`strategies()` lists them), a path to a single .py file, a class, or a strategy, which is
+            returned as it is.
+        seed: handed to a strategy that has a parameter `seed`; the others do not need one.
+        **parameters: the strategy's own.
+
+    Raises:
+        StrategyError: there is no such name or file, the file holds no strategy or cannot be imported, or the
+            parameters are not the strategy's.
+        OptionError: a parameter is out of range.
+
+    Example:
+        >>> load_strategy("cosine-max", patience=3)  # doctest: +ELLIPSIS
+        <shrinknet.strategies.cosine.CosineMax object at ...>
+    """
+    if isinstance(spec, str | os.PathLike):
+        text = os.fspath(spec)
+        is_path = not isinstance(spec, str) or text.endswith(".py") or Path(text).name != text
+        label, found = (text, _from_file(Path(text))) if is_path else (text, _from_name(text))
+    else:
+        label, found = getattr(spec, "__name__", type(spec).__name__), spec
+    if not isinstance(found, type) and isinstance(found, Strategy):
+        if parameters:
+            raise StrategyError(
+                f"The strategy {label} is built already and takes no parameters; received {', '.join(parameters)}. "
+                f"Give them where it is built."
+            )
+        return found
+    if not callable(found):
+        raise StrategyError(
+            f"Expected a strategy: a name, a path to a .py file, or an object with the methods ask and tell; "
+            f"received {found!r}."
+        )
+    return _build(label, found, seed, parameters)
+
+
+def strategies() -> dict[str, Listed]:
+    """Every strategy that has a name, by name: its class and the first line of its docstring.
+
+    One that cannot be loaded is listed all the same, with the reason.
+
+    Raises:
+        StrategyError: SHRINKNET_STRATEGIES names no folder.
+    """
+    listed: dict[str, Listed] = {}
+    for name in sorted(_sources()):
+        try:
+            factory = _from_name(name)
+        except StrategyError as error:
+            listed[name] = Listed(None, str(error))
+        else:
+            text = inspect.getdoc(factory if callable(factory) else type(factory)) or "(no description)"
+            listed[name] = Listed(factory if callable(factory) else type(factory), text.splitlines()[0])
+    return listed
+
+
+def _sources() -> dict[str, list[importlib.metadata.EntryPoint | Path]]:
+    """Where each known name comes from; more than one place is for `_from_name` to refuse."""
+    entries = dict.fromkeys((name, value) for name, value in BUILT_IN.items())
+    entries |= dict.fromkeys((entry.name, entry.value) for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
+    sources: dict[str, list[importlib.metadata.EntryPoint | Path]] = {}
+    for name, value in entries:
+        sources.setdefault(name, []).append(importlib.metadata.EntryPoint(name, value, ENTRY_POINTS))
+    for path in _plugin_files():
+        sources.setdefault(path.stem.replace("_", "-"), []).append(path)
+    return sources
+
+
+def _plugin_files() -> Iterable[Path]:
+    setting = os.environ.get(FOLDER)
+    if not setting:
+        return ()
+    folder = Path(setting).expanduser()
+    if not folder.is_dir():
+        raise StrategyError(f"{FOLDER} is set to {setting}, which is no folder; set it to one or unset it.")
+    return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
+
+
+def _from_name(name: str) -> Any:
+    sources = _sources()
+    if name not in sources:
+        near = difflib.get_close_matches(name, sources, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise StrategyError(
+            f"Unknown strategy {name!r}. {hint}Known: {', '.join(sorted(sources))}. "
+            f"A plug-in file is given by its path, ending in .py."
+        )
+    if len(sources[name]) > 1:
+        places = ", ".join(str(source) if isinstance(source, Path) else source.value for source in sources[name])
+        raise StrategyError(
+            f"The name {name!r} belongs to more than one strategy: {places}. Rename one, or give the path of the file."
+        )
+    (source,) = sources[name]
+    if isinstance(source, Path):
+        return _from_file(source)
+    try:
+        return source.load()
+    except Exception as error:
+        raise StrategyError(
+            f"The strategy {name!r} of the entry point {source.value} could not be imported: "
+            f"{type(error).__name__}: {error}. Mend or uninstall the package that offers it."
+        ) from error
+
+
+def _from_file(path: Path) -> Any:
+    """What a plug-in file names as `strategy`, else the one class in it that has ask and tell."""
+    path = path.expanduser()
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise StrategyError(f"The plug-in file {path} {what}; expected the path of a single .py file.")
+    module = _import(path)
+    named = getattr(module, "strategy", None)
+    if named is not None:
+        if not callable(named) and not isinstance(named, Strategy):
+            raise StrategyError(f"In the plug-in file {path}, `strategy` is {named!r}; expected a class or a strategy.")
+        return named
+    classes = {
+        name: item
+        for name, item in vars(module).items()
+        if isinstance(item, type) and item.__module__ == module.__name__ and not name.startswith("_")
+    }
+    found = {name: item for name, item in classes.items() if issubclass(item, Strategy)}
+    if not found:
+        near = f"; its classes are {', '.join(classes)}" if classes else ""
+        raise StrategyError(f"The plug-in file {path} holds no class with the methods ask and tell{near}.")
+    if len(found) > 1:
+        raise StrategyError(
+            f"The plug-in file {path} holds {len(found)} strategies, {', '.join(found)}; "
+            f"expected one, or a line such as `strategy = {next(iter(found))}`."
+        )
+    return next(iter(found.values()))
+
+
+def _import(path: Path) -> ModuleType:
+    """Runs a plug-in file as a module under a name of its own, which cannot hide any other module."""
+    name = f"shrinknet_plugin_{path.stem}_{zlib.crc32(bytes(path.resolve())):08x}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise StrategyError(f"The plug-in file {path} is no Python file; expected a path ending in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look the module up while and after it runs
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        place = f" in line {lines[-1]}" if lines else ""
+        raise StrategyError(
+            f"The plug-in file {path} could not be imported: {type(error).__name__}{place}: {error}."
+        ) from error
+    return module
+
+
+def _build(label: str, factory: Callable[..., Any], seed: int | None, parameters: dict[str, Any]) -> Strategy:
+    try:
+        known = inspect.signature(factory).parameters
+    except ValueError:  # built in C: it tells nothing about its parameters
+        known = None
+    if known is not None:
+        if "seed" in known and seed is not None:
+            parameters = {"seed": seed, **parameters}
+        _check_parameters(label, known.values(), parameters)
+    try:
+        strategy = factory(**parameters)
+    except ShrinknetError:
+        raise
+    except Exception as error:
+        raise StrategyError(f"The strategy {label} could not be built: {type(error).__name__}: {error}.") from error
+    if not isinstance(strategy, Strategy):
+        raise StrategyError(f"The strategy {label} gave {strategy!r}, which lacks the methods ask and tell.")
+    return strategy
+
+
+def _check_parameters(label: str, known: Iterable[inspect.Parameter], given: dict[str, Any]) -> None:
+    open_ended = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    named = {parameter.name: parameter for parameter in known if parameter.kind not in open_ended}
+    takes = f"It takes: {', '.join(named) or 'none'}."
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known):
+        for name in given:
+            if name not in named:
+                near = difflib.get_close_matches(name, named, n=1)
+                hint = f", did you mean {near[0]!r}?" if near else "."
+                raise StrategyError(f"The strategy {label} has no parameter {name!r}{hint} {takes}")
+    for name, parameter in named.items():
+        if parameter.default is inspect.Parameter.empty and name not in given:
+            raise StrategyError(f"The strategy {label} needs a value for its parameter {name!r}. {takes}")

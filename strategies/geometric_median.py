@@ -1,0 +1,68 @@
+"""Cuts filters near the centre of their layer: the others surround them and can take over what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from shrinknet.filters import Filter
+from shrinknet.records import Trial
+from shrinknet.strategies import Memory, Network, peers, take
+
+
+@final
+class GeometricMedian:
+    """Cuts the filter with the smallest sum of distances to the others of its layer, relative to its layer's mean.
+
+    After filter pruning via the geometric median (arXiv:1811.00250), which prunes a fixed share of every layer.
+    Here the candidates of all layers are ranked together, so each sum is divided by the mean over its layer: below 1
+    lies nearer to the centre than the average filter. Unlike a small norm this finds filters that others could
+    replace, and unlike cosine similarity it minds their lengths. A filter without others to compare with comes last.
+
+    Args:
+        patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
+            candidate was rejected since the last acceptance.
+        bias: append the bias to each kernel.
+    """
+
+    def __init__(self, patience: int | None = 2, *, bias: bool = True) -> None:
+        self._memory = Memory(patience)
+        self._bias = bias
+
+    def ask(self, network: Network, count: int) -> Sequence[Filter]:
+        """Up to `count` candidates, the most central first; empty after `patience` rejections in a row."""
+        remaining = self._memory.remaining(network)
+        if not remaining:
+            return ()
+        distance: dict[Filter, float] = {}
+        for family in peers(network, self._bias):
+            distance |= dict(zip(family.filters, centrality(family.vectors).tolist(), strict=True))
+        return take(network, sorted(remaining, key=distance.__getitem__), count)
+
+    def tell(self, trial: Trial) -> None:
+        """Remembers what became of a trial."""
+        self._memory.tell(trial)
+
+
+def centrality(vectors: np.ndarray) -> np.ndarray:
+    """Each row's summed Euclidean distance to the other rows, divided by the mean of these sums.
+
+    Args:
+        vectors: float64, shape (filters, weights).
+
+    Returns:
+        float64, shape (filters,), from 0, mean 1; all 0 where the rows are equal, infinite for a single row.
+    """
+    if len(vectors) == 1:
+        return np.array([np.inf])
+    centred = vectors - vectors.mean(axis=0)  # the subtraction below loses fewer digits near the origin
+    squares = np.einsum("fw,fw->f", centred, centred)
+    product = centred @ centred.T
+    squared = squares[:, np.newaxis] + squares - (product + product.T)  # (filters, filters)
+    noise = 1e-13 * np.square(vectors).sum(axis=1).max()  # float32 weights do not tell such rows apart
+    sums = np.sqrt(np.where(squared > noise, squared, 0.0)).sum(axis=1)
+    # The same sum in another order has to tie: 9 decimals are what the subtraction leaves for sure.
+    shares: np.ndarray = np.round(sums / (sums.mean() or 1.0), 9)
+    return shares
