@@ -1,0 +1,210 @@
+"""Crops of photographs and of their edge maps, split by photograph into train, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from shrinknet.applications.edges.photographs import Photograph, photographs
+from shrinknet.applications.edges.targets import Target, target_named
+from shrinknet.errors import DataError, OptionError
+from shrinknet.imaging.files import MAX_PIXELS
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Crops for one purpose, photograph by photograph.
+
+    Attributes:
+        x: grey crops, shape (crops, height, width, 1), float32 in [0, 1].
+        y: their edge maps, the same shape, float32 in [0, 1].
+        names: the photograph that each crop is from.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class EdgeData:
+    """What an edge network trains on and is measured with; no photograph is in two parts.
+
+    Attributes:
+        train, validation, test: the crops.
+        skipped: photographs left out, and why: name -> reason.
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """Where crops are taken from a photograph.
+
+    Attributes:
+        size: height and width of a crop in pixels.
+        train: crops a training photograph: at random places by the seed, but a single one from the centre.
+        grid: validation and test photographs give grid x grid crops, evenly spread from border to border; 1: the
+            centre.
+        pad: photographs smaller than a crop are mirrored at their borders, with their edge maps; False: they are
+            errors.
+    """
+
+    size: int = 128
+    train: int = 24
+    grid: int = 2
+    pad: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.train, self.grid) < 1:
+            raise OptionError(f"Cropping expects size, train and grid of at least 1; received {self}.")
+
+    def corners(self, shape: tuple[int, ...], part: str, generator: np.random.Generator) -> list[tuple[int, int]]:
+        """The upper left corners, (row, column), of the crops of a photograph of shape (height, width)."""
+        rooms = [side - self.size for side in shape]
+        if part == "train" and self.train > 1:
+            rows, columns = (generator.integers(0, room + 1, self.train) for room in rooms)
+            return list(zip(rows.tolist(), columns.tolist(), strict=True))
+        grid = 1 if part == "train" else self.grid
+        rows, columns = (np.rint(room * _spread(grid)).astype(int) for room in rooms)
+        return [(row, column) for row in rows.tolist() for column in columns.tolist()]
+
+
+def _spread(count: int) -> np.ndarray:
+    """`count` numbers evenly spread over [0, 1]; a single one in the middle."""
+    return np.linspace(0, 1, count) if count > 1 else np.array([0.5])
+
+
+def edge_data(
+    root: str | Path | Sequence[str | Path] | None = None,
+    crop: int | Cropping = 128,
+    *,
+    target: str | Target = "canny",
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+    on_error: Literal["fail", "skip"] = "fail",
+    max_pixels: int = MAX_PIXELS,
+    progress: Callable[[int, int], None] | None = None,
+) -> EdgeData:
+    """Photographs and their edge maps, cropped and split by photograph.
+
+    Edge maps are made of the whole photograph before the crop, so that a crop's border has the edges that the
+    photograph has there.
+
+    Args:
+        root: where the photographs are, see `photographs`; None: those of scikit-image.
+        crop: height and width of the crops in pixels, or a `Cropping` that says more.
+        target: "canny", "sobel", or a `Canny` or `Sobel` with options.
+        shares: train, validation and test as shares of the photographs, each at least one; or, all of them 1 or
+            more, as numbers of photographs. The photographs of scikit-image have a fixed assignment instead.
+        seed: of the split and of the random crops.
+        on_error: "fail" raises at a photograph that cannot be used, "skip" lists it in `skipped`.
+        max_pixels: greatest height times width that is decoded.
+        progress: called with photographs done and photographs in all.
+
+    Raises:
+        DataError: there is no photograph for one of the parts, or a photograph cannot be used.
+        OptionError: an option has no such value.
+    """
+    if on_error not in ("fail", "skip"):
+        raise OptionError(f"Expected on_error to be fail or skip; received {on_error!r}.")
+    edges, cropping = target_named(target), Cropping(crop) if isinstance(crop, int) else crop
+    chosen = split(photographs(root), shares, seed)
+
+    def load(index: int) -> tuple[np.ndarray, np.ndarray] | str:
+        try:
+            image = chosen[index].read(max_pixels)
+            generator = np.random.default_rng([seed, index])
+            return _crops(chosen[index], image, edges(image), cropping, generator)
+        except DataError as error:
+            if on_error == "fail":
+                raise
+            return str(error)
+
+    loaded = []
+    pool = ThreadPoolExecutor()
+    try:
+        for crops in pool.map(load, range(len(chosen))):
+            loaded.append(crops)
+            if progress is not None:
+                progress(len(loaded), len(chosen))
+    finally:
+        pool.shutdown(cancel_futures=True)  # a failure does not wait for the photographs still to come
+    pairs = list(zip(chosen, loaded, strict=True))
+    skipped = {photograph.name: reason for photograph, reason in pairs if isinstance(reason, str)}
+    good = [(photograph, crops) for photograph, crops in pairs if not isinstance(crops, str)]
+    train, validation, test = (_part(part, good) for part in PARTS)
+    return EdgeData(train, validation, test, skipped)
+
+
+def split(
+    found: Sequence[Photograph], shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
+) -> tuple[Photograph, ...]:
+    """The photographs that are used, each with its part; those that have one keep it.
+
+    Args:
+        found: photographs, in an order that does not change.
+        shares: train, validation and test as shares, or, all of them 1 or more, as numbers of photographs.
+        seed: of the order in which they are dealt out.
+
+    Raises:
+        OptionError: the shares are negative or exceed 1, or ask for more photographs than there are.
+    """
+    if all(photograph.part for photograph in found):
+        return tuple(found)
+    numbers = list(shares)
+    if min(shares) < 1:
+        if min(shares) <= 0 or sum(shares) > 1 + 1e-9:
+            raise OptionError(f"Expected three shares above 0 with a sum of at most 1; received {shares}.")
+        numbers = [max(1, round(share * len(found))) for share in shares]
+        numbers[0] = min(numbers[0], len(found) - numbers[1] - numbers[2])
+    counts = [int(number) for number in numbers]
+    if counts[0] < 1 or sum(counts) > len(found):
+        raise OptionError(f"Expected photographs for train, validation and test, {shares}; there are {len(found)}.")
+    dealt = [found[index] for index in np.random.default_rng(seed).permutation(len(found))]
+    parts = [part for part, count in zip(PARTS, counts, strict=True) for _ in range(count)]
+    return tuple(Photograph(one.name, one.path, part) for one, part in zip(dealt, parts, strict=False))
+
+
+def _crops(
+    photograph: Photograph, image: np.ndarray, edges: np.ndarray, cropping: Cropping, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops of a photograph and of its edge map, each (crops, height, width, 1)."""
+    size = cropping.size
+    missing = [max(0, size - side) for side in image.shape]
+    if any(missing):
+        if not cropping.pad:
+            raise DataError(
+                f"Photograph {photograph.name!r} has {image.shape[0]} x {image.shape[1]} pixels; expected at least "
+                f"{size} x {size}: pad or skip small photographs, or take smaller crops."
+            )
+        margins = [(gap // 2, gap - gap // 2) for gap in missing]
+        image, edges = (np.pad(array, margins, mode="symmetric") for array in (image, edges))
+    corners = cropping.corners(image.shape, photograph.part, generator)
+    x, y = (
+        np.stack([array[row : row + size, column : column + size, None] for row, column in corners])
+        for array in (image, edges)
+    )
+    return x, y
+
+
+def _part(part: str, loaded: Sequence[tuple[Photograph, tuple[np.ndarray, np.ndarray]]]) -> Part:
+    mine = [(photograph, crops) for photograph, crops in loaded if photograph.part == part]
+    if not mine:
+        raise DataError(f"No photograph is left for {part}: add photographs, or mend those that were skipped.")
+    x, y = (np.concatenate([crops[which] for _, crops in mine]) for which in (0, 1))
+    return Part(x, y, tuple(photograph.name for photograph, (crops, _) in mine for _ in range(len(crops))))
