@@ -11,8 +11,10 @@ import sys
 import tomllib
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import BACKEND
 
 import shrinknet
 from shrinknet.strategies.registry import BUILT_IN, ENTRY_POINTS
@@ -119,11 +121,34 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_are_true(name: str) -> None:
-    if name.endswith("__main__"):
-        pytest.skip("importing it runs the program")
+@pytest.fixture(scope="module")
+def names() -> dict[str, Any]:
+    """What the examples may use without a word: a model, a switched copy of it, and data."""
+    import keras
+    import numpy as np
+
+    layers = [keras.layers.Conv2D(5, 3, activation="relu", name=name) for name in ("conv1", "conv2")]
+    model = keras.Sequential([keras.Input((12, 12, 1)), *layers, keras.layers.Conv2D(1, 3, name="conv3")])
+    model.compile("adam", "mse", metrics=["mae"])
+    x = np.random.default_rng(0).normal(size=(8, 12, 12, 1)).astype("float32")
+    y = np.random.default_rng(1).normal(size=(8, 6, 6, 1)).astype("float32")
+    return {"keras": keras, "np": np, "model": model, "net": shrinknet.switched(model), "x": x, "y": y}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+def test_examples_in_docstrings_are_true(name: str, names: dict[str, Any]) -> None:
+    if name == "shrinknet.engine.tensorflow" and BACKEND != "tensorflow":
+        pytest.skip("the module is for the TensorFlow backend")
     module = importlib.import_module(name)
     assert module.__doc__, f"{name} does not say what it is for"
-    failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    failed, _ = doctest.testmod(module, extraglobs=dict(names), optionflags=options)
     assert failed == 0
+
+
+def test_the_design_shows_every_module_in_the_order_of_the_imports() -> None:
+    shown = re.findall(r"^  (\w+)(?:\.py|/) ", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    (layers,) = (
+        contract["layers"] for contract in PYPROJECT["tool"]["importlinter"]["contracts"] if "layers" in contract
+    )
+    assert shown == [layer.strip("()") for layer in reversed(layers) if layer != "__main__"]
