@@ -335,7 +335,7 @@ def _storage_error(path: pathlib.Path, error: OSError) -> RunError:
     kind = StorageError if error.errno in _FULL else RunError
     return kind(
         f"{path} could not be written: {error.strerror or error}. What was saved before is whole: make room, or see "
-        "to it that the folder can be written to, and give the same command again."
+        "to it that the folder is there and can be written to, and give the same command again."
     )
 
 

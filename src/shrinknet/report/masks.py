@@ -1,0 +1,166 @@
+"""The masks as pictures: negative red, positive green, brighter where the absolute value is greater."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from shrinknet.imaging.pictures import png, red_green
+from shrinknet.report.facts import RunFacts
+from shrinknet.report.markup import Html, data_uri, fill, number, plural
+
+MAX_LAYERS = 12  # layers that are drawn
+MAX_FILTERS = 24  # filters of a layer that are drawn
+MAX_SLICES = 16  # channels in of a filter that are drawn
+MAX_COLUMN = 6  # channels in of a filter that are drawn below each other
+MAX_WEIGHTS = 1024  # of a slice: longer ones are cut off
+_ZOOM = 6  # pixels a weight
+_GAP = 2  # pixels between slices
+_GREY = 112  # of the gaps: it can be told from a weight of zero, which is black
+_STATES = {"before": "after warm-up", "after": "at the end"}
+
+_CROSS = Html(
+    '<svg class="cross" viewBox="0 0 10 10" preserveAspectRatio="none" aria-hidden="true">'
+    '<path class="halo" d="M0 0L10 10M0 10L10 0"/><path d="M0 0L10 10M0 10L10 0"/></svg>'
+)
+
+
+def masks_section(facts: RunFacts) -> Html:
+    """A row a layer, before and after."""
+    names = [name.partition("/") for name, kernel in facts.kernels.items() if _drawable(kernel)]
+    layers = list(dict.fromkeys(layer for state, _, layer in names if state in _STATES))
+    if not layers:
+        why = facts.missing.get("kernels.npz", "The run has not kept its masks.")
+        return fill("<p>{why}</p>", why=why)
+    cut = [f"The first {MAX_LAYERS} of {len(layers)} layers are drawn."] * (len(layers) > MAX_LAYERS)
+    rows = [_layer(facts.kernels, layer, facts.removed.get(layer, ())) for layer in layers[:MAX_LAYERS]]
+    return fill(
+        '<p>Weights below zero are <b class="negative">red</b>, above zero <b class="positive">green</b>, zero is '
+        "black; the greater the absolute value, the brighter. One row a layer, one picture a filter, one square a "
+        "channel that it reads, the first one on top or to the left. Removed filters are crossed and dimmed; squares "
+        "that read a removed filter count as zero, whatever they show.</p>{rows}{cut}",
+        rows=rows,
+        cut=cut and fill('<p class="note">{cut}</p>', cut=cut),
+    )
+
+
+def slices(kernel: np.ndarray) -> list[np.ndarray]:
+    """One filter's weights as planes, one for each channel in.
+
+    Args:
+        kernel: shape (... kernel axes, channels in). Weights without kernel axes (dense layers, 1x1 convolutions)
+            have nothing to be laid out by and become one plane, wrapped into rows as near to a square as they fit.
+
+    Returns:
+        Planes of shape (rows, columns), float32; places beyond the last weight are NaN.
+    """
+    axes = kernel.shape[:-1]
+    if max(axes, default=1) == 1:
+        flat = kernel.reshape(-1)[:MAX_WEIGHTS]
+        columns = max(1, int(np.ceil(np.sqrt(flat.size))))
+        plane = np.full((-(-flat.size // columns), columns), np.nan, np.float32)
+        plane.flat[: flat.size] = flat
+        return [plane]
+    if len(axes) == 1:  # a convolution over one axis: time to the right, a line a channel
+        return [np.ascontiguousarray(kernel.T[:MAX_SLICES, :MAX_WEIGHTS])]
+    planes = np.moveaxis(kernel, -1, 0).reshape(-1, *axes[-2:])  # (channels in and depth, height, width)
+    return list(planes[:MAX_SLICES])
+
+
+def mosaic(planes: list[np.ndarray], limit: float, columns: int) -> np.ndarray:
+    """The planes side by side.
+
+    Args:
+        planes: shape (rows, columns) each, all alike; NaN is drawn as a gap.
+        limit: the absolute value that is drawn at full brightness.
+        columns: planes in a row.
+
+    Returns:
+        Shape (height, width, red green blue), uint8.
+    """
+    height, width = (size * _ZOOM for size in planes[0].shape)
+    rows = -(-len(planes) // columns)
+    picture = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), _GREY, np.uint8)
+    for place, plane in enumerate(planes):
+        top, left = place // columns * (height + _GAP), place % columns * (width + _GAP)
+        drawn = red_green(np.nan_to_num(plane, posinf=limit, neginf=-limit), limit)
+        drawn[np.isnan(plane)] = _GREY
+        picture[top : top + height, left : left + width] = drawn.repeat(_ZOOM, 0).repeat(_ZOOM, 1)
+    return picture
+
+
+def _drawable(kernel: np.ndarray) -> bool:
+    return kernel.ndim >= 2 and kernel.size > 0 and kernel.dtype.kind == "f"
+
+
+def _layer(kernels: Mapping[str, np.ndarray], layer: str, removed: tuple[int, ...]) -> Html:
+    states = {state: kernels[f"{state}/{layer}"] for state in _STATES if f"{state}/{layer}" in kernels}
+    states = {state: kernel for state, kernel in states.items() if _drawable(kernel)}
+    finite = [np.abs(kernel[np.isfinite(kernel)]).max(initial=0) for kernel in states.values()]
+    limit = float(max(finite, default=0.0))
+    first = next(iter(states.values()))
+    return fill(
+        '<section class="masks"><h3>{layer}</h3><p class="note">{notes}</p><div class="states">{rows}</div></section>',
+        layer=layer,
+        notes=" ".join(_notes(first, limit, all(np.isfinite(kernel).all() for kernel in states.values()))),
+        rows=[_row(kernel, layer, state, removed, limit) for state, kernel in states.items()],
+    )
+
+
+def _notes(kernel: np.ndarray, limit: float, finite: bool) -> list[str]:
+    """Shape and scale of a layer's pictures, and what is left out of them."""
+    *axes, channels, filters = kernel.shape
+    shape = "\u00d7".join(map(str, axes))
+    reads = f"{shape}, {plural(channels, 'channel')} in" if axes else plural(channels, "input")
+    notes = [f"{reads}. Full brightness: {number(limit)}."]
+    if filters > MAX_FILTERS:
+        notes.append(f"The first {MAX_FILTERS} of {filters} filters are drawn.")
+    if max(axes, default=1) > 1 and channels > MAX_SLICES:
+        notes.append(f"The first {MAX_SLICES} of {channels} channels in are drawn.")
+    if max(axes, default=1) == 1 and channels > MAX_WEIGHTS:
+        notes.append(f"The first {MAX_WEIGHTS} of {channels} inputs are drawn.")
+    if not finite:
+        notes.append("Some weights are not finite: the network has diverged.")
+    return notes
+
+
+def _columns(planes: int, filters: int) -> int:
+    """Planes in a row.
+
+    Few planes stand in a column, so that a layer is a matrix of channels in by filters, as long as it is wider than
+    high; many come as near to a square as they fit.
+    """
+    if planes <= MAX_COLUMN:
+        return 1 if filters >= planes else planes
+    return int(np.ceil(np.sqrt(planes)))
+
+
+def _row(kernel: np.ndarray, layer: str, state: str, removed: tuple[int, ...], limit: float) -> Html:
+    planes = len(slices(kernel[..., 0]))
+    columns = _columns(planes, kernel.shape[-1])
+    masks = []
+    for index in range(min(kernel.shape[-1], MAX_FILTERS)):
+        weights, gone = kernel[..., index], index in removed
+        low, high = (number(float(edge)) for edge in (weights.min(), weights.max()))
+        told = f"{layer}[{index}] {_STATES[state]}: weights from {low} to {high}{', removed' if gone else ''}"
+        masks.append(
+            fill(
+                '<li class="{kind}"><div class="frame"><img src="{source}" alt="{told}">{cross}</div>'
+                "<span>[{index}]{removed}</span></li>",
+                kind="gone" if gone else "stays",
+                source=data_uri(png(mosaic(slices(weights), limit, columns))),
+                told=told,
+                cross=_CROSS if gone else None,
+                index=index,
+                removed=Html(" <em>removed</em>") if gone else None,
+            )
+        )
+    share, size = (17 * columns, 5.5 * columns) if planes <= MAX_COLUMN else (22, 7)
+    return fill(
+        '<div><h4>{state}</h4><ul class="strip" style="--least: min({share}%, {size}rem)">{masks}</ul></div>',
+        state=_STATES[state],
+        share=share,
+        size=size,
+        masks=masks,
+    )
