@@ -96,10 +96,19 @@ def test_proportional_filters_tie_in_spite_of_rounding(name: str) -> None:
 
 
 def test_equal_norms_tie_whatever_the_order_of_their_weights() -> None:
-    row = np.random.default_rng(3).normal(size=500)
-    network = dense(*(np.roll(row, shift) for shift in range(6)))
+    random = np.random.default_rng(3)
+    row = random.normal(size=500) * 10.0 ** random.integers(-9, 9, size=500)  # sums of like sizes would be exact
+    network = dense(*(random.permutation(row) for _ in range(20)))
     assert len(set(norms(network).values())) == 1
-    assert ranking("norm-l1", network) == [f"a[{index}]" for index in range(6)]
+    assert ranking("norm-l1", network) == [f"a[{index}]" for index in range(20)]
+
+
+def test_equal_means_tie_whatever_the_order_of_their_sums() -> None:
+    for seed in range(20):
+        rows = np.random.default_rng(seed).normal(size=(40, 8)).astype(np.float32)
+        rows[0] = 2 * rows[-1]  # to the others both have the same similarities, summed up in another order
+        order = ranking("cosine-mean", dense(*rows))
+        assert order.index("a[0]") == order.index("a[39]") + 1
 
 
 def test_layers_are_ranked_together_and_a_lonely_filter_comes_last() -> None:
@@ -269,6 +278,10 @@ def test_random_is_a_function_of_seed_and_trials() -> None:
     assert draws(1) == draws(1)
     assert draws(1) != draws(2)
     assert len(set(draws(3))) == 10
+    strategy = load_strategy("random", seed=1)
+    before = strategy.ask(network, 5)
+    strategy.tell(Trial(1, (), 1.0, 1.0, 1.0, accepted=True))
+    assert strategy.ask(network, 5) != before, "the same network after another trial"
     raw = np.random.Philox(key=[5, 0]).random_raw(1000)
     assert batch(load_strategy("random", seed=5), network, 1000)[:3] == [f"conv[{i}]" for i in np.argsort(raw)[:3]]
 

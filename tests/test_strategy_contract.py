@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shrinknet.errors import StrategyError
+from shrinknet.errors import FilterError, OptionError, StrategyError
 from shrinknet.filters import Filter
 from shrinknet.records import Trial
 from shrinknet.strategies import Memory, Network, Strategy, checked_ask, load_strategy, take
@@ -87,6 +87,44 @@ def test_the_geometric_median_lies_in_the_middle() -> None:
     order = [str(trial.filters[0]) for trial in play(strategy, network, lambda filters: False)]
     # b holds two equal filters: distance 0; in a the sums of distances are 5.0, 8.1, 8.3 and 5.5
     assert order == ["b[0]", "b[1]", "a[0]", "a[3]", "a[1]", "a[2]"]
+
+
+class Recorded(FakeNetwork):
+    """One layer `a` with given outputs, shape (samples, filters)."""
+
+    def __init__(self, outputs: np.ndarray, **options: object) -> None:
+        super().__init__({"a": (1, outputs.shape[1])}, **options)  # type: ignore[arg-type]
+        self.outputs = outputs
+
+    def activations(self, layer: str) -> np.ndarray:
+        return self.outputs
+
+
+def test_what_the_others_rebuild_is_cut_first() -> None:
+    one, two, three = np.random.default_rng(0).normal(size=(3, 200))
+    outputs = np.column_stack([one, two, 10 * three, two + 0.1 * one, np.full(200, 8.0), -3 * one])
+    path = ROOT / "strategies" / "rebuildable.py"
+    shown = Recorded(outputs.astype(np.float32), min_filters=0)
+    # 0, 1, 3 and 5 lie in one plane: two of them go for nothing, as the constant 4 does; then the weaker ones go first.
+    order = [filter.index for filter in checked_ask(load_strategy(path), shown, 6)]
+    assert order == [0, 1, 4, 3, 5, 2]
+    # Nothing else varies with 2, not even when it is the only one left.
+    alone = Recorded(outputs.astype(np.float32), disabled=[Filter("a", i) for i in (0, 3, 4, 5)], min_filters=0)
+    assert [filter.index for filter in checked_ask(load_strategy(path), alone, 2)] == [1, 2]
+
+
+def test_what_is_missed_agrees_with_least_squares() -> None:
+    outputs = np.random.default_rng(1).normal(size=(60, 4)) @ np.array(
+        [[1, 0.5, 0, 0.2], [0, 1, 0.7, 0], [0, 0, 2, 0.3], [0, 0, 0, 0.4]]
+    )
+    missed = []
+    for index in range(4):
+        others = np.column_stack([np.delete(outputs, index, axis=1), np.ones(60)])
+        solution, *_ = np.linalg.lstsq(others, outputs[:, index])
+        missed.append(np.square(others @ solution - outputs[:, index]).mean())
+    path = ROOT / "strategies" / "rebuildable.py"
+    trials = play(load_strategy(path, patience=None), Recorded(outputs, min_filters=0), lambda filters: False)
+    assert [trial.filters[0].index for trial in trials] == np.argsort(missed).tolist()
 
 
 # Strategies that break the contract in one way each.
@@ -281,6 +319,11 @@ def test_an_answer_is_checked(answer: object, message: str | None) -> None:
             checked_ask(Says(answer), network(), 3)
 
 
+def test_a_count_below_one_is_refused() -> None:
+    with pytest.raises(OptionError, match="asked for 1 filter or more, not for 0"):
+        checked_ask(Says([]), network(), 0)
+
+
 def test_rules_of_the_caller_are_heeded() -> None:
     asked = [Filter("a", 2), Filter("a", 3)]
     assert checked_ask(Says(asked), network(), 3, allowed=lambda filters: None) == tuple(asked)
@@ -295,6 +338,15 @@ def test_a_strategy_that_raises_is_named() -> None:
 
     with pytest.raises(StrategyError, match="The strategy Raises failed in ask: ZeroDivisionError: no norms"):
         checked_ask(Raises(None), network(), 1)
+
+
+def test_errors_of_the_network_go_through_as_they_are() -> None:
+    class Asks(Says):
+        def ask(self, network: Network, count: int) -> Sequence[Filter]:
+            return [Filter("z", int(network.kernel("z").sum()))]
+
+    with pytest.raises(FilterError, match="There is no layer 'z'"):
+        checked_ask(Asks(None), network(), 1)
 
 
 def test_interrupts_go_through() -> None:

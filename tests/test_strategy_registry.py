@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import tomllib
 from pathlib import Path
 
@@ -54,6 +55,12 @@ def test_the_names_are_those_of_the_design() -> None:
 def test_the_built_in_strategies_are_entry_points_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["entry-points"][ENTRY_POINTS] == BUILT_IN
+
+
+def test_the_built_in_strategies_are_found_without_an_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: ())
+    assert set(strategies()) == set(BUILT_IN)
+    assert isinstance(load_strategy("cosine-max"), CosineMax)
 
 
 def test_a_strategy_is_returned_as_it_is() -> None:

@@ -16,18 +16,21 @@ class Network(Protocol):
 
     def candidates(self) -> tuple[Filter, ...]:
         """The filters that may be asked for, in network order: enabled, not frozen by the user, not the last
-        `min_filters` of their layer. One name a group."""
+        `min_filters` of their layer. One name a group.
+        """
 
     def enabled(self, layer: str) -> tuple[int, ...]:
         """Indices of the layer's filters that are not disabled, ascending; candidates or not."""
 
     def spare(self, layer: str) -> int:
         """How many of the layer's filters may go in one trial: the enabled ones beyond `min_filters`, 0 or more.
-        Each candidate may go by itself; only several together can overdraw a layer."""
+        Each candidate may go by itself; only several together can overdraw a layer.
+        """
 
     def kernel(self, layer: str) -> np.ndarray:
         """Weights of the layer, float32, shape (... kernel axes and channels in, filters): the last axis is the
-        layer's own filters; rows that only disabled channels feed are as they stand."""
+        layer's own filters; rows that only disabled channels feed are as they stand.
+        """
 
     def bias(self, layer: str) -> np.ndarray:
         """Biases of the layer, float32, shape (filters,); zeros where the layer has none."""
