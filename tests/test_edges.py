@@ -196,6 +196,8 @@ class TestEdgeData:
         padded = edge_data(folder, Cropping(48, train=1, grid=1), target="sobel").test
         assert np.array_equal(padded.x[:, 3], padded.x[:, 4])
         assert np.array_equal(padded.y[:, 0], padded.y[:, 7])
+        image = next(photograph for photograph in photographs(folder) if photograph.name == padded.names[0]).read()
+        assert np.array_equal(padded.y[0, 4:44, :, 0], Sobel()(image)[:, 1:49])
         with pytest.raises(DataError, match=r"40 x 50 pixels; expected at least 48 x 48"):
             edge_data(folder, Cropping(48, pad=False))
 

@@ -43,7 +43,7 @@ class TestReadGrey:
             path.unlink()
         else:
             path.write_bytes({"empty": b"", "text": b"hello", "truncated": path.read_bytes()[:1500]}[damage])
-        with pytest.raises(DataError, match="broken.png.*cannot be read as an image"):
+        with pytest.raises(DataError, match=r"broken\.png.*cannot be read as an image"):
             read_grey(path)
 
 

@@ -154,6 +154,7 @@ class TestPrecisionRecall:
         output, truth = line(9) + line(11), line(10)
         score = metrics.precision_recall_f1(output, truth, tolerance=1 / diagonal)
         assert score == pytest.approx((0.5, 1, 2 / 3))
+        assert metrics.precision_recall_f1(truth, output, tolerance=1 / diagonal) == pytest.approx((1, 0.5, 2 / 3))
 
     def test_the_pairing_is_the_greatest_possible(self) -> None:
         # a greedy pairing that gives the middle truth to the first output loses a pair
