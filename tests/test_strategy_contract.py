@@ -81,12 +81,18 @@ def test_the_example_cuts_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_geometric_median_lies_in_the_middle() -> None:
-    kernels = {"a": np.array([[0.0, 2.0, -2.0, 0.1], [0.0, 0.0, 0.0, 1.0]]), "b": np.full((2, 2), 0.3)}
-    network = FakeNetwork(kernels, biases={"a": np.zeros(4), "b": np.zeros(2)}, min_filters=0)
+    kernels = {
+        "a": np.array([[0.0, 2.0, -2.0, 0.1], [0.0, 0.0, 0.0, 1.0]]),
+        "b": np.full((2, 2), 0.3),
+        "c": np.array([[0.0, 0.01]]),
+    }
+    biases = {layer: np.zeros(kernel.shape[1]) for layer, kernel in kernels.items()}
+    network = FakeNetwork(kernels, biases=biases, min_filters=0)
     strategy = load_strategy(ROOT / "strategies" / "geometric_median.py", patience=None)
     order = [str(trial.filters[0]) for trial in play(strategy, network, lambda filters: False)]
-    # b holds two equal filters: distance 0; in a the sums of distances are 5.0, 8.1, 8.3 and 5.5
-    assert order == ["b[0]", "b[1]", "a[0]", "a[3]", "a[1]", "a[2]"]
+    # b holds two equal filters: distance 0. In a the sums of distances are 5.0, 8.1, 8.3 and 5.5, mean 6.7; in c both
+    # are 0.01, which is the mean: 1.
+    assert order == ["b[0]", "b[1]", "a[0]", "a[3]", "c[0]", "c[1]", "a[1]", "a[2]"]
 
 
 class Recorded(FakeNetwork):
