@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -101,6 +102,7 @@ def carry_compilation(source: Any, target: Any) -> None:
     for key in ("metrics", "weighted_metrics"):
         config[key] = tree.map_structure(_copy_metric, config[key]) if config[key] else config[key]
     target.compile(**config)
+    target.optimizer.build(target.trainable_variables)  # Keras cannot load what was saved with an unbuilt optimizer
 
 
 def _copy_metric(metric: Any) -> Any:
@@ -112,10 +114,20 @@ def _copy_metric(metric: Any) -> Any:
         return copy.deepcopy(metric)  # a metric of the user's own without a config
 
 
+@contextlib.contextmanager
+def uncompiled(model: Any) -> Iterator[None]:
+    """While the block lasts the model saves without loss and optimizer: it then loads where these are unknown."""
+    state = model.compiled, model.optimizer
+    model.compiled, model.optimizer = False, None
+    try:
+        yield
+    finally:
+        model.compiled, model.optimizer = state
+
+
 def carry_optimizer(source: Any, target: Any) -> None:
     """Copies the values of the optimizer's variables; the two models have the same trainable variables, in order."""
     if source.optimizer is None or not source.optimizer.built:
         return
-    target.optimizer.build(target.trainable_variables)
     for old, new in zip(state_variables(source.optimizer), state_variables(target.optimizer), strict=True):
         new.assign(old)

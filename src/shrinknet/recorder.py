@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from shrinknet.rebuild import uncompiled
 from shrinknet.records import Trial, finite
 from shrinknet.runstore import RunStore
 
@@ -62,7 +63,8 @@ class FolderRecorder(Recorder):
         }
         self.kernels = kernels(run.switches, "before")
         self.store.write_json("run", finite(self.facts))
-        self.store.write_bytes("uncut.keras", model_bytes(run.uncut))
+        with uncompiled(run.uncut):
+            self.store.write_bytes("uncut.keras", model_bytes(run.uncut))
 
     def trial(self, trial: Trial) -> None:
         self.store.append(trial)
@@ -81,7 +83,8 @@ class FolderRecorder(Recorder):
         }
         self.store.write_arrays("kernels", {**self.kernels, **kernels(run.switches, "after")})
         self.store.write_bytes("switched.keras", model_bytes(result.switched))
-        self.store.write_bytes("slim.keras", model_bytes(result.model))
+        with uncompiled(result.model):
+            self.store.write_bytes("slim.keras", model_bytes(result.model))
         self.store.write_json("run", finite(self.facts))
 
 

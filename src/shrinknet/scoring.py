@@ -42,7 +42,7 @@ class Scorer:
 
         Higher is better: score / reference; lower is better: reference / score.
         """
-        if not math.isfinite(score) or not math.isfinite(reference):
+        if not math.isfinite(score) or not math.isfinite(reference) or reference == 0:
             return math.nan
         if self.higher_is_better:
             return score / reference

@@ -10,7 +10,6 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 from shrinknet.cli.values import PACE, TARGET, WIDTHS
-from shrinknet.progress import Progress
 
 # Small enough for a cup of tea on two cores, large enough to show the method.
 DEMO: dict[str, Any] = {"crop": 64, "warmup_steps": 3000, "steps": 500, "target": 0.5, "max_seconds": 90.0, "seed": 1}
@@ -101,11 +100,8 @@ def edges(as_json: bool, **options: Any) -> None:
     with working():
         load_keras()
         from shrinknet.applications.edges.run import minimize_edges
-        from shrinknet.report import write_page
 
-        with Progress() as progress:
-            record = minimize_edges(**options, progress=progress).to_dict()
-        record["page"] = str(record.get("page") or write_page(record["run"]))
+        record = minimize_edges(**options).to_dict()
     show(record, before_after(record), as_json=as_json)
 
 

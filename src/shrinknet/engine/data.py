@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,7 @@ class Stream:
         self.repeatable = hasattr(source, "__len__") or not hasattr(source, "__next__")
         self.consumed = 0  # batches taken from the source since the beginning
         self._iterator: Iterator[Any] | None = None
+        self._first: Batch | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """One pass over the source, batch by batch."""
@@ -68,6 +70,21 @@ class Stream:
         else:
             for batch in self.source:
                 yield as_batch(batch, self.what)
+
+    def peek(self) -> Batch:
+        """The first batch; training still gets it.
+
+        Raises:
+            DataError: the source is empty.
+        """
+        if self._first is None:
+            iterator = iter(self)
+            self._first = next(iterator, None)
+            if self._first is None:
+                raise DataError(f"The {self.what} are empty: expected at least one batch.")
+            if not self.repeatable:
+                self._iterator = itertools.chain([self._first], iterator)
+        return self._first
 
     def next(self) -> Batch:
         """The next batch for training; starts over at the end.
@@ -164,18 +181,7 @@ def first_batch(feed: Feed) -> Batch:
     """A batch to build the network with; of a stream it is not lost."""
     if isinstance(feed, Arrays):
         return feed.take(np.arange(min(feed.batch_size, feed.samples)))
-    iterator = iter(feed)
-    batch = next(iterator, None)
-    if batch is None:
-        raise DataError(f"The {feed.what} are empty: expected at least one batch.")
-    if not feed.repeatable:
-        feed._iterator = _chain(batch, iterator)
-    return batch
-
-
-def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest
+    return feed.peek()
 
 
 def check_targets(net: Any, batch: Batch) -> None:

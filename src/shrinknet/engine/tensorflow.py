@@ -110,7 +110,7 @@ class TensorFlowEngine(FitEngine):
                 done += len(full[:chunk])
                 full = full[chunk:]
                 self.on_step(done, steps)
-            if len(batches[-1]) < min(feed.batch_size, feed.samples):
+            if batches and len(batches[-1]) < min(feed.batch_size, feed.samples):
                 self._run(batches[-1][None])
                 done += 1
             callbacks.on_epoch_end(epoch, self._results())

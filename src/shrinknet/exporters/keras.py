@@ -9,17 +9,19 @@ import keras
 import numpy as np
 
 from shrinknet.costs import latency
+from shrinknet.rebuild import uncompiled
 
 
 class KerasExporter:
-    """Writes with `model.save`, loads in Keras's safe mode."""
+    """Writes with `model.save`, without loss and optimizer; loads in Keras's safe mode."""
 
     name = "keras"
     suffix = ".keras"
     tolerance = 1e-6
 
     def write(self, model: Any, path: Path) -> None:
-        model.save(path)
+        with uncompiled(model):
+            model.save(path)
 
     def load(self, path: Path) -> KerasRunner:
         return KerasRunner(keras.models.load_model(path, compile=False))

@@ -1,0 +1,109 @@
+"""Minimize the edge network: data, loop, exports, pictures and page in one run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from shrinknet.applications.edges.task import EdgeTask, edge_task
+from shrinknet.exporters import Exports, export
+from shrinknet.minimizer import Result, minimize
+from shrinknet.records import finite
+from shrinknet.report import write_page
+from shrinknet.runstore import RunStore
+
+BATCH_SIZE = 3  # the thesis's
+
+
+@dataclass(frozen=True)
+class EdgeResult:
+    """A minimized edge detector.
+
+    Attributes:
+        result: what `minimize` returned.
+        run: the run's folder; page: the HTML page in it.
+        exports: the files written for production.
+    """
+
+    result: Result
+    run: Path
+    page: Path
+    exports: Exports
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: before, after, control_score, trials, model, page, run, stopped, exports."""
+        summary = self.result.summary
+        return finite(
+            {
+                "before": asdict(summary.before),
+                "after": asdict(summary.after),
+                "control_score": summary.control_score,
+                "trials": [trial.to_dict() for trial in self.result.records],
+                "model": self.exports[0].path,
+                "page": str(self.page),
+                "run": str(self.run),
+                "stopped": summary.stopped,
+                "exports": [asdict(record) for record in self.exports],
+            }
+        )
+
+
+def minimize_edges(
+    run_dir: str | Path,
+    *,
+    images: str | Path | None = None,
+    edges: str = "canny",
+    crop: int = 128,
+    widths: tuple[int, ...] = (5, 5, 1),
+    kernel: int = 5,
+    seed: int | None = None,
+    **options: Any,
+) -> EdgeResult:
+    """Trains the thesis's network on photographs and minimizes it; test photographs take part in no decision.
+
+    Args:
+        run_dir: folder for journal, models, exports, pictures and the page.
+        images: a folder of photographs; None: those that scikit-image carries.
+        edges: "canny" or "sobel", the edge map that is learnt.
+        crop: height and width of the crops in pixels; widths: filters of each convolution; kernel: size of the masks.
+        seed: of network, crops, order and strategy; None: a random one.
+        options: those of `minimize`.
+
+    Raises:
+        DataError, OptionError: see their sentences.
+    """
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+    task = edge_task(crop, widths=widths, kernel=kernel, target=edges, root=images, seed=seed)
+    data = task.data
+    result = minimize(
+        task.model,
+        (data.train.x, data.train.y),
+        (data.validation.x, data.validation.y),
+        test_data=(data.test.x, data.test.y),
+        batch_size=BATCH_SIZE,
+        control=True,
+        run_dir=run_dir,
+        seed=seed,
+        **options,
+    )
+    run = Path(run_dir)
+    exports = export(result.model, run / "export", sample=data.test.x[:4])
+    _write_pictures(RunStore(run), task, result, exports)
+    return EdgeResult(result, run, write_page(run), exports)
+
+
+def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Exports) -> None:
+    """Adds to the run what only this application knows: test photographs with their outputs before and after."""
+    part = task.samples()
+    outputs = {
+        name: ops.convert_to_numpy(model(part.x)) for name, model in (("before", result.uncut), ("after", result.model))
+    }
+    store.write_arrays("samples", {"input": part.x, "truth": part.y, **outputs, "names": np.array(part.names)})
+    records = [{**asdict(record), "path": Path(record.path).name} for record in exports]
+    skipped = json.loads(json.dumps(dict(task.data.skipped)))
+    store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records, "skipped": skipped})
