@@ -65,7 +65,7 @@ class Cropping:
     """
 
     size: int = 128
-    train: int = 24
+    train: int = 32
     grid: int = 2
     pad: bool = True
 
