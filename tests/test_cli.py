@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import io
 import json
 import os
@@ -30,7 +31,9 @@ RECORD = {
     "control_score": float("nan"),
     "trials": [{"accepted": True}, {"accepted": False}],
     "model": "runs/x/model.keras",
+    "page": "runs/x/index.html",
     "run": "runs/x",
+    "stopped": "The target is reached.",
 }
 
 
@@ -166,7 +169,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def minimize_edges(**given: Any) -> Any:
         options.update(given)
-        given["progress"].update("warm-up", 1, 2)
         print("noise of a library")
         return types.SimpleNamespace(to_dict=lambda: dict(RECORD))
 
@@ -180,20 +182,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_minimize_edges_hands_its_options_on(asked: dict[str, Any], tmp_path: Path) -> None:
-    words = "--widths 4,3,1 --pace 3 --target 50% --edges sobel --crop 64 --kernel 3 --seed 7 --threshold 0.9 "
-    words += "--reference baseline --warmup-steps 5 --steps 6 --max-trials 2 --max-seconds 1.5 --min-filters 2 "
-    words += f"--strategy random --run {tmp_path}/run --images {tmp_path}"
+    words = f"""--widths 4,3,1 --pace 3 --target 50% --edges sobel --crop 64 --kernel 3 --seed 7 --threshold 0.9
+        --reference baseline --warmup-steps 5 --warmup-patience 2 --steps 6 --max-trials 2 --max-seconds 1.5
+        --min-filters 2 --strategy random --run {tmp_path}/run --images {tmp_path}"""
     result = CliRunner().invoke(program, ["minimize", "edges", *words.split()])
     assert result.exit_code == 0, result.stderr
-    progress = asked.pop("progress")
-    assert isinstance(progress, Progress)
     assert asked == {
         "widths": (4, 3, 1), "pace": 3, "target": 0.5, "edges": "sobel", "crop": 64, "kernel": 3, "seed": 7,
-        "threshold": 0.9, "reference": "baseline", "warmup_steps": 5, "steps": 6, "max_trials": 2, "max_seconds": 1.5,
-        "min_filters": 2, "strategy": "random", "run_dir": tmp_path / "run", "images": tmp_path,
+        "threshold": 0.9, "reference": "baseline", "warmup_steps": 5, "warmup_patience": 2, "steps": 6, "max_trials": 2,
+        "max_seconds": 1.5, "min_filters": 2, "strategy": "random", "run_dir": tmp_path / "run", "images": tmp_path,
     }  # fmt: skip
     assert "891" in result.stdout and "331" in result.stdout
-    assert "1 cuts kept, 1 stepped back" in result.stdout
+    assert "1 cuts kept, 1 stepped back. The target is reached." in result.stdout
     assert result.stdout.endswith("page   runs/x/index.html\n")
     assert "noise" not in result.stdout
 
@@ -201,7 +201,7 @@ def test_minimize_edges_hands_its_options_on(asked: dict[str, Any], tmp_path: Pa
 def test_minimize_edges_prints_one_object(asked: dict[str, Any]) -> None:
     result = CliRunner().invoke(program, ["minimize", "edges", "--json"])
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout) == {**RECORD, "control_score": None, "page": "runs/x/index.html"}
+    assert json.loads(result.stdout) == {**RECORD, "control_score": None}
 
 
 def test_demo_is_minimize_edges_with_small_settings(asked: dict[str, Any]) -> None:
@@ -210,6 +210,16 @@ def test_demo_is_minimize_edges_with_small_settings(asked: dict[str, Any]) -> No
     assert {name: asked[name] for name in DEMO} == DEMO
     assert asked["run_dir"] == Path("runs/demo")
     assert asked["widths"] == (5, 5, 1)
+
+
+def test_defaults_are_those_of_the_functions(asked: dict[str, Any]) -> None:
+    from shrinknet.minimizer import minimize
+
+    assert CliRunner().invoke(program, ["minimize", "edges"]).exit_code == 0
+    defaults = {name: parameter.default for name, parameter in inspect.signature(minimize).parameters.items()}
+    own = {"run_dir", "images", "edges", "crop", "widths", "kernel"}
+    assert set(asked) - own <= set(defaults)
+    assert {name: asked[name] for name in set(asked) - own} == {name: defaults[name] for name in set(asked) - own}
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,11 @@ DEMO: dict[str, Any] = {"crop": 64, "warmup_steps": 3000, "steps": 500, "target"
     help="Training steps before the first trial.",
 )
 @click.option(
+    "--warmup-patience",
+    type=click.IntRange(min=1),
+    help="End the warm-up early, after this many tenths of it without a better score.",
+)
+@click.option(
     "--steps", type=click.IntRange(min=0), default=2_000, show_default=True, help="Training steps in each trial."
 )
 @click.option(
