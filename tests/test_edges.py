@@ -13,6 +13,7 @@ from shrinknet.applications.edges.data import PARTS, Cropping, EdgeData, Part, e
 from shrinknet.applications.edges.photographs import SCIKIT_IMAGE, Photograph, photographs
 from shrinknet.applications.edges.targets import Canny, Sobel, target_named
 from shrinknet.errors import DataError, OptionError
+from shrinknet.imaging.files import read_grey
 
 
 def scene(seed: int, shape: tuple[int, int] = (40, 50)) -> np.ndarray:
@@ -72,7 +73,7 @@ class TestTargets:
         for row, column in ((1, 1), (5, 4), (10, 7)):
             patch = image[row - 1 : row + 2, column - 1 : column + 2]
             magnitude = np.hypot((patch * across).sum(), (patch * across.T).sum())
-            assert edges[row, column] == pytest.approx(magnitude / np.sqrt(20), rel=1e-5)
+            assert edges[row, column] == pytest.approx(magnitude / np.sqrt(20), abs=1e-5)
 
     def test_sobel_reaches_one_and_never_exceeds_it(self) -> None:
         tops = [
@@ -113,6 +114,12 @@ class TestPhotographs:
     def test_voc_without_sets_gives_all_images(self, tmp_path: Path) -> None:
         root = voc(tmp_path, {}, also=("2007_000999",))
         assert [photograph.name for photograph in photographs(root)] == ["2007_000999"]
+
+    def test_an_image_set_cannot_point_elsewhere(self, tmp_path: Path) -> None:
+        root = voc(tmp_path, {"val": ["2007_000033"]})
+        (root / "ImageSets" / "Main" / "test.txt").write_text("../../secret\n")
+        with pytest.raises(DataError, match="expected names of files"):
+            photographs(root)
 
     def test_nothing_there_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="found none"):
@@ -238,6 +245,40 @@ class TestEdgeData:
     def test_options_are_checked(self, folder: Path) -> None:
         with pytest.raises(OptionError, match="fail or skip"):
             edge_data(folder, on_error="ignore")  # type: ignore[arg-type]
+
+
+class TestCache:
+    @pytest.mark.parametrize("target", ["canny", "sobel"])
+    def test_holds_every_edge_map_exactly(self, folder: Path, tmp_path_factory, monkeypatch, target: str) -> None:
+        cache = tmp_path_factory.mktemp("cache")
+        plain = edge_data(folder, 16, target=target)
+        first = edge_data(folder, 16, target=target, cache=cache)
+        files = sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file())
+        name = {"canny": "canny-100-200-0", "sobel": "sobel-0"}[target]
+        assert files == [f"{name}/{number}.png.png" for number in range(7)] + [f"{name}/more/7.png.png"]
+        for kind in (Canny, Sobel):
+            monkeypatch.setattr(kind, "__call__", lambda self, image: pytest.fail("computed again"))
+        again = edge_data(folder, 16, target=target, cache=cache)
+        for data in (first, again):
+            assert np.array_equal(data.train.y, plain.train.y)
+            assert np.array_equal(data.test.y, plain.test.y)
+
+    def test_a_changed_photograph_or_a_damaged_file_is_made_anew(self, folder: Path, tmp_path_factory) -> None:
+        cache = tmp_path_factory.mktemp("cache")
+        edge_data(folder, 16, cache=cache)
+        Image.fromarray(scene(99)).save(folder / "0.png")
+        damaged = cache / "canny-100-200-0" / "1.png.png"
+        damaged.write_bytes(damaged.read_bytes()[:-40])
+        cached, plain = edge_data(folder, 16, cache=cache), edge_data(folder, 16)
+        for part in ("train", "validation", "test"):
+            assert np.array_equal(getattr(cached, part).y, getattr(plain, part).y)
+        assert read_grey(damaged).shape == (40, 50)
+
+    def test_a_folder_that_cannot_be_written_is_named(self, folder: Path, tmp_path_factory) -> None:
+        cache = tmp_path_factory.mktemp("cache") / "file"
+        cache.touch()
+        with pytest.raises(OptionError, match=r"cannot be kept in .*file.*name another folder"):
+            edge_data(folder, 16, cache=cache, on_error="skip")
 
 
 class TestNetwork:

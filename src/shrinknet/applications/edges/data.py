@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from shrinknet.applications.edges.cache import cached_edges
 from shrinknet.applications.edges.photographs import Photograph, photographs
 from shrinknet.applications.edges.targets import Target, target_named
 from shrinknet.errors import DataError, OptionError
@@ -98,6 +99,7 @@ def edge_data(
     seed: int = 0,
     on_error: Literal["fail", "skip"] = "fail",
     max_pixels: int = MAX_PIXELS,
+    cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EdgeData:
     """Photographs and their edge maps, cropped and split by photograph.
@@ -114,22 +116,24 @@ def edge_data(
         seed: of the split and of the random crops.
         on_error: "fail" raises at a photograph that cannot be used, "skip" lists it in `skipped`.
         max_pixels: greatest height times width that is decoded.
+        cache: folder in which edge maps are kept as PNG and found again; None: they are computed every time.
         progress: called with photographs done and photographs in all.
 
     Raises:
         DataError: there is no photograph for one of the parts, or a photograph cannot be used.
-        OptionError: an option has no such value.
+        OptionError: an option has no such value, or the cache cannot be written.
     """
     if on_error not in ("fail", "skip"):
         raise OptionError(f"Expected on_error to be fail or skip; received {on_error!r}.")
-    edges, cropping = target_named(target), Cropping(crop) if isinstance(crop, int) else crop
+    make_edges, cropping = target_named(target), Cropping(crop) if isinstance(crop, int) else crop
     chosen = split(photographs(root), shares, seed)
 
     def load(index: int) -> tuple[np.ndarray, np.ndarray] | str:
         try:
-            image = chosen[index].read(max_pixels)
-            generator = np.random.default_rng([seed, index])
-            return _crops(chosen[index], image, edges(image), cropping, generator)
+            photograph, generator = chosen[index], np.random.default_rng([seed, index])
+            image = photograph.read(max_pixels)
+            edges = cached_edges(photograph, image, make_edges, Path(cache)) if cache else make_edges(image)
+            return _crops(photograph, image, edges, cropping, generator)
         except DataError as error:
             if on_error == "fail":
                 raise

@@ -53,7 +53,7 @@ def photographs(root: str | Path | Sequence[str | Path] | None = None) -> tuple[
             image sets list (train, val, trainval, test), all when there are no sets. Several folders: all of theirs.
 
     Raises:
-        DataError: a folder does not exist or holds no image.
+        DataError: a folder does not exist or holds no image, or an image set lists what is no name of a file.
         MissingExtraError: scikit-image is not installed.
     """
     if root is None:
@@ -90,4 +90,7 @@ def _listed(folder: Path) -> list[Photograph]:
     sets = [folder / "ImageSets" / "Main" / f"{name}.txt" for name in ("train", "val", "trainval", "test")]
     lines = [line.split() for file in sets if file.is_file() for line in file.read_text().splitlines()]
     names = {words[0] for words in lines if words} or {path.stem for path in image_files(pictures, (".jpg",))}
+    for name in names:
+        if Path(name).name != name:
+            raise DataError(f"An image set of {str(folder)!r} lists {name!r}; expected names of files in JPEGImages.")
     return [Photograph(name, pictures / f"{name}.jpg") for name in names]

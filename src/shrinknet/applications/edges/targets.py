@@ -40,7 +40,8 @@ class Canny:
 class Sobel:
     """Gradient magnitude by 3x3 Sobel kernels, divided by its greatest possible value, the root of 20: in [0, 1].
 
-    The scale is the same for every photograph, so that it can be learned by a network that sees a part only.
+    The scale is the same for every photograph, so that it can be learned by a network that sees a part only. Values
+    are whole multiples of 1 / 65535, so that a PNG file of 16 bits holds them exactly.
 
     Attributes:
         sigma: standard deviation in pixels of the Gaussian that smooths the photograph first; 0: none.
@@ -58,7 +59,8 @@ class Sobel:
 
         smooth = _smoothed(image, self.sigma)
         across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
-        return np.asarray(np.hypot(across, down) / np.float32(math.sqrt(20)), np.float32)
+        share = np.hypot(across, down) / np.float32(math.sqrt(20))
+        return np.rint(65535 * share).astype(np.float32) / np.float32(65535)
 
 
 Target = Canny | Sobel
