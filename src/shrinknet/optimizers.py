@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from keras.src.saving import object_registration
 
 from shrinknet.errors import OptimizerError
 
@@ -66,9 +67,12 @@ def fresh_copy(optimizer: Any) -> Any:
     shared = rate if callable(rate) and not isinstance(rate, keras.Variable) else None
     try:
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            config = _settings(optimizer)
-            config["inner_optimizer"] = fresh_copy(optimizer.inner_optimizer)
-            return kind(**{key: value for key, value in config.items() if key in _LOSS_SCALE})
+            return kind(
+                fresh_copy(optimizer.inner_optimizer),
+                initial_scale=optimizer.initial_scale,
+                dynamic_growth_steps=optimizer.dynamic_growth_steps,
+                name=optimizer.name,
+            )
         if shared is None:
             return kind.from_config(_settings(optimizer))
         try:
@@ -86,9 +90,6 @@ def fresh_copy(optimizer: Any) -> Any:
             f"{kind.__name__} cannot be built anew from its own get_config(): {error}. Use an optimizer whose "
             "from_config(get_config()) works."
         ) from error
-
-
-_LOSS_SCALE = ("inner_optimizer", "initial_scale", "dynamic_growth_steps", "name")
 
 
 def _settings(optimizer: Any) -> dict[str, Any]:
@@ -128,9 +129,11 @@ def install_freezing(optimizer: Any, variables: list[Any]) -> None:
         return
     if not optimizer.built:
         optimizer.build(variables)
-    inner = list(_parts(optimizer))[-1]
+    *wrappers, inner = _parts(optimizer)
     inner.__dict__[_MASKS] = {}
-    inner.__class__ = _freezing(type(inner))
+    inner.__class__ = _generated(_Freezing, type(inner))
+    for wrapper in wrappers:
+        wrapper.__class__ = _generated(_SavedPlain, type(wrapper))
 
 
 def set_frozen(optimizer: Any, masks: Mapping[int, tuple[Any, np.ndarray]]) -> None:
@@ -153,10 +156,30 @@ def set_frozen(optimizer: Any, masks: Mapping[int, tuple[Any, np.ndarray]]) -> N
 
 
 def _plain(kind: type) -> type:
-    return kind.__mro__[2] if issubclass(kind, _Freezing) else kind
+    return kind.__bases__[1] if issubclass(kind, _SavedPlain) else kind
 
 
-class _Freezing:
+class _SavedPlain:
+    """Saves and loads without our masks: a file of a freezing optimizer is one of the plain class, and the reverse."""
+
+    def save_own_variables(self: Any, store: Any) -> None:
+        for index, variable in enumerate(self._without_masks()):
+            store[str(index)] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self: Any, store: Any) -> None:
+        kept = self._without_masks()
+        if len(store.keys()) == len(kept):
+            for index, variable in enumerate(kept):
+                variable.assign(store[str(index)])
+        else:
+            super().load_own_variables(store)  # type: ignore[misc]
+
+    def _without_masks(self: Any) -> list[Any]:
+        ours = {id(mask) for mask in list(_parts(self))[-1].__dict__[_MASKS].values()}
+        return [variable for variable in self.variables if id(variable) not in ours]
+
+
+class _Freezing(_SavedPlain):
     """Mixed into the user's optimizer class by `install_freezing`."""
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
@@ -174,21 +197,6 @@ class _Freezing:
         with _held(var_list, masks):
             super().finalize_variable_values(var_list)  # type: ignore[misc]
 
-    def save_own_variables(self: Any, store: Any) -> None:
-        ours = {id(mask) for mask in self.__dict__[_MASKS].values()}
-        kept = [variable for variable in self.variables if id(variable) not in ours]
-        for index, variable in enumerate(kept):
-            store[str(index)] = ops.convert_to_numpy(variable)
-
-    def load_own_variables(self: Any, store: Any) -> None:
-        ours = {id(mask) for mask in self.__dict__[_MASKS].values()}
-        kept = [variable for variable in self.variables if id(variable) not in ours]
-        if len(store.keys()) == len(kept):
-            for index, variable in enumerate(kept):
-                variable.assign(store[str(index)])
-        else:
-            super().load_own_variables(store)  # type: ignore[misc]
-
 
 class _held:
     """Puts the frozen slices of the variables back when the block ends."""
@@ -205,7 +213,10 @@ class _held:
 
 
 @functools.cache
-def _freezing(kind: type) -> type:
-    """The subclass of an optimizer's class that can freeze; it saves and loads as the plain class."""
+def _generated(mixin: type, kind: type) -> type:
+    """The subclass of an optimizer's class with one of ours mixed in; it saves and loads as the plain class."""
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (_Freezing, kind), names)
+    generated = type(kind.__name__, (mixin, kind), names)
+    if kind in object_registration.GLOBAL_CUSTOM_NAMES:  # one of the user's own saves under its own name
+        object_registration.GLOBAL_CUSTOM_NAMES[generated] = object_registration.GLOBAL_CUSTOM_NAMES[kind]
+    return generated

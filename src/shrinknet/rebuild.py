@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,64 +16,90 @@ from shrinknet.graph.channels import functional_of, nodes_of
 from shrinknet.optimizers import fresh_copy, state_variables
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> what stands in its place
+Perform = Callable[[str, Any, Any, Any], Any]  # (path, what stands there, args, kwargs) -> outputs
 
 
-def rebuild(model: Any, make: Make) -> Any:
+def _perform(path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
+    return operation(*arguments, **keywords)
+
+
+def rebuild(model: Any, make: Make, perform: Perform = _perform) -> Any:
     """A model of the same structure, class, names, inputs and outputs, each layer made anew by `make`.
 
-    Layers that are shared stay shared; nested models are rebuilt too.
+    Layers that are shared stay shared; nested models are rebuilt too. `perform` calls each layer or operation; a
+    Sequential model in which it calls another one than was made becomes a Functional one.
 
     Raises:
         ModelError: the model's class changes how it trains and cannot be made from inputs and outputs.
     """
-    return _rebuild(model, make, "", {})
+    return _rebuild(model, make, perform, "", {})
 
 
-def _rebuild(model: Any, make: Make, prefix: str, done: dict[int, Any]) -> Any:
+def _rebuild(model: Any, make: Make, perform: Perform, prefix: str, done: dict[int, Any], like: Any = None) -> Any:
     functional = functional_of(model)
-    inputs = tree.map_structure(_input_like, functional._inputs_struct)
-    known = {
-        id(old): new
-        for old, new in zip(tree.flatten(functional._inputs_struct), tree.flatten(inputs), strict=True)
-    }
-    order = []
+    olds = keras.tree.flatten(functional._inputs_struct)
+    likes = dict(zip(map(id, olds), keras.tree.flatten(like) if like is not None else olds, strict=True))
+    inputs = tree.map_structure(lambda tensor: _input_like(tensor, likes[id(tensor)].shape), functional._inputs_struct)
+    known = dict(zip(map(id, olds), tree.flatten(inputs), strict=True))
     for node in nodes_of(functional):
-        operation = node.operation
-        if id(operation) not in done:
-            path = prefix + operation.name
-            nested = isinstance(operation, keras.Model)
-            done[id(operation)] = _rebuild(operation, make, path + "/", done) if nested else make(path, operation)
-        order.append(done[id(operation)])
-        arguments, keywords = node.arguments.fill_in(known)
-        outputs = done[id(operation)](*arguments, **keywords)
+        operation, path = node.operation, prefix + node.operation.name
+        if isinstance(operation, keras.Model):
+            performed = functools.partial(_nested, operation, make, perform, path + "/", done)
+        else:
+            performed = done[id(operation)] if id(operation) in done else make(path, operation)
+            done[id(operation)] = performed
+        outputs = perform(path, performed, *node.arguments.fill_in(known))
         known.update({id(old): new for old, new in zip(node.outputs, tree.flatten(outputs), strict=True)})
     outputs = tree.map_structure(lambda tensor: known[id(tensor)], functional._outputs_struct)
-    new = _assemble(model, inputs, outputs, [done[id(layer)] for layer in model.layers if id(layer) in done])
+    outputs = perform(prefix, lambda tensors: tensors, (outputs,), {})
+    new = _assemble(model, inputs, outputs)
     new._trainable = model._trainable
     return new
 
 
-def _input_like(tensor: Any) -> Any:
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+def _nested(
+    model: Any, make: Make, perform: Perform, prefix: str, done: dict[int, Any], *arguments: Any, **keywords: Any
+) -> Any:
+    """Calls a nested model, made anew at its first call for inputs of the sizes that it is called with."""
+    if id(model) not in done:
+        done[id(model)] = _rebuild(model, make, perform, prefix, done, arguments[0])
+    return done[id(model)](*arguments, **keywords)
 
 
-def _assemble(model: Any, inputs: Any, outputs: Any, layers: list[Any]) -> Any:
+def _input_like(tensor: Any, shape: Any) -> Any:
+    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+
+
+def _assemble(model: Any, inputs: Any, outputs: Any) -> Any:
     kind = plain_class(type(model))
     if isinstance(model, keras.Sequential):
-        if kind.__init__ is keras.Sequential.__init__:
+        layers = _line_of_layers(tree.flatten(inputs)[0], outputs)
+        if layers is not None and kind.__init__ is keras.Sequential.__init__:
             return kind([tree.flatten(inputs)[0], *layers], name=model.name)
-    else:
-        from keras.src.models.functional import Functional, functional_like_constructor
+        kind = keras.Model if kind is keras.Sequential else kind
+    from keras.src.models.functional import Functional, functional_like_constructor
 
-        if kind is Functional or functional_like_constructor(kind):
-            return kind(inputs, outputs, name=model.name)
-        own = [name for name in _BEHAVIOUR if getattr(kind, name) is not getattr(keras.Model, name)]
-        if not own:
-            return keras.Model(inputs, outputs, name=model.name)
+    if kind is Functional or functional_like_constructor(kind):
+        return kind(inputs, outputs, name=model.name)
+    own = [name for name in _BEHAVIOUR if getattr(kind, name) is not getattr(keras.Model, name)]
+    if not own:
+        return keras.Model(inputs, outputs, name=model.name)
     raise ModelError(
         f"The class {kind.__name__} of model {model.name} cannot be made anew from inputs and outputs, and it changes "
         "how the model trains. Give its __init__ the signature (self, inputs, outputs, name=None, **kwargs)."
     )
+
+
+def _line_of_layers(tensor: Any, output: Any) -> list[Any] | None:
+    """The layers between two tensors; None where something else than layers stands there."""
+    line: list[Any] = []
+    while output is not tensor:
+        operation, node, _ = output._keras_history
+        if not isinstance(operation, keras.layers.Layer):
+            return None
+        line.insert(0, operation)
+        output = operation._inbound_nodes[node].arguments.keras_tensors[0]
+    return line
 
 
 _BEHAVIOUR = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "compile")
@@ -117,7 +144,7 @@ def _copy_metric(metric: Any) -> Any:
 @contextlib.contextmanager
 def uncompiled(model: Any) -> Iterator[None]:
     """While the block lasts the model saves without loss and optimizer: it then loads where these are unknown."""
-    state = model.compiled, model.optimizer
+    state = model.compiled, getattr(model, "optimizer", None)
     model.compiled, model.optimizer = False, None
     try:
         yield
@@ -127,7 +154,7 @@ def uncompiled(model: Any) -> Iterator[None]:
 
 def carry_optimizer(source: Any, target: Any) -> None:
     """Copies the values of the optimizer's variables; the two models have the same trainable variables, in order."""
-    if source.optimizer is None or not source.optimizer.built:
+    if not source.compiled or source.optimizer is None or not source.optimizer.built:
         return
     for old, new in zip(state_variables(source.optimizer), state_variables(target.optimizer), strict=True):
         new.assign(old)

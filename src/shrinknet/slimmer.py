@@ -12,6 +12,8 @@ from keras import ops
 from shrinknet.costs import graph_cost
 from shrinknet.errors import NotEquivalentError
 from shrinknet.filters import Group
+from shrinknet.graph.channels import functional_of
+from shrinknet.moves import Movements
 from shrinknet.records import Cost, table
 from shrinknet.rebuild import carry_compilation, clone_layer, rebuild
 from shrinknet.switches import Switches
@@ -39,12 +41,14 @@ class Plan:
     Attributes:
         removed: the groups that go.
         cuts: path of a layer -> what becomes of it; a layer that is not named stays as it is.
+        gone: which channels of the graph go, bool.
         before, after: the cost with all filters, and without the disabled ones.
         unswitchable: layer -> why its filters cannot be cut.
     """
 
     removed: tuple[Group, ...]
     cuts: dict[str, LayerCut]
+    gone: np.ndarray
     before: Cost | None
     after: Cost | None
     unswitchable: dict[str, str]
@@ -83,7 +87,11 @@ def plan(net: Any, input_shape: tuple[int, ...] | None = None) -> Plan:
     Raises:
         ModelError: the network has no switches.
     """
-    switches = Switches(net, input_shape)
+    return plan_of(Switches(net, input_shape))
+
+
+def plan_of(switches: Switches) -> Plan:
+    """The plan for a network whose switches are at hand."""
     graph, gone = switches.graph, switches.read("disabled")
     cuts = {}
     for path, layer in graph.layers.items():
@@ -95,6 +103,7 @@ def plan(net: Any, input_shape: tuple[int, ...] | None = None) -> Plan:
     return Plan(
         removed=tuple(group for channel, group in graph.cuttable.items() if gone[channel]),
         cuts=cuts,
+        gone=gone,
         before=graph_cost(graph, np.zeros_like(gone)) if known else None,
         after=graph_cost(graph, gone) if known else None,
         unswitchable=graph.unswitchable,
@@ -116,13 +125,14 @@ def slim(net: Any, sample: Any = None) -> Any:
         ModelError: the network has no switches.
         NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale.
     """
-    small = apply(net, plan(net))
+    switches = Switches(net)
+    small = apply(switches, plan_of(switches))
     verify(net, small, sample)
     carry_compilation(net, small)
     return small
 
 
-def apply(net: Any, plan: Plan) -> Any:
+def apply(switches: Switches, plan: Plan) -> Any:
     """The network with the cuts of a plan made; not compiled, not verified."""
     copies: list[tuple[Any, Any, LayerCut]] = []
 
@@ -134,7 +144,7 @@ def apply(net: Any, plan: Plan) -> Any:
         copies.append((operation, clone_layer(operation, plain, **cut.config), cut))
         return copies[-1][1]
 
-    small = rebuild(net, make)
+    small = rebuild(switches.net, make, Movements(switches.graph, plan.gone).perform)
     for old, new, cut in copies:
         keeps = cut.keep or ({},) * len(new.variables)
         for source, target, keep in zip(old.variables, new.variables, keeps, strict=False):  # switches come last
@@ -184,4 +194,4 @@ def random_inputs(model: Any, batch: int = 2, open_size: int = 64, seed: int = 0
             return generator.integers(0, 2, shape).astype(tensor.dtype)
         return generator.normal(size=shape).astype("float32")
 
-    return keras.tree.map_structure(draw, getattr(model, "_inputs_struct", None) or model._functional._inputs_struct)
+    return keras.tree.map_structure(draw, functional_of(model)._inputs_struct)

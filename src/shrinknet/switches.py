@@ -176,6 +176,9 @@ class Switches:
         for weight in self.graph.weights:
             if not weight.owned and (changed is None or np.isin(weight.channels, list(changed)).any()):
                 weight.layer.gate(weight.variable, weight.mask(~disabled))
+        for layer, channels in self.graph.averages:
+            if changed is None or np.isin(channels, list(changed)).any():
+                layer.gate_channels(~disabled[channels])
 
     def _guard(self, frozen: np.ndarray) -> None:
         """Freezes exactly what is marked: installs the optimizer's part when something is first frozen."""
@@ -230,7 +233,15 @@ def switched(model: Any) -> Any:
     net.__class__ = _guarded(type(net))
     carry_compilation(model, net)
     carry_optimizer(model, net)
+    keep_frozen(net)
     return net
+
+
+def keep_frozen(net: Any) -> None:
+    """Makes the optimizer hold still what the switches say is frozen; one that was compiled later does not know yet."""
+    optimizer = getattr(net, "optimizer", None)
+    if optimizer is not None and not is_freezing(optimizer) and any_frozen(net):
+        Switches(net).refresh()
 
 
 class _Guarded:
@@ -239,22 +250,34 @@ class _Guarded:
     plain_class: type
 
     def make_train_function(self: Any, force: bool = False) -> Any:
-        self._ensure_frozen()
+        keep_frozen(self)
         return super().make_train_function(force)  # type: ignore[misc]
 
     def load_weights(self: Any, *arguments: Any, **keywords: Any) -> None:
         super().load_weights(*arguments, **keywords)  # type: ignore[misc]
         Switches(self).refresh()
 
-    def _ensure_frozen(self: Any) -> None:
-        if self.optimizer is not None and not is_freezing(self.optimizer) and any_frozen(self):
-            Switches(self).refresh()
+    def _get_regularization_losses(self: Any) -> list[Any]:
+        live = {}
+        for layer in self._flatten_layers():
+            if isinstance(layer, Switched):
+                live.update({id(getattr(layer, name)): mask for name, mask in layer.switchboard.live.items()})
+        return [
+            variable.regularizer(_gated(variable, live.get(id(variable))))
+            for variable in self.trainable_weights
+            if variable.regularizer is not None
+        ]
+
+
+def _gated(kernel: Any, live: Any) -> Any:
+    """What a regularizer shall see: a slice that reads a disabled channel is 0, as if it had been cut out."""
+    return kernel if live is None else keras.ops.where(live, kernel, keras.ops.zeros((), kernel.dtype))
 
 
 def any_frozen(net: Any) -> bool:
     """Whether any filter of the network is frozen."""
     boards = (layer for layer in net._flatten_layers() if isinstance(layer, Switchboard))
-    return any(bool(keras.ops.convert_to_numpy(board.frozen).any()) for board in boards)
+    return any(bool(keras.ops.convert_to_numpy(board.frozen).any()) for board in boards if hasattr(board, "frozen"))
 
 
 @keras.saving.register_keras_serializable("shrinknet")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +13,8 @@ from keras import ops
 
 from shrinknet.engine.callbacks import keras_callbacks
 from shrinknet.engine.data import Arrays, Batch, Feed, Stream, first_batch
+from shrinknet.errors import DataError
+from shrinknet.switches import keep_frozen
 
 
 class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -26,6 +30,21 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> Batch:
         return self.feed.take(self.rows[index])
+
+
+class _Callbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+    """Callbacks that hear of one training, although it takes several calls of `fit`."""
+
+    def on_train_begin(self, logs: Any = None) -> None: ...
+
+    def on_train_end(self, logs: Any = None) -> None: ...
+
+    @contextlib.contextmanager
+    def one_training(self) -> Iterator[None]:
+        """The training that they hear of."""
+        super().on_train_begin()
+        yield
+        super().on_train_end()
 
 
 class FitEngine:
@@ -62,6 +81,7 @@ class FitEngine:
         """
         batch = keras.tree.map_structure(ops.convert_to_tensor, first_batch(self.feed))
         self.net._symbolic_build(data_batch=batch)
+        keep_frozen(self.net)
 
     def train(self, steps: int, trial: int, start: int = 0) -> None:
         """Trains for exactly `steps` batches, in an order that depends on the seed and the trial's number only.
@@ -72,19 +92,46 @@ class FitEngine:
         Raises:
             DataError: a generator ran dry; the steps before were taken.
         """
-        if isinstance(self.feed, Stream):
-            batches = (self.feed.next() for _ in range(steps))
-            self.net.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0, callbacks=self.callbacks)
-        else:
-            plan: dict[int, list[np.ndarray]] = {}
-            for epoch, rows in self.feed.batches(self.seed, trial, steps, start):
-                plan.setdefault(epoch, []).append(rows)
-            for epoch, batches_of in plan.items():
-                data = _Batches(self.feed, batches_of)
-                self.net.fit(
-                    data, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0, callbacks=self.callbacks
-                )
+        callbacks = _Callbacks(self.callbacks, add_history=True, model=self.net)
+        with callbacks.one_training(), _not_finalized(self.net.optimizer):
+            if isinstance(self.feed, Stream):
+                self._fit_stream(self.feed, steps, callbacks)
+            else:
+                plan: dict[int, list[np.ndarray]] = {}
+                for epoch, rows in self.feed.batches(self.seed, trial, steps, start):
+                    plan.setdefault(epoch, []).append(rows)
+                for epoch, batches in plan.items():
+                    data = _Batches(self.feed, batches)
+                    self.net.fit(
+                        data, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0, callbacks=callbacks
+                    )
+                    if self.net.stop_training:
+                        break
+        self.finalize()
         self.on_step(steps, steps)
+
+    def finalize(self) -> None:
+        """What `fit` does at its end: an optimizer that averages weights writes the average."""
+        self.net.optimizer.finalize_variable_values(self.net.trainable_weights)
+
+    def _fit_stream(self, feed: Stream, steps: int, callbacks: Any) -> None:
+        errors: list[DataError] = []  # raised through `fit`, it would come out as an error of TensorFlow's
+
+        def batches() -> Iterator[Batch]:
+            yield first
+            for _ in range(steps - 1):
+                try:
+                    yield feed.next()
+                except DataError as error:
+                    errors.append(error)
+                    return
+
+        first = feed.next()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Your input ran out of data")
+            self.net.fit(batches(), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=callbacks)
+        if errors:
+            raise errors[0]
 
     def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
         """Loss and metrics by name, over all of `feed` (the validation data when None)."""
@@ -102,3 +149,13 @@ class FitEngine:
         """Whether every weight is a finite number; a finite loss does not say so."""
         floats = [variable for variable in self.net.weights if "float" in str(variable.dtype)]
         return all(bool(ops.convert_to_numpy(ops.all(ops.isfinite(variable)))) for variable in floats)
+
+
+@contextlib.contextmanager
+def _not_finalized(optimizer: Any) -> Iterator[None]:
+    """While the block lasts, the end of `fit` does not write averaged weights: the training is not at its end."""
+    optimizer.__dict__["finalize_variable_values"] = lambda variables: None
+    try:
+        yield
+    finally:
+        del optimizer.__dict__["finalize_variable_values"]

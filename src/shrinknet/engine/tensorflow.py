@@ -18,6 +18,7 @@ from shrinknet.checkpoint import Checkpoint
 from shrinknet.engine.data import Arrays, Feed, Stream, first_batch
 from shrinknet.engine.fit import FitEngine
 from shrinknet.errors import DataError
+from shrinknet.switches import keep_frozen
 
 CHUNK_SECONDS = 0.5  # the compiled loop comes back to Python about this often: progress, Ctrl-C
 XLA_PAYS = 1.3  # XLA is taken when it is this much faster: near a tie the choice must not depend on noise
@@ -91,6 +92,7 @@ class TensorFlowEngine(FitEngine):
             callbacks.on_epoch_end(0, self._results())
         else:
             self._train_arrays_in_epochs(self.feed, steps, trial, start, callbacks)
+        self.finalize()
         callbacks.on_train_end(self._results())
 
     def _train_arrays_in_epochs(self, feed: Arrays, steps: int, trial: int, start: int, callbacks: Any) -> None:
@@ -193,6 +195,7 @@ class TensorFlowEngine(FitEngine):
     def prepare(self, steps_ahead: int = 0) -> None:
         batch = keras.tree.map_structure(tf.convert_to_tensor, first_batch(self.feed))
         self.net._maybe_symbolic_build(data_batch=batch)
+        keep_frozen(self.net)
         self.decide_xla(steps_ahead)
 
 

@@ -63,13 +63,15 @@ class LabelledWeight:
 class Book:
     """What the rules wrote down about the whole network, before it is solved."""
 
-    size: int = 0
+    size: int = 1  # label 0 is nobody's
     ties: list[np.ndarray] = field(default_factory=list)  # each of shape (pairs, 2)
     pins: list[tuple[np.ndarray, str]] = field(default_factory=list)
     weights: list[LabelledWeight] = field(default_factory=list)
     producers: dict[str, np.ndarray] = field(default_factory=dict)  # path of the layer -> a label for each filter
     counts: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # path -> entry of its config -> labels
     products: list[tuple[str, Any, int | None]] = field(default_factory=list)  # path, kernel, uses of each number
+    averages: list[tuple[Any, str, np.ndarray]] = field(default_factory=list)  # layer, path, labels it averages over
+    constants: dict[str, np.ndarray] = field(default_factory=dict)  # path -> labels that constant arguments meet
 
     def fresh(self, count: int) -> np.ndarray:
         """`count` labels that nobody has."""
@@ -81,6 +83,21 @@ class Book:
         label = self.fresh(1)
         self.pins.append((label, reason))
         return label.reshape((1,) * rank)
+
+    def settle(self, labels: np.ndarray) -> np.ndarray:
+        """Labels that change along one axis at most, the last that they change on: what lies across it is tied.
+
+        Only then whatever is cut leaves an array without holes. Movements are followed without it.
+        """
+        axes = [axis for axis, size in enumerate(labels.shape) if size > 1]
+        if len(axes) < 2:
+            return labels
+        rows = np.moveaxis(labels, axes[-1], 0).reshape(labels.shape[axes[-1]], -1)
+        rows = np.unique(rows, axis=1)  # pixels by the thousand say the same
+        self.tie(rows, rows[:, :1])
+        shape = [1] * labels.ndim
+        shape[axes[-1]] = -1
+        return rows[:, 0].reshape(shape)
 
     def tie(self, first: np.ndarray, second: np.ndarray) -> None:
         """Position by position, these labels are one channel."""
@@ -117,14 +134,39 @@ class Call:
     def channels(self, index: int = 0, axis: int = -1) -> np.ndarray:
         """Labels along one axis of an input, shape (channels,).
 
-        Where the labels change along another axis too, the positions of that axis are mixed by what reads this
-        one: the input is pinned, and so are the labels returned.
+        Where the channels lie on another axis, what reads this one mixes them: they are pinned.
         """
         labels, count = self.labels[index], self.shapes[index][axis]
         if count is None or labels.size != labels.shape[axis]:
-            self.pin(index, f"{self.kind} {self.path} reads it across places that hold different channels")
+            self.pin(index, f"{self.kind} {self.path} reads across the axis that holds its channels")
             return np.broadcast_to(labels.flat[0], (count or 1,))
         return np.broadcast_to(labels.reshape(-1), (count,))
+
+    def tied(self) -> np.ndarray:
+        """The labels of an output that all inputs meet in, place by place: what meets is tied.
+
+        One channel that is spread over many cannot go with any of them: it is pinned. Constants among the arguments
+        are cut along with the channels.
+        """
+        shape = self.output_shapes[0]
+        rank = len(shape)
+        padded = [labels.reshape((1,) * (rank - labels.ndim) + labels.shape) for labels in self.labels]
+        sizes = np.broadcast_shapes(*(labels.shape for labels in padded))
+        for index, own in enumerate(self.shapes):
+            own = (1,) * (rank - len(own)) + own
+            if any(size > 1 and have == 1 and want != 1 for size, have, want in zip(sizes, own, shape, strict=True)):
+                self.pin(index, f"{self.kind} {self.path} spreads one channel over many")
+                padded[index] = np.zeros((1,) * rank, int)  # tied to nothing
+        wide = [labels for index, labels in enumerate(padded) if labels.any() or index == 0]
+        labels = np.broadcast_to(wide[-1], sizes)
+        for other in wide[:-1]:
+            self.book.tie(other, labels)
+        self.book.constants[self.path] = labels
+        return labels
+
+    def averages(self, channels: np.ndarray) -> None:
+        """The layer takes statistics over these channels: over the live ones only, once some are disabled."""
+        self.book.averages.append((self.operation, self.path, channels))
 
     def spread(self, labels: np.ndarray, axis: int = -1, output: int = 0) -> np.ndarray:
         """A vector of labels laid along one axis of an output."""

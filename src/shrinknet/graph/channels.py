@@ -49,6 +49,9 @@ class ChannelGraph:
         pins: channel -> why it cannot be cut.
         layers: path -> layer, in network order.
         calls: the network's operations in order, as the rules saw them.
+        averages: (layer, channels) for each layer that takes statistics over channels.
+        constants: path -> the channels that constant arguments of an operation meet, shaped as its output.
+        moves: path -> call, for operations that only move numbers; with the channel of each place of their inputs.
         products: for each call that multiplies by a kernel (path, kernel, how often each of its numbers is used for
             one sample, None where the sizes are unknown).
     """
@@ -61,6 +64,9 @@ class ChannelGraph:
     layers: dict[str, Any]
     calls: tuple[Call, ...]
     products: tuple[tuple[str, Any, int | None], ...]
+    averages: tuple[tuple[Any, np.ndarray], ...]
+    constants: dict[str, np.ndarray]
+    moves: dict[str, tuple[Call, list[np.ndarray]]]
 
     @cached_property
     def groups(self) -> dict[int, Group]:
@@ -180,6 +186,7 @@ class _Walker:
         self.fixed = fixed
         self.layers: dict[str, Any] = {}
         self.calls: list[Call] = []
+        self.moves: dict[str, Call] = {}
 
     def walk(self, functional: Any, inputs: list[tuple[np.ndarray, Any]], prefix: str) -> list[tuple[np.ndarray, Any]]:
         known = {id(tensor): item for tensor, item in zip(functional.inputs, inputs, strict=True)}
@@ -198,10 +205,12 @@ class _Walker:
             specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
             arguments, keywords = node.arguments.fill_in(specs)
             outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
+        rule = rule_for(operation) or rules.unknown
+        moves = rule is rules.movement.movement
         call = Call(
             operation,
             path,
-            [labels for labels, _ in inputs],
+            [labels if moves else self.book.settle(labels) for labels, _ in inputs],
             [tuple(spec.shape) for _, spec in inputs],
             [tuple(tensor.shape) for tensor in outputs],
             node.arguments,
@@ -209,8 +218,10 @@ class _Walker:
         )
         self.layers.setdefault(path, operation)
         self.calls.append(call)
-        rule = rule_for(operation) or rules.unknown
-        return list(zip(rule(call), outputs, strict=True))
+        labels = list(rule(call))
+        if moves:
+            self.moves[path] = call
+        return list(zip(labels, outputs, strict=True))
 
 
 def nodes_of(functional: Any) -> Iterator[Any]:
@@ -245,4 +256,7 @@ def _solve(book: Book, walker: _Walker) -> ChannelGraph:
         layers=walker.layers,
         calls=tuple(walker.calls),
         products=tuple(book.products),
+        averages=tuple((layer, channel[labels]) for layer, _, labels in book.averages),
+        constants={path: channel[labels] for path, labels in book.constants.items()},
+        moves={path: (call, [channel[labels] for labels in call.labels]) for path, call in walker.moves.items()},
     )

@@ -30,16 +30,18 @@ class Switchboard(keras.layers.Layer):  # type: ignore[misc]
     It is a layer inside the switched one, so that the weights of that one are those of its plain class.
 
     Attributes:
-        disabled: bool, shape (filters,): this filter counts as 0 for everyone who reads it.
+        disabled: bool, shape (filters,): this filter counts as 0 for everyone who reads it. Layers that have no
+            filters of their own, as normalisations, have neither this nor the next.
         frozen: bool, shape (filters,): this filter's own weights do not move.
         live: for each kernel that reads channels, a bool variable that broadcasts to it, False where the channel
             that is read is disabled.
     """
 
-    def __init__(self, filters: int, kernels: dict[str, tuple[int, ...]], **arguments: Any) -> None:
+    def __init__(self, filters: int | None, kernels: dict[str, tuple[int, ...]], **arguments: Any) -> None:
         super().__init__(trainable=False, **arguments)
-        self.disabled = self._switch("disabled", (filters,), on=False)
-        self.frozen = self._switch("frozen", (filters,), on=False)
+        if filters is not None:
+            self.disabled = self._switch("disabled", (filters,), on=False)
+            self.frozen = self._switch("frozen", (filters,), on=False)
         self.live = {name: self._switch(f"live_{name}", shape, on=True) for name, shape in kernels.items()}
         self.built = True
 
@@ -60,15 +62,19 @@ class Switched:
     plain_class: ClassVar[type]
     switchboard: Switchboard
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
+    def __init_subclass__(cls, abstract: bool = False, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        plain: Any = cls.__mro__[2]
+        if abstract:
+            return
+        plain: Any = cls.__bases__[-1]
         cls.plain_class = plain
-        cls.build = _with_switches(plain.build)  # type: ignore[attr-defined]
-        cls.call = _gated(plain.call)  # type: ignore[attr-defined]
+        if "build" not in cls.__dict__:
+            cls.build = _with_switches(plain.build)  # type: ignore[attr-defined]
+        if "call" not in cls.__dict__:
+            cls.call = _gated(plain.call)  # type: ignore[attr-defined]
         _SWITCHED[plain] = cls
 
-    def add_switches(self: Any) -> None:
+    def add_switches(self: Any, input_shape: Any) -> None:
         """Creates the switchboard, all filters enabled and thawed; called once, when the layer is built."""
         kernels = {}
         for name, axis in self.reads:
@@ -95,9 +101,9 @@ class Switched:
 
 def _with_switches(build: Any) -> Any:
     @functools.wraps(build)
-    def build_with_switches(self: Any, *arguments: Any, **keywords: Any) -> None:
-        build(self, *arguments, **keywords)
-        self.add_switches()
+    def build_with_switches(self: Any, input_shape: Any) -> None:
+        build(self, input_shape)
+        self.add_switches(input_shape)
 
     return build_with_switches
 

@@ -1,0 +1,76 @@
+"""Movement: numbers change their places, not their values; the operation is run on the labels themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from keras.src.ops import core as core_ops
+from keras.src.ops import nn as nn_ops
+from keras.src.ops import numpy as numpy_ops
+
+from shrinknet.graph.calls import Call, rule
+
+OPEN = 4  # stands for a size that is not known, while labels are moved
+
+
+def run_on(call: Call, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """What the operation makes of these int arrays, one for each input tensor, each with a batch axis of 1."""
+    tensors = [keras.ops.convert_to_tensor(array.astype("int32")) for array in arrays]
+    known = {id(tensor): value for tensor, value in zip(call.arguments.keras_tensors, tensors, strict=True)}
+    arguments, keywords = call.arguments.fill_in(known)
+    outputs = call.operation.call(*arguments, **keywords)
+    return [keras.ops.convert_to_numpy(output).astype(int) for output in keras.tree.flatten(outputs)]
+
+
+def full(labels: np.ndarray, shape: Any) -> np.ndarray:
+    """Labels spread over all places of a tensor; batch of 1, sizes that are not known as `OPEN`."""
+    return np.broadcast_to(labels, (1, *(OPEN if size is None else size for size in shape[1:])))
+
+
+def collapse(labels: np.ndarray) -> np.ndarray:
+    """Size 1 on every axis along which the labels do not change."""
+    for axis in range(labels.ndim):
+        first = np.take(labels, [0], axis)
+        if labels.shape[axis] > 1 and (labels == first).all():
+            labels = first
+    return labels
+
+
+@rule(
+    layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector,
+    numpy_ops.Reshape, numpy_ops.Transpose, numpy_ops.Moveaxis, numpy_ops.Swapaxes, numpy_ops.Squeeze,
+    numpy_ops.ExpandDims, numpy_ops.GetItem, numpy_ops.Split, numpy_ops.Ravel, numpy_ops.Repeat,
+    numpy_ops.Tile, numpy_ops.Flip, numpy_ops.Roll, numpy_ops.Take,
+    core_ops.Unstack, core_ops.Slice, nn_ops.DepthToSpace, nn_ops.SpaceToDepth,
+)  # fmt: skip
+def movement(call: Call) -> list[np.ndarray]:
+    """Every number of the outputs is a number of the inputs: so is its label."""
+    arrays = [full(labels, shape) for labels, shape in zip(call.labels, call.shapes, strict=True)]
+    try:
+        outputs = [collapse(output) for output in run_on(call, arrays)]
+    except Exception as error:
+        return call.opaque(f"{call.kind} {call.path} cannot be followed ({str(error).splitlines()[0][:80]})")
+    for labels, shape in zip(outputs, call.output_shapes, strict=True):
+        if labels.ndim != len(shape) or labels.shape[0] != 1 or any(
+            size is None and count > 1 for size, count in zip(shape, labels.shape, strict=True)
+        ):
+            return call.opaque(f"{call.kind} {call.path} mixes samples, or places whose number is not known")
+    return outputs
+
+
+@rule(layers.Concatenate, numpy_ops.Concatenate)
+def concatenation(call: Call) -> list[np.ndarray]:
+    """Channels one after the other; joined along another axis, those that come to lie in one line are tied."""
+    axis = call.operation.axis % len(call.output_shapes[0])
+    if any(shape[axis] is None for shape in call.shapes):
+        return [call.tied()] if all(labels.shape[axis] == 1 for labels in call.labels) else call.opaque(
+            f"{call.path} joins parts whose size is not known"
+        )
+    sizes = list(np.broadcast_shapes(*(np.delete(labels.shape, axis) for labels in call.labels)))
+    parts = []
+    for labels, shape in zip(call.labels, call.shapes, strict=True):
+        parts.append(np.broadcast_to(labels, (*sizes[:axis], shape[axis], *sizes[axis:])))
+    return [call.book.settle(collapse(np.concatenate(parts, axis)))]

@@ -1,0 +1,81 @@
+"""Readers: multiply their input's channels by a kernel, and make new ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import layers
+
+from shrinknet.graph.calls import Call, rule
+from shrinknet.graph.rules.common import activated, channel_axis, places
+
+
+@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
+def convolution(call: Call) -> list[np.ndarray]:
+    """Kernel: (kernel axes, channels in / groups, filters)."""
+    layer, axis = call.operation, channel_axis(call.operation)
+    inputs = call.channels(0, axis)
+    filters = call.produces(layer.filters, "filters")
+    call.multiplies(layer.kernel, places(call.output_shapes[0], axis))
+    if layer.groups == 1:
+        call.reads(layer.kernel, -2, inputs)
+    else:
+        _tie_groups(call, inputs, filters)
+    call.owns(layer.kernel, -1, filters)
+    call.owns(layer.bias, -1, filters)
+    return activated(call, call.spread(filters, axis), layer.activation)
+
+
+def _tie_groups(call: Call, inputs: np.ndarray, filters: np.ndarray) -> None:
+    """A grouped convolution loses whole groups, or the same position of every group: whichever takes fewer along.
+
+    With as many groups as channels (depthwise) a group is one channel with its filters.
+    """
+    layer = call.operation
+    inputs, filters = inputs.reshape(layer.groups, -1), filters.reshape(layer.groups, -1)
+    if layer.groups <= inputs.shape[1]:
+        call.book.tie(inputs, inputs[:1])
+        call.book.tie(filters, filters[:1])
+        call.reads(layer.kernel, -2, inputs[0])
+    else:
+        call.book.tie(inputs, inputs[:, :1])
+        call.book.tie(filters, inputs[:, :1])
+        call.counts("groups", inputs[:, 0])
+
+
+@rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+def transposed_convolution(call: Call) -> list[np.ndarray]:
+    """Kernel: (kernel axes, filters, channels in)."""
+    layer, axis = call.operation, channel_axis(call.operation)
+    filters = call.produces(layer.filters, "filters")
+    call.multiplies(layer.kernel, places(call.shapes[0], axis))
+    call.reads(layer.kernel, -1, call.channels(0, axis))
+    call.owns(layer.kernel, -2, filters)
+    call.owns(layer.bias, -1, filters)
+    return activated(call, call.spread(filters, axis), layer.activation)
+
+
+@rule(layers.SeparableConv1D, layers.SeparableConv2D)
+def separable_convolution(call: Call) -> list[np.ndarray]:
+    """Depthwise kernel: (kernel axes, channels in, multiplier); pointwise kernel: (1s, channels in x multiplier, filters)."""
+    layer, axis = call.operation, channel_axis(call.operation)
+    inputs = call.channels(0, axis)
+    filters = call.produces(layer.filters, "filters")
+    for kernel in (layer.depthwise_kernel, layer.pointwise_kernel):
+        call.multiplies(kernel, places(call.output_shapes[0], axis))
+    call.owns(layer.depthwise_kernel, -2, inputs)
+    call.reads(layer.pointwise_kernel, -2, np.repeat(inputs, layer.depth_multiplier))
+    call.owns(layer.pointwise_kernel, -1, filters)
+    call.owns(layer.bias, -1, filters)
+    return activated(call, call.spread(filters, axis), layer.activation)
+
+
+@rule(layers.Dense)
+def dense(call: Call) -> list[np.ndarray]:
+    """Works on the last axis; kernel: (channels in, units)."""
+    layer = call.operation
+    units = call.produces(layer.units, "units")
+    call.multiplies(layer.kernel, places(call.output_shapes[0], -1))
+    call.reads(layer.kernel, 0, call.channels(0))
+    call.owns(layer.kernel, 1, units)
+    call.owns(layer.bias, 0, units)
+    return activated(call, call.spread(units), layer.activation)

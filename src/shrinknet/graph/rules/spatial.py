@@ -1,0 +1,53 @@
+"""Spatial: mixes places, never channels."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import layers
+from keras.src.ops import nn as nn_ops
+from keras.src.ops import numpy as numpy_ops
+
+from shrinknet.graph.calls import Call, rule
+from shrinknet.graph.rules.common import channel_axis
+
+_NAMES = """MaxPooling{n}D AveragePooling{n}D ZeroPadding{n}D Cropping{n}D UpSampling{n}D GlobalMaxPooling{n}D
+GlobalAveragePooling{n}D AdaptiveAveragePooling{n}D AdaptiveMaxPooling{n}D"""
+POOLING = [
+    getattr(layers, name) for n in (1, 2, 3) for name in _NAMES.format(n=n).split() if hasattr(layers, name)
+]  # fmt: skip
+
+
+@rule(*POOLING, layers.Resizing)
+def pooling(call: Call) -> list[np.ndarray]:
+    """Pooling, padding, cropping, up-sampling: every channel alike."""
+    axis = channel_axis(call.operation)
+    return [call.spread(call.channels(0, axis), axis)]
+
+
+@rule(nn_ops.MaxPool, nn_ops.AveragePool)
+def pooling_operation(call: Call) -> list[np.ndarray]:
+    """The same, as a raw operation."""
+    return pooling(call)
+
+
+@rule(numpy_ops.Mean, numpy_ops.Sum, numpy_ops.Max, numpy_ops.Min, numpy_ops.Amax, numpy_ops.Amin)
+def reduction(call: Call) -> list[np.ndarray]:
+    """Over places it is a pooling; over channels nothing can be cut exactly."""
+    rank = len(call.shapes[0])
+    axis = call.operation.axis
+    axes = {index % rank for index in (range(rank) if axis is None else np.atleast_1d(axis).tolist())}
+    if 0 in axes or any(call.labels[0].shape[index] > 1 for index in axes) or rank - 1 in axes:
+        return call.opaque(f"{call.kind.lower()} {call.path} is taken over its channels")
+    if call.operation.keepdims:
+        return [call.labels[0]]
+    return [np.squeeze(call.labels[0], tuple(axes))]
+
+
+@rule(numpy_ops.Pad)
+def pad(call: Call) -> list[np.ndarray]:
+    """Padding of places; padding that adds channels is refused."""
+    rank = len(call.shapes[0])
+    widths = np.broadcast_to(np.asarray(call.operation.pad_width), (rank, 2))
+    if any(widths[index].any() and (call.labels[0].shape[index] > 1 or index in (0, rank - 1)) for index in range(rank)):
+        return call.opaque(f"{call.path} pads with channels of its own")
+    return [call.labels[0]]

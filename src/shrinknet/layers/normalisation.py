@@ -1,0 +1,103 @@
+"""Switched normalisations over channels: they take their statistics over the live channels, as the slim network will.
+
+The formulas are those of Keras 3, which `slim` compares with. Batch normalisation treats each channel by itself and
+needs no switches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from shrinknet.layers.base import Switchboard, Switched
+
+_registered: Any = keras.saving.register_keras_serializable("shrinknet")
+
+
+class LiveStatistics(Switched, abstract=True):
+    """What the switched normalisations have in common: a switch for each channel that they average over."""
+
+    def add_switches(self: Any, input_shape: Any) -> None:
+        self.switchboard = Switchboard(None, {"channels": (input_shape[-1],)}, name="switchboard")
+
+    def gate_channels(self: Any, live: Any) -> None:
+        """Sets which channels are live, shape (channels,), bool."""
+        self.switchboard.live["channels"].assign(live)
+
+    def live_mean(self: Any, x: Any, axes: Any, split: tuple[int, ...] = ()) -> Any:
+        """Mean over `axes`, the last of them that of the channels, over the live ones only; axes are kept.
+
+        `split` is the shape of the channels where they were split into groups; a group without any live channel
+        has mean 0.
+        """
+        live = ops.reshape(self.switchboard.live["channels"], split or (-1,))
+        share = ops.mean(ops.cast(live, x.dtype), axis=-1, keepdims=True)
+        total = ops.mean(ops.where(live, x, ops.zeros((), x.dtype)), axis=axes, keepdims=True)
+        return total / ops.where(share > 0, share, ops.ones((), x.dtype))
+
+
+def _precise(x: Any) -> Any:
+    """In float32 at least, as Keras computes it."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+
+
+@_registered
+class SwitchedLayerNormalization(LiveStatistics, keras.layers.LayerNormalization):
+    """LayerNormalization over the live channels."""
+
+    def call(self: Any, inputs: Any) -> Any:
+        x = _precise(inputs)
+        axes = sorted(axis % x.ndim for axis in ([self.axis] if isinstance(self.axis, int) else self.axis))
+        shape = [x.shape[axis] if axis in axes else 1 for axis in range(x.ndim)]
+        x = x - self.live_mean(x, axes)
+        x = x * ops.rsqrt(self.live_mean(ops.square(x), axes) + self.epsilon)
+        x = x if self.gamma is None else x * ops.reshape(ops.cast(self.gamma, x.dtype), shape)
+        x = x if self.beta is None else x + ops.reshape(ops.cast(self.beta, x.dtype), shape)
+        return ops.cast(x, self.compute_dtype)
+
+
+@_registered
+class SwitchedRMSNormalization(LiveStatistics, keras.layers.RMSNormalization):
+    """RMSNormalization over the live channels."""
+
+    def call(self: Any, x: Any) -> Any:
+        precise = _precise(x)
+        scaled = precise * ops.rsqrt(self.live_mean(ops.square(precise), (-1,)) + self.epsilon)
+        return ops.cast(scaled * ops.cast(self.scale, scaled.dtype), self.compute_dtype)
+
+
+@_registered
+class SwitchedUnitNormalization(LiveStatistics, keras.layers.UnitNormalization):
+    """UnitNormalization over the live channels."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.built = False  # the plain layer needs no building; the switches do
+
+    def build(self: Any, input_shape: Any) -> None:
+        self.add_switches(input_shape)
+        self.built = True
+
+    def call(self: Any, inputs: Any) -> Any:
+        live = self.switchboard.live["channels"]
+        square = ops.sum(ops.where(live, ops.square(inputs), ops.zeros((), inputs.dtype)), axis=-1, keepdims=True)
+        return inputs * ops.minimum(ops.rsqrt(square), 1e12)
+
+
+@_registered
+class SwitchedGroupNormalization(LiveStatistics, keras.layers.GroupNormalization):
+    """GroupNormalization over the live channels of each group."""
+
+    def call(self: Any, inputs: Any) -> Any:
+        x = _precise(inputs)
+        split = (self.groups, x.shape[-1] // self.groups)
+        x = ops.reshape(x, (*ops.shape(x)[:-1], *split))
+        axes = (*range(1, x.ndim - 2), x.ndim - 1)
+        x = x - self.live_mean(x, axes, split)
+        x = x * ops.rsqrt(self.live_mean(ops.square(x), axes, split) + self.epsilon)
+        x = ops.reshape(x, ops.shape(inputs))
+        x = x * ops.cast(self.gamma, x.dtype) if self.scale else x
+        x = x + ops.cast(self.beta, x.dtype) if self.center else x
+        return ops.cast(x, self.compute_dtype)

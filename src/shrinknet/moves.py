@@ -1,0 +1,168 @@
+"""Movements after a cut: what becomes of reshapes, splits and shuffles when channels are gone.
+
+A movement is followed by the places of its numbers. While channels are missing, a chain of movements is only noted
+down; when something else reads its end, one operation fetches every number that is left from where it now lies.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.errors import NotEquivalentError
+from shrinknet.graph import Call, ChannelGraph
+from shrinknet.graph.rules.movement import full, run_on
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The end of a chain of movements that has not been carried out.
+
+    Attributes:
+        source: the small tensor at the chain's beginning.
+        kept: which places of the uncut source are left, bool, batch of 1.
+        places: for each place of the uncut end of the chain, its place in the uncut source, counted row by row.
+        steps: the movements, each as its call and what performs it on real tensors.
+    """
+
+    source: Any
+    kept: np.ndarray
+    places: np.ndarray
+    steps: tuple[tuple[Call, Callable[[Any], Any]], ...] = ()
+
+    @classmethod
+    def begin(cls, source: Any, channels: np.ndarray, shape: Any, gone: np.ndarray) -> Moved:
+        """A chain that begins at a tensor with these channels, broadcastable to its uncut shape."""
+        kept = full(~gone[channels], shape)
+        return cls(source, kept, np.arange(kept.size).reshape(kept.shape))
+
+    def then(self, call: Call, perform: Callable[[Any], Any]) -> list[Moved]:
+        """The chain with one more movement; one for each of its outputs."""
+        ends = run_on(call, [self.places])
+        return [
+            Moved(self.source, self.kept, places, (*self.steps, (call, lambda x, index=index: _nth(perform(x), index))))
+            for index, places in enumerate(ends)
+        ]
+
+    def carry_out(self) -> Any:
+        """The small tensor at the chain's end.
+
+        The chain's own movements where they still bring the right numbers; else one reshape, one selection along an
+        axis, or one of single numbers.
+        """
+        left = self.kept.reshape(-1)[self.places]
+        where = (np.cumsum(self.kept) - 1)[self.places[left]].reshape(_box(left))
+        have = np.arange(int(self.kept.sum())).reshape(_box(self.kept))
+        if self._native(have, where):
+            return functools.reduce(lambda tensor, step: step[1](tensor), self.steps, self.source)
+        if where.size == have.size and (where.reshape(-1) == have.reshape(-1)).all():
+            last = self.steps[-1][0].operation
+            name = last.name if isinstance(last, keras.layers.Layer) else None
+            return keras.layers.Reshape(where.shape[1:], name=name)(self.source)
+        for axis in range(1, have.ndim if where.ndim == have.ndim else 1):
+            line = where[tuple(slice(None) if index == axis else 0 for index in range(where.ndim))]
+            chosen = line // math.prod(have.shape[axis + 1 :]) % have.shape[axis]
+            if np.array_equal(np.take(have, chosen, axis), where):
+                return ops.take(self.source, chosen, axis)
+        flat = keras.layers.Reshape((have.size,))(self.source)
+        return keras.layers.Reshape(where.shape[1:])(ops.take(flat, where.reshape(-1), 1))
+
+    def _native(self, have: np.ndarray, where: np.ndarray) -> bool:
+        """Whether the chain's own movements, run on the small tensor, bring the right numbers."""
+        if len({id(step[0].operation) for step in self.steps}) < len(self.steps):
+            return False
+        try:
+            for call, _ in self.steps:
+                ends = run_on(call, [have])
+                have = ends[0] if len(ends) == 1 else np.empty(0)
+        except Exception:  # a shape that no longer fits: the movement has to become another one
+            return False
+        return np.array_equal(have, where)
+
+
+def _nth(outputs: Any, index: int) -> Any:
+    return keras.tree.flatten(outputs)[index]
+
+
+def slice_constants(structure: Any, channels: np.ndarray, gone: np.ndarray) -> Any:
+    """Arguments of an operation, with its constant arrays cut to the channels that are left.
+
+    `channels` are those of the operation's output, broadcastable to it; constants are aligned with its last axes.
+    """
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, keras.KerasTensor) or not hasattr(value, "shape") or not len(value.shape):
+            return value
+        array = np.asarray(ops.convert_to_numpy(value))
+        for offset in range(1, min(array.ndim, channels.ndim) + 1):
+            if channels.shape[-offset] > 1 and array.shape[-offset] == channels.shape[-offset]:
+                line = np.moveaxis(channels, -offset, 0).reshape(channels.shape[-offset], -1)[:, 0]
+                array = np.take(array, np.flatnonzero(~gone[line]), axis=-offset)
+        return array
+
+    return keras.tree.map_structure(cut, structure)
+
+
+class Movements:
+    """Performs the operations of a network while it is rebuilt without some channels.
+
+    Args:
+        graph: the uncut network's; gone: which of its channels go, bool.
+    """
+
+    def __init__(self, graph: ChannelGraph, gone: np.ndarray) -> None:
+        self.graph = graph
+        self.gone = gone
+        self.chains: dict[int, tuple[Any, Moved]] = {}  # id of a placeholder -> (the placeholder, its chain)
+
+    def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
+        """Calls an operation; a movement of channels that are gone is noted down, and carried out by its reader."""
+        call, channels = self.graph.moves.get(path, (None, []))
+        if call is not None and len(channels) == 1:
+            leaves = keras.tree.flatten((arguments, keywords))
+            (tensor,) = (leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor))
+            _, chain = self.chains.get(id(tensor), (None, None))
+            if chain is not None or self.gone[channels[0]].any():
+                chain = chain or Moved.begin(tensor, channels[0], call.shapes[0], self.gone)
+                return self._note(chain.then(call, _replacing(tensor, operation, arguments, keywords)), call)
+        arguments, keywords = keras.tree.map_structure(self._carried_out, (arguments, keywords))
+        if path in self.graph.constants and self.gone[self.graph.constants[path]].any():
+            arguments, keywords = slice_constants((arguments, keywords), self.graph.constants[path], self.gone)
+        return operation(*arguments, **keywords)
+
+    def _note(self, chains: list[Moved], call: Call) -> Any:
+        """Placeholders for outputs that do not exist yet."""
+        notes = [
+            keras.KerasTensor(shape, dtype=chain.source.dtype)
+            for chain, shape in zip(chains, call.output_shapes, strict=True)
+        ]
+        self.chains.update({id(note): (note, chain) for note, chain in zip(notes, chains, strict=True)})
+        return notes
+
+    def _carried_out(self, value: Any) -> Any:
+        return self.chains[id(value)][1].carry_out() if id(value) in self.chains else value
+
+
+def _replacing(tensor: Any, operation: Any, arguments: Any, keywords: Any) -> Callable[[Any], Any]:
+    """Performs the operation with another tensor in this one's place."""
+
+    def perform(other: Any) -> Any:
+        given, named = keras.tree.map_structure(lambda value: other if value is tensor else value, (arguments, keywords))
+        return operation(*given, **named)
+
+    return perform
+
+
+def _box(left: np.ndarray) -> tuple[int, ...]:
+    """The shape of what is left of an array: as many on each axis as have anything left."""
+    axes = [left.any(tuple(other for other in range(left.ndim) if other != axis)) for axis in range(left.ndim)]
+    if not left[np.ix_(*axes)].all():
+        raise NotEquivalentError("A movement would be left with holes. This is a fault of shrinknet: please report it.")
+    return tuple(int(axis.sum()) for axis in axes)
