@@ -1,12 +1,11 @@
-"""Set up before any test: quiet libraries, no window system, property tests that are the same each time."""
+"""Set up before any test: quiet libraries, and property tests that are the same each time."""
 
 from __future__ import annotations
 
 import os
 
-# Before anything imports them.
+# Before anything imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["MPLBACKEND"] = "agg"
 
 import hypothesis
 import pytest

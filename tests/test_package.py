@@ -26,7 +26,7 @@ MODULES = sorted(
     ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
 )
-HEAVY = {"keras", "tensorflow", "jax", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "cv2", "skimage"}
+HEAVY = {"keras", "tensorflow", "jax", "numpy", "scipy", "pandas", "matplotlib", "cv2", "skimage"}
 
 
 def imported_by(*arguments: str) -> set[str]:
