@@ -1,5 +1,6 @@
 """The loop: warm up; then select, switch off, reset, train, measure, and keep the cut or go back, until nothing is
-worth trying (thesis of B. Jenei, Szeged 2018, flowchart 2.2). `Minimization.run` and `decide` are the whole method."""
+worth trying (thesis of B. Jenei, Szeged 2018, flowchart 2.2). `Minimization.run` and `decide` are the whole method.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,14 @@ class Options:
             )
         if self.reference not in ("last", "baseline"):
             raise OptionError(f"Expected reference to be 'last' or 'baseline'; received {self.reference!r}.")
-        least = {"warmup_steps": 0, "steps": 0, "min_filters": 1, "max_trials": 0, "max_seconds": 0, "warmup_patience": 1}
+        least = {
+            "warmup_steps": 0,
+            "steps": 0,
+            "min_filters": 1,
+            "max_trials": 0,
+            "max_seconds": 0,
+            "warmup_patience": 1,
+        }
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and value >= bound):
@@ -180,7 +188,10 @@ def minimize(
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
     chosen = load_strategy(strategy, seed=seed)
     _check_model(model)
-    feeds = [read_data(train_data, batch_size, "training data"), read_data(validation_data, batch_size, "validation data")]
+    feeds = [
+        read_data(train_data, batch_size, "training data"),
+        read_data(validation_data, batch_size, "validation data"),
+    ]
     if not getattr(feeds[1], "repeatable", True):
         raise DataError(
             "The validation data are a generator, which can be read only once. Expected arrays, a tf.data.Dataset or a "
@@ -193,7 +204,14 @@ def minimize(
     run = Minimization(net, feeds, test, options, paces, chosen, seed, callbacks, progress, int(verbose == 1))
     with Recorder.open(run_dir) as recorder:
         recorder.begin(
-            {**options.__dict__, "strategy": strategy, "pace": pace, "seed": seed, "batch_size": batch_size, "mode": mode}
+            {
+                **options.__dict__,
+                "strategy": strategy,
+                "pace": pace,
+                "seed": seed,
+                "batch_size": batch_size,
+                "mode": mode,
+            }
         )
         try:
             run.prepare(score, mode, recorder)
@@ -212,7 +230,9 @@ def _check_model(model: Any) -> None:
     for variable in model.weights:
         value = np.asarray(variable)
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ModelError(f"The weights {variable.path} of model {model.name} are not all finite numbers. Mend them first.")
+            raise ModelError(
+                f"The weights {variable.path} of model {model.name} are not all finite numbers. Mend them first."
+            )
 
 
 @dataclass
@@ -233,6 +253,7 @@ class Minimization:
     warmup: list[tuple[int, float]] = field(default_factory=list)
     phase: str = "warm-up"
     score_now: float | None = None
+    reference: float = math.nan
     stopped: str = ""
 
     def prepare(self, score: Score, mode: str, recorder: Recorder) -> None:
@@ -243,8 +264,10 @@ class Minimization:
         self.switches = Switches(self.net, shapes)
         if not self.switches.filters:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
-            raise ModelError(f"The model {self.net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
-        self.engine = make_engine(self.net, *self.feeds, self.seed, self.callbacks, self._on_step)
+            raise ModelError(
+                f"The model {self.net.name} has no filters that can be cut ({reasons or 'no such layers'})."
+            )
+        self.engine = make_engine(self.net, self.feeds[0], self.feeds[1], self.seed, self.callbacks, self._on_step)
         self.engine.prepare(self.options.warmup_steps + self.options.steps)
         self.scorer = make_scorer(score, mode, self.net, self.engine.evaluate())
         self.view = self._view()
@@ -398,8 +421,9 @@ class Minimization:
         small = slim(self.net, self._sample())
         accepted = [trial for trial in self.trials if trial.accepted]
         trained = self._control(accepted) if control else None
-        before, after = self._measure(self.uncut, self.cost_before, self.baseline), self._measure(
-            small, self.cost(), accepted[-1].score if accepted else self.baseline
+        before, after = (
+            self._measure(self.uncut, self.cost_before, self.baseline),
+            self._measure(small, self.cost(), accepted[-1].score if accepted else self.baseline),
         )
         summary = Summary(
             before=replace(before, filters=self.filters_before),

@@ -45,11 +45,12 @@ class Moved:
 
     def then(self, call: Call, perform: Callable[[Any], Any]) -> list[Moved]:
         """The chain with one more movement; one for each of its outputs."""
-        ends = run_on(call, [self.places])
-        return [
-            Moved(self.source, self.kept, places, (*self.steps, (call, lambda x, index=index: _nth(perform(x), index))))
-            for index, places in enumerate(ends)
-        ]
+
+        def step(index: int) -> tuple[Call, Callable[[Any], Any]]:
+            return call, lambda tensor: keras.tree.flatten(perform(tensor))[index]
+
+        ends = enumerate(run_on(call, [self.places]))
+        return [Moved(self.source, self.kept, places, (*self.steps, step(index))) for index, places in ends]
 
     def carry_out(self) -> Any:
         """The small tensor at the chain's end.
@@ -85,10 +86,6 @@ class Moved:
         except Exception:  # a shape that no longer fits: the movement has to become another one
             return False
         return np.array_equal(have, where)
-
-
-def _nth(outputs: Any, index: int) -> Any:
-    return keras.tree.flatten(outputs)[index]
 
 
 def slice_constants(structure: Any, channels: np.ndarray, gone: np.ndarray) -> Any:
@@ -154,7 +151,9 @@ def _replacing(tensor: Any, operation: Any, arguments: Any, keywords: Any) -> Ca
     """Performs the operation with another tensor in this one's place."""
 
     def perform(other: Any) -> Any:
-        given, named = keras.tree.map_structure(lambda value: other if value is tensor else value, (arguments, keywords))
+        given, named = keras.tree.map_structure(
+            lambda value: other if value is tensor else value, (arguments, keywords)
+        )
         return operation(*given, **named)
 
     return perform

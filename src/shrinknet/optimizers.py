@@ -8,13 +8,13 @@ the update the old slice is put back with a select, whatever momentum, decay or 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from keras.src import api_export
 from keras.src.saving import object_registration
 
 from shrinknet.errors import OptimizerError
@@ -93,12 +93,16 @@ def fresh_copy(optimizer: Any) -> Any:
 
 
 def _settings(optimizer: Any) -> dict[str, Any]:
+    _refuse_several(optimizer)
+    return dict(optimizer.get_config())
+
+
+def _refuse_several(optimizer: Any) -> None:
     if type(optimizer).__name__ == "MultiOptimizer":
         raise OptimizerError(
             "MultiOptimizer keeps its variables in several optimizers and cannot be reset or frozen as one: compile "
             "the model with a single optimizer."
         )
-    return dict(optimizer.get_config())
 
 
 def _parts(optimizer: Any) -> Iterator[Any]:
@@ -124,7 +128,7 @@ def install_freezing(optimizer: Any, variables: list[Any]) -> None:
     Raises:
         OptimizerError: for MultiOptimizer.
     """
-    _settings(optimizer)
+    _refuse_several(optimizer)
     if is_freezing(optimizer):
         return
     if not optimizer.built:
@@ -155,7 +159,7 @@ def set_frozen(optimizer: Any, masks: Mapping[int, tuple[Any, np.ndarray]]) -> N
         held[key].assign(mask)
 
 
-def _plain(kind: type) -> type:
+def _plain(kind: Any) -> Any:
     return kind.__bases__[1] if issubclass(kind, _SavedPlain) else kind
 
 
@@ -212,11 +216,16 @@ class _held:
             variable.assign(ops.where(mask, old, variable))
 
 
-@functools.cache
 def _generated(mixin: type, kind: type) -> type:
     """The subclass of an optimizer's class with one of ours mixed in; it saves and loads as the plain class."""
+    if (mixin, kind) in _GENERATED:
+        return _GENERATED[mixin, kind]
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    generated = type(kind.__name__, (mixin, kind), names)
-    if kind in object_registration.GLOBAL_CUSTOM_NAMES:  # one of the user's own saves under its own name
-        object_registration.GLOBAL_CUSTOM_NAMES[generated] = object_registration.GLOBAL_CUSTOM_NAMES[kind]
+    generated = _GENERATED[mixin, kind] = type(kind.__name__, (mixin, kind), names)
+    for names_of in (api_export.REGISTERED_OBJS_TO_NAMES, object_registration.GLOBAL_CUSTOM_NAMES):
+        if kind in names_of:  # Keras's own, or registered by the user
+            names_of[generated] = names_of[kind]
     return generated
+
+
+_GENERATED: dict[tuple[type, type], type] = {}

@@ -74,7 +74,7 @@ def _assemble(model: Any, inputs: Any, outputs: Any) -> Any:
     kind = plain_class(type(model))
     if isinstance(model, keras.Sequential):
         layers = _line_of_layers(tree.flatten(inputs)[0], outputs)
-        if layers is not None and kind.__init__ is keras.Sequential.__init__:
+        if layers is not None and _init_of(kind) is keras.Sequential.__init__:
             return kind([tree.flatten(inputs)[0], *layers], name=model.name)
         kind = keras.Model if kind is keras.Sequential else kind
     from keras.src.models.functional import Functional, functional_like_constructor
@@ -88,6 +88,10 @@ def _assemble(model: Any, inputs: Any, outputs: Any) -> Any:
         f"The class {kind.__name__} of model {model.name} cannot be made anew from inputs and outputs, and it changes "
         "how the model trains. Give its __init__ the signature (self, inputs, outputs, name=None, **kwargs)."
     )
+
+
+def _init_of(kind: Any) -> Any:
+    return kind.__init__
 
 
 def _line_of_layers(tensor: Any, output: Any) -> list[Any] | None:

@@ -122,7 +122,7 @@ class Switches:
         Args:
             seed: the same seed draws the same values; None: different ones each time.
         """
-        entropy = np.random.SeedSequence().entropy if seed is None else seed
+        entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
         for weight, chosen in self._own(filters):
             variable = weight.variable
             initializer = getattr(weight.layer, f"{variable.name}_initializer", keras.initializers.Zeros())
@@ -281,14 +281,14 @@ def any_frozen(net: Any) -> bool:
 
 
 @keras.saving.register_keras_serializable("shrinknet")
-class SwitchedFunctional(_Guarded, Functional):  # type: ignore[misc]
+class SwitchedFunctional(_Guarded, Functional):
     """A Functional model with switches."""
 
     plain_class = Functional
 
 
 @keras.saving.register_keras_serializable("shrinknet")
-class SwitchedSequential(_Guarded, keras.Sequential):  # type: ignore[misc]
+class SwitchedSequential(_Guarded, keras.Sequential):
     """A Sequential model with switches."""
 
     plain_class = keras.Sequential

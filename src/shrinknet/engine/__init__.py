@@ -1,4 +1,4 @@
-"""The engine: trains so many steps, and measures. Compiled step loops on TensorFlow, Keras `fit` for everything else."""
+"""The engine: trains so many steps, and measures; compiled loops on TensorFlow, Keras `fit` for everything else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ __all__ = ["FitEngine", "make_engine"]
 
 
 def make_engine(
-    net: Any, train: Feed, validation: Feed, seed: int, callbacks: Sequence[Any] = (), on_step: Callable[..., None] | None = None
+    net: Any,
+    train: Feed,
+    validation: Feed,
+    seed: int,
+    callbacks: Sequence[Any] = (),
+    on_step: Callable[..., None] | None = None,
 ) -> FitEngine:
     """The fastest engine that honours what the user compiled and which callbacks they gave."""
     kind: type[FitEngine] = FitEngine

@@ -39,7 +39,8 @@ class Arrays:
 
     def batches(self, seed: int, trial: int, steps: int, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
         """(epoch, rows of one batch) for the batches `start` to `start + steps` of a trial; the last batch of an epoch
-        may be smaller."""
+        may be smaller.
+        """
         each = -(-self.samples // self.batch_size)
         for epoch in range(start // each, -(-(start + steps) // each)):
             rows = order(seed, trial, epoch, self.samples)

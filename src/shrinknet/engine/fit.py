@@ -17,7 +17,7 @@ from shrinknet.errors import DataError
 from shrinknet.switches import keep_frozen
 
 
-class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class _Batches(keras.utils.PyDataset):
     """A fixed list of rows to take from arrays, batch by batch."""
 
     def __init__(self, feed: Arrays, rows: list[np.ndarray]) -> None:
@@ -32,7 +32,7 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return self.feed.take(self.rows[index])
 
 
-class _Callbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+class _Callbacks(keras.callbacks.CallbackList):
     """Callbacks that hear of one training, although it takes several calls of `fit`."""
 
     def on_train_begin(self, logs: Any = None) -> None: ...
@@ -139,7 +139,12 @@ class FitEngine:
         if isinstance(feed, Arrays):
             x, y, *weight = feed.arrays
             results = self.net.evaluate(
-                x, y, sample_weight=weight[0] if weight else None, batch_size=feed.batch_size, verbose=0, return_dict=True
+                x,
+                y,
+                sample_weight=weight[0] if weight else None,
+                batch_size=feed.batch_size,
+                verbose=0,
+                return_dict=True,
             )
         else:
             results = self.net.evaluate(feed.source, verbose=0, return_dict=True)

@@ -6,6 +6,7 @@ the loop; anything else is fed batch by batch. Against `fit` this saves what Ker
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from typing import Any
@@ -51,7 +52,8 @@ class TensorFlowEngine(FitEngine):
 
     def decide_xla(self, steps_ahead: int) -> bool:
         """Whether the steps are compiled by XLA: always where the model was compiled so, else as a
-        short measurement tells, once; the log says why."""
+        short measurement tells, once; the log says why.
+        """
         if self.net.jit_compile:
             self.xla = True
             _LOG.info("XLA on, as the model was compiled")
@@ -61,7 +63,9 @@ class TensorFlowEngine(FitEngine):
         else:
             plain, compiled = (self._seconds_a_step(xla) for xla in (False, True))
             self.xla = plain / compiled >= XLA_PAYS
-            _LOG.info("XLA %s: %.3g ms a step without, %.3g with", "on" if self.xla else "off", plain * 1e3, compiled * 1e3)
+            _LOG.info(
+                "XLA %s: %.3g ms a step without, %.3g with", "on" if self.xla else "off", plain * 1e3, compiled * 1e3
+            )
         return self.xla
 
     def _seconds_a_step(self, xla: bool) -> float:
@@ -203,8 +207,7 @@ def _over_rows(step: Any, arrays: Any) -> Any:
     @tf.function(reduce_retracing=True)
     def loop(rows: Any) -> None:
         for index in tf.range(tf.shape(rows)[0]):
-            chosen = rows[index]
-            step(keras.tree.map_structure(lambda array: tf.gather(array, chosen), arrays))
+            step(keras.tree.map_structure(functools.partial(tf.gather, indices=rows[index]), arrays))
 
     def with_static_batch(rows: Any) -> None:
         traces.setdefault(rows.shape[1], loop.get_concrete_function(tf.TensorSpec((None, rows.shape[1]), tf.int32)))

@@ -1,5 +1,6 @@
 """ChannelGraph: the channels of a network, solved: which filters form groups, what their weights are, who reads them,
-and why the others cannot be cut."""
+and why the others cannot be cut.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +88,9 @@ class ChannelGraph:
         """Path of a layer -> why its filters cannot be cut; where that holds for some only, which ones."""
         reasons = {}
         for path, channels in self.producers.items():
-            pinned = {index: self.pins[channel] for index, channel in enumerate(channels.tolist()) if channel in self.pins}
+            pinned = {
+                index: self.pins[channel] for index, channel in enumerate(channels.tolist()) if channel in self.pins
+            }
             if pinned:
                 which = "" if len(pinned) == channels.size else f"filters {_ranges(sorted(pinned))}: "
                 reasons[path] = which + "; ".join(dict.fromkeys(pinned.values()))
@@ -95,7 +98,7 @@ class ChannelGraph:
 
     @cached_property
     def axes(self) -> dict[int, dict[int, np.ndarray]]:
-        """id of a variable -> axis -> the channel of each position on it."""
+        """Id of a variable -> axis -> the channel of each position on it."""
         axes: dict[int, dict[int, np.ndarray]] = {}
         for weight in self.weights:
             axes.setdefault(id(weight.variable), {})[weight.axis] = weight.channels

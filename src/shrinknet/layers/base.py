@@ -24,7 +24,7 @@ def switched_class(kind: type) -> type | None:
 
 
 @keras.saving.register_keras_serializable("shrinknet")
-class Switchboard(keras.layers.Layer):  # type: ignore[misc]
+class Switchboard(keras.layers.Layer):
     """The switches of one layer, as variables: they are saved and restored with it, and never traced.
 
     It is a layer inside the switched one, so that the weights of that one are those of its plain class.

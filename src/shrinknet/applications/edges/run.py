@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from shrinknet.applications.edges.data import Cropping
 from shrinknet.applications.edges.task import EdgeTask, edge_task
 from shrinknet.exporters import Exports, export
 from shrinknet.minimizer import Result, minimize
@@ -61,6 +62,7 @@ def minimize_edges(
     crop: int = 128,
     widths: tuple[int, ...] = (5, 5, 1),
     kernel: int = 5,
+    learning_rate: float = 2e-3,
     seed: int | None = None,
     **options: Any,
 ) -> EdgeResult:
@@ -71,6 +73,7 @@ def minimize_edges(
         images: a folder of photographs; None: those that scikit-image carries.
         edges: "canny" or "sobel", the edge map that is learnt.
         crop: height and width of the crops in pixels; widths: filters of each convolution; kernel: size of the masks.
+        learning_rate: of Adam; the thesis does not name its own.
         seed: of network, crops, order and strategy; None: a random one.
         options: those of `minimize`.
 
@@ -78,7 +81,15 @@ def minimize_edges(
         DataError, OptionError: see their sentences.
     """
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-    task = edge_task(crop, widths=widths, kernel=kernel, target=edges, root=images, seed=seed)
+    task = edge_task(
+        Cropping(crop, train=48, grid=3),
+        widths=widths,
+        kernel=kernel,
+        learning_rate=learning_rate,
+        target=edges,
+        root=images,
+        seed=seed,
+    )
     data = task.data
     result = minimize(
         task.model,

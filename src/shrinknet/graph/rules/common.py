@@ -13,11 +13,34 @@ from shrinknet.graph.calls import Call, Shape
 # Activations that treat each number by itself; softmax and its kin mix channels, and what we do not know may.
 ELEMENTWISE = {
     getattr(keras.activations, name)
-    for name in (
-        "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear log_sigmoid mish relu "
-        "relu6 selu sigmoid silu softplus softsign soft_shrink sparse_plus sparse_sigmoid squareplus tanh tanh_shrink "
-        "threshold"
-    ).split()
+    for name in [
+        "celu",
+        "elu",
+        "exponential",
+        "gelu",
+        "hard_shrink",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_tanh",
+        "leaky_relu",
+        "linear",
+        "log_sigmoid",
+        "mish",
+        "relu",
+        "relu6",
+        "selu",
+        "sigmoid",
+        "silu",
+        "softplus",
+        "softsign",
+        "soft_shrink",
+        "sparse_plus",
+        "sparse_sigmoid",
+        "squareplus",
+        "tanh",
+        "tanh_shrink",
+        "threshold",
+    ]
     if hasattr(keras.activations, name)
 }
 

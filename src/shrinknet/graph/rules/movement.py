@@ -54,8 +54,10 @@ def movement(call: Call) -> list[np.ndarray]:
     except Exception as error:
         return call.opaque(f"{call.kind} {call.path} cannot be followed ({str(error).splitlines()[0][:80]})")
     for labels, shape in zip(outputs, call.output_shapes, strict=True):
-        if labels.ndim != len(shape) or labels.shape[0] != 1 or any(
-            size is None and count > 1 for size, count in zip(shape, labels.shape, strict=True)
+        if (
+            labels.ndim != len(shape)
+            or labels.shape[0] != 1
+            or any(size is None and count > 1 for size, count in zip(shape, labels.shape, strict=True))
         ):
             return call.opaque(f"{call.kind} {call.path} mixes samples, or places whose number is not known")
     return outputs
@@ -66,8 +68,10 @@ def concatenation(call: Call) -> list[np.ndarray]:
     """Channels one after the other; joined along another axis, those that come to lie in one line are tied."""
     axis = call.operation.axis % len(call.output_shapes[0])
     if any(shape[axis] is None for shape in call.shapes):
-        return [call.tied()] if all(labels.shape[axis] == 1 for labels in call.labels) else call.opaque(
-            f"{call.path} joins parts whose size is not known"
+        return (
+            [call.tied()]
+            if all(labels.shape[axis] == 1 for labels in call.labels)
+            else call.opaque(f"{call.path} joins parts whose size is not known")
         )
     sizes = list(np.broadcast_shapes(*(np.delete(labels.shape, axis) for labels in call.labels)))
     parts = []

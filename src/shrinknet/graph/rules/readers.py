@@ -56,7 +56,7 @@ def transposed_convolution(call: Call) -> list[np.ndarray]:
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
 def separable_convolution(call: Call) -> list[np.ndarray]:
-    """Depthwise kernel: (kernel axes, channels in, multiplier); pointwise kernel: (1s, channels in x multiplier, filters)."""
+    """Depthwise kernel: (kernel axes, channels in, multiplier); pointwise: (1s, channels in x multiplier, filters)."""
     layer, axis = call.operation, channel_axis(call.operation)
     inputs = call.channels(0, axis)
     filters = call.produces(layer.filters, "filters")

@@ -27,7 +27,7 @@ def pooling(call: Call) -> list[np.ndarray]:
 @rule(nn_ops.MaxPool, nn_ops.AveragePool)
 def pooling_operation(call: Call) -> list[np.ndarray]:
     """The same, as a raw operation."""
-    return pooling(call)
+    return list(pooling(call))
 
 
 @rule(numpy_ops.Mean, numpy_ops.Sum, numpy_ops.Max, numpy_ops.Min, numpy_ops.Amax, numpy_ops.Amin)
@@ -48,6 +48,8 @@ def pad(call: Call) -> list[np.ndarray]:
     """Padding of places; padding that adds channels is refused."""
     rank = len(call.shapes[0])
     widths = np.broadcast_to(np.asarray(call.operation.pad_width), (rank, 2))
-    if any(widths[index].any() and (call.labels[0].shape[index] > 1 or index in (0, rank - 1)) for index in range(rank)):
+    if any(
+        widths[index].any() and (call.labels[0].shape[index] > 1 or index in (0, rank - 1)) for index in range(rank)
+    ):
         return call.opaque(f"{call.path} pads with channels of its own")
     return [call.labels[0]]
