@@ -309,3 +309,10 @@ def test_progress_is_quiet_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -
 
 def test_progress_line_without_score_or_steps() -> None:
     assert line("warm-up", 0, 0, None, None) == f"warm-up  [{'#' * 24}]  0/0"
+
+
+@pytest.mark.slow
+def test_tensorflow_s_lines_about_the_machine_stay_away() -> None:
+    run = subprocess.run([sys.executable, "-m", "shrinknet", "doctor"], capture_output=True, text=True, check=False)
+    assert run.stdout.endswith("All is well.\n")
+    assert run.stderr == ""
