@@ -92,6 +92,20 @@ def fresh_copy(optimizer: Any) -> Any:
         ) from error
 
 
+def carry_exclusions(source: Any, target: Any, variables: list[Any], counterparts: list[Any]) -> None:
+    """Excludes from weight decay what the user excluded with `exclude_from_weight_decay`: no configuration holds it.
+
+    Args:
+        variables: the trainable variables that `source` updates; counterparts: those of `target`, in the same order.
+    """
+    for old, new in zip(_parts(source), _parts(target), strict=True):
+        excluded = getattr(old, "_exclude_from_weight_decay", None)
+        if excluded is not None:
+            pairs = zip(variables, counterparts, strict=True)
+            new._exclude_from_weight_decay = {new._var_key(b) for a, b in pairs if old._var_key(a) in excluded}
+            new._exclude_from_weight_decay_pattern = old._exclude_from_weight_decay_pattern
+
+
 def _settings(optimizer: Any) -> dict[str, Any]:
     _refuse_several(optimizer)
     return dict(optimizer.get_config())

@@ -13,7 +13,7 @@ from keras import tree
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.channels import functional_of, nodes_of
-from shrinknet.optimizers import fresh_copy, state_variables
+from shrinknet.optimizers import carry_exclusions, fresh_copy, state_variables
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> what stands in its place
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, what stands there, args, kwargs) -> outputs
@@ -117,7 +117,14 @@ def plain_class(kind: type) -> type:
 def clone_layer(layer: Any, kind: type | None = None, **changes: Any) -> Any:
     """A new layer from the configuration of this one, as `kind` and with `changes` of its configuration."""
     kind = kind or type(layer)
-    return kind.from_config({**layer.get_config(), **changes})  # type: ignore[attr-defined]
+    try:
+        return kind.from_config({**layer.get_config(), **changes})  # type: ignore[attr-defined]
+    except Exception as error:
+        raise ModelError(
+            f"The layer {layer.name} ({type(layer).__name__}) cannot be made anew from its get_config(): "
+            f"{str(error).strip().splitlines()[0]} A layer's get_config() must hold the arguments of its __init__, and "
+            "its from_config() take them."
+        ) from error
 
 
 def carry_compilation(source: Any, target: Any) -> None:
@@ -132,6 +139,7 @@ def carry_compilation(source: Any, target: Any) -> None:
     config["optimizer"] = fresh_copy(source.optimizer)
     for key in ("metrics", "weighted_metrics"):
         config[key] = tree.map_structure(_copy_metric, config[key]) if config[key] else config[key]
+    carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
     target.compile(**config)
     target.optimizer.build(target.trainable_variables)  # Keras cannot load what was saved with an unbuilt optimizer
 

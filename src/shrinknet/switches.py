@@ -144,6 +144,8 @@ class Switches:
         self._guard(self.read("frozen"))
 
     def _channel(self, filter: Filter) -> int:
+        if not isinstance(filter, Filter):
+            raise FilterError(f"Expected a filter, as in Filter('conv1', 3); received {filter!r}.")
         channel = self.graph.channel(filter)
         if channel is not None:
             return channel
@@ -223,6 +225,11 @@ def switched(model: Any) -> Any:
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
+        if getattr(operation.dtype_policy, "quantization_mode", None) or getattr(operation, "lora_enabled", False):
+            raise ModelError(
+                f"The layer {path} is quantized or has LoRA enabled: its kernel is not the trained one. Make the "
+                "network smaller first, then quantize or adapt it."
+            )
         copies.append((operation, clone_layer(operation, switched_class(type(operation)))))
         return copies[-1][1]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.models.functional import Functional
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -168,13 +169,23 @@ def functional_of(model: Any) -> Any:
             raise ModelError(
                 f"The model {model.name} is not built: its input shape is unknown. Start it with keras.Input(shape)."
             )
+        _refuse_own_call(model, keras.Sequential)
         return model._functional
     if not hasattr(model, "_nodes_by_depth"):
         raise ModelError(
             f"Expected a Sequential or Functional Keras model; received {type(model).__name__} {model.name}, whose "
             "operations Keras does not record. Build it with keras.Model(inputs, outputs)."
         )
+    _refuse_own_call(model, Functional)
     return model
+
+
+def _refuse_own_call(model: Any, kind: Any) -> None:
+    if type(model).call is not kind.call:
+        raise ModelError(
+            f"The class {type(model).__name__} of model {model.name} has a call() of its own: what it computes is not "
+            "what Keras recorded. Build what it computes with keras.Model(inputs, outputs)."
+        )
 
 
 class _Walker:
