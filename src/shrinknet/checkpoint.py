@@ -37,7 +37,7 @@ class Checkpoint:
             ModelError: the model has no variables yet.
         """
         variables = state_of(net)
-        return cls(net, variables, [ops.copy(variable) for variable in variables])
+        return cls(net, variables, [ops.copy(variable.value) for variable in variables])
 
     def restore(self) -> None:
         """Puts every bit back."""

@@ -204,7 +204,7 @@ class _Freezing(_SavedPlain):
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
         masks = [self.__dict__[_MASKS].get(self._var_key(variable)) for variable in variables]
         grads = [
-            grad if mask is None or grad is None else ops.where(mask, ops.zeros_like(grad), grad)
+            grad if mask is None or grad is None else ops.where(mask.value, ops.zeros_like(grad), grad)
             for grad, mask in zip(grads, masks, strict=True)
         ]
         with _held(variables, masks):
@@ -223,11 +223,11 @@ class _held:
         self.masked = [(variable, mask) for variable, mask in zip(variables, masks, strict=True) if mask is not None]
 
     def __enter__(self) -> None:
-        self.old = [ops.copy(variable) for variable, _ in self.masked]
+        self.old = [ops.copy(variable.value) for variable, _ in self.masked]
 
     def __exit__(self, *error: object) -> None:
         for (variable, mask), old in zip(self.masked, self.old, strict=True):
-            variable.assign(ops.where(mask, old, variable))
+            variable.assign(ops.where(mask.value, old, variable.value))
 
 
 def _generated(mixin: type, kind: type) -> type:

@@ -92,7 +92,7 @@ class Switched:
         values = {id(variable): (variable, variable.value) for variable in self.variables}
         for name, live in self.switchboard.live.items():
             kernel = getattr(self, name)
-            values[id(kernel)] = (kernel, ops.where(live, kernel, ops.zeros((), kernel.dtype)))
+            values[id(kernel)] = (kernel, ops.where(live.value, kernel.value, ops.zeros((), kernel.dtype)))
         return list(values.values())
 
 

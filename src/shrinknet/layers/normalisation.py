@@ -32,7 +32,7 @@ class LiveStatistics(Switched, abstract=True):
         `split` is the shape of the channels where they were split into groups; a group without any live channel
         has mean 0.
         """
-        live = ops.reshape(self.switchboard.live["channels"], split or (-1,))
+        live = ops.reshape(self.switchboard.live["channels"].value, split or (-1,))
         share = ops.mean(ops.cast(live, x.dtype), axis=-1, keepdims=True)
         total = ops.mean(ops.where(live, x, ops.zeros((), x.dtype)), axis=axes, keepdims=True)
         return total / ops.where(share > 0, share, ops.ones((), x.dtype))
@@ -81,7 +81,7 @@ class SwitchedUnitNormalization(LiveStatistics, keras.layers.UnitNormalization):
         self.built = True
 
     def call(self: Any, inputs: Any) -> Any:
-        live = self.switchboard.live["channels"]
+        live = self.switchboard.live["channels"].value
         square = ops.sum(ops.where(live, ops.square(inputs), ops.zeros((), inputs.dtype)), axis=-1, keepdims=True)
         return inputs * ops.minimum(ops.rsqrt(square), 1e12)
 
