@@ -1,0 +1,161 @@
+"""Speed, as ratios of interleaved minima from one run: `make bench`, or `python tools/bench.py --only loop`.
+
+Two things that are compared are run in turn, A B A B ..., and the smallest time of each is taken: a machine that slows
+down for a while then slows both. Absolute times are printed beside them and mean little on another machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from shrinknet import Checkpoint, Switches, cost, plan, slim, switched
+from shrinknet.applications.edges.model import edge_network
+from shrinknet.engine import make_engine
+from shrinknet.engine.data import read_data
+from shrinknet.exporters import measured_latency
+
+STEPS = 60
+Row = tuple[str, float, str]  # what, the ratio or value, what is wanted
+
+
+def interleaved(*runs: Callable[[], Any], rounds: int = 9) -> list[float]:
+    """The smallest seconds of each, run in turn after one round that is not counted."""
+    best = [float("inf")] * len(runs)
+    for number in range(rounds + 1):
+        for index, run in enumerate(runs):
+            start = time.perf_counter()
+            run()
+            if number:
+                best[index] = min(best[index], time.perf_counter() - start)
+    return best
+
+
+def edge_engine(crop: int, switch: bool, frozen: bool = False) -> Any:
+    """The thesis network with as many random crops as make one epoch of `STEPS` batches of 3, ready to train."""
+    random = np.random.default_rng(0)
+    x = random.random((3 * STEPS, crop, crop, 1), np.float32)
+    feed = read_data((x, (random.random(x.shape) > 0.9).astype("float32")), 3, "training data")
+    net = edge_network(crop, seed=1)
+    net = switched(net) if switch else net
+    if frozen:
+        switches = Switches(net)
+        switches.disable(*switches.filters[:4])
+        switches.freeze(*switches.filters[:4])
+    engine = make_engine(net, feed, feed, 0)
+    engine.prepare()
+    return engine
+
+
+def switching() -> list[Row]:
+    """A switched network against the plain one, in the same compiled loop."""
+    rows = []
+    for crop in (128, 64):
+        engines = [edge_engine(crop, False), edge_engine(crop, True), edge_engine(crop, True, frozen=True)]
+        plain, switch, frozen = interleaved(*(lambda engine=engine: engine.train(STEPS, 1) for engine in engines))
+        rows += [
+            (f"switched / plain, steps a second, {crop}x{crop}", plain / switch, ">= 0.97"),
+            (f"switched and frozen / plain, steps a second, {crop}x{crop}", plain / frozen, ">= 0.93"),
+            (f"  plain, steps a second, {crop}x{crop}", STEPS / plain, ""),
+        ]
+    return rows
+
+
+def loop() -> list[Row]:
+    """The compiled loop against Keras's fit on the same arrays."""
+    rows = []
+    for crop, wanted in ((128, ">= 1.25"), (64, ">= 1.5")):
+        engine, other = edge_engine(crop, False), edge_engine(crop, False)
+        x, y = other.feed.arrays
+
+        def fit(net: Any = other.net, x: Any = x, y: Any = y) -> None:
+            net.fit(x, y, batch_size=3, shuffle=False, verbose=0)
+
+        ours, keras_fit = interleaved(lambda engine=engine: engine.train(STEPS, 1), fit)
+        rows.append((f"compiled loop / fit, steps a second, {crop}x{crop}", keras_fit / ours, wanted))
+    return rows
+
+
+def checkpoint() -> list[Row]:
+    """Snapshot and restore of 25 million parameters with Adam, against a plain copy of the same bytes.
+
+    TensorFlow copies on write: part of a snapshot's cost falls on the next training step, so it is measured as well.
+    """
+    layers = [keras.layers.Dense(2500, activation="relu") for _ in range(4)]
+    model = keras.Sequential([keras.Input((2500,)), *layers])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    state = Checkpoint.of(model)
+    arrays = [np.asarray(value) for value in state.values]
+    parameters = model.count_params()
+    copy, snapshot, restore = interleaved(
+        lambda: [array.copy() for array in arrays], lambda: Checkpoint.of(model), state.restore
+    )
+    x = np.zeros((32, 2500), np.float32)
+    kept: list[Any] = []
+
+    def step(keep: bool) -> None:
+        kept[:] = [Checkpoint.of(model)] if keep else []
+        model.train_on_batch(x, x)
+
+    plain, after = interleaved(lambda: step(False), lambda: step(True))
+    return [
+        (f"snapshot / plain copy, {parameters / 1e6:.0f} M parameters with Adam", snapshot / copy, "<= 3"),
+        ("restore / plain copy", restore / copy, "<= 3"),
+        ("snapshot and the copying in the next step / plain copy", (after - plain) / copy, "<= 3"),
+    ]
+
+
+def resnet() -> list[Row]:
+    """ResNet50 at 224 with half of its filters gone: graph, plan, slim, latency."""
+
+    def build() -> Any:
+        return keras.applications.ResNet50(weights=None, classifier_activation=None)
+
+    building, model = interleaved(build, rounds=3)[0], build()
+    net = switched(model)
+    switches = Switches(net)
+    layers: dict[str, list[Any]] = {}
+    for filter in switches.filters:
+        layers.setdefault(filter.layer, []).append(filter)
+    switches.disable(*(filter for filters in layers.values() for filter in filters[::2]))
+    tracing, slimming = interleaved(lambda: plan(net), lambda: slim(net), rounds=3)
+    small = slim(net)
+    fewer = cost(model).multiply_adds / cost(small).multiply_adds
+    sample = np.random.default_rng(0).random((1, 224, 224, 3), np.float32)
+    before, after = (measured_latency(each, sample) or float("nan") for each in (model, small))
+    return [
+        ("ResNet50, graph and plan, seconds", tracing, "<= 0.1"),
+        ("ResNet50, slim with verification / building it", slimming / building, "<= 3"),
+        ("ResNet50 at half width, multiply-adds saved", fewer, ""),
+        ("ResNet50 at half width, LiteRT latency saved, one thread", before / after, ""),
+        ("  latency saved / multiply-adds saved", before / after / fewer, ">= 0.8"),
+    ]
+
+
+SECTIONS = {"switching": switching, "loop": loop, "checkpoint": checkpoint, "resnet": resnet}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=list(SECTIONS), help="one section")
+    chosen = parser.parse_args().only
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Keras {keras.__version__}")
+    for name, section in SECTIONS.items():
+        if chosen in (None, name):
+            print(f"\n{name}: {(section.__doc__ or '').splitlines()[0]}")
+            for what, value, wanted in section():
+                print(f"  {what:62} {value:8.3g}  {wanted}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
