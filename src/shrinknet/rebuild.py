@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,17 +115,38 @@ def plain_class(kind: type) -> type:
     return getattr(kind, "plain_class", kind)
 
 
-def clone_layer(layer: Any, kind: type | None = None, **changes: Any) -> Any:
-    """A new layer from the configuration of this one, as `kind` and with `changes` of its configuration."""
+_ROLES = ("activation", "function", "initializer", "regularizer", "constraint")
+
+
+def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
+    """A new layer from the configuration of this one, as `kind` and with `changes` of its configuration.
+
+    Functions of the user's own, as an activation, are handed on as they are: they need no registration.
+
+    Raises:
+        ModelError: its configuration does not describe it.
+    """
     kind = kind or type(layer)
+    attributes = vars(layer)
+    own = {
+        key: value
+        for key, value in attributes.items()
+        if isinstance(value, types.FunctionType) and not value.__module__.startswith("keras.") and key.endswith(_ROLES)
+    }
+    stand_ins = {key: keras.activations.linear if key.endswith(_ROLES[:2]) else None for key in own}
     try:
-        return kind.from_config({**layer.get_config(), **changes})  # type: ignore[attr-defined]
+        attributes.update(stand_ins)  # which Keras can write down
+        new = kind.from_config({**layer.get_config(), **changes})
     except Exception as error:
         raise ModelError(
             f"The layer {layer.name} ({type(layer).__name__}) cannot be made anew from its get_config(): "
             f"{str(error).strip().splitlines()[0]} A layer's get_config() must hold the arguments of its __init__, and "
             "its from_config() take them."
         ) from error
+    finally:
+        attributes.update(own)
+    vars(new).update(own)
+    return new
 
 
 def carry_compilation(source: Any, target: Any) -> None:
@@ -141,6 +163,7 @@ def carry_compilation(source: Any, target: Any) -> None:
         config[key] = tree.map_structure(_copy_metric, config[key]) if config[key] else config[key]
     carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
     target.compile(**config)
+    target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
     target.optimizer.build(target.trainable_variables)  # Keras cannot load what was saved with an unbuilt optimizer
 
 

@@ -268,7 +268,7 @@ class _Guarded:
         live = {}
         for layer in self._flatten_layers():
             if isinstance(layer, Switched):
-                live.update({id(getattr(layer, name)): mask for name, mask in layer.switchboard.live.items()})
+                live.update({id(getattr(layer, name, None)): mask for name, mask in layer.switchboard.live.items()})
         return [
             variable.regularizer(_gated(variable, live.get(id(variable))))
             for variable in self.trainable_weights
