@@ -17,6 +17,7 @@ from shrinknet import Filter, Switches, minimize
 from shrinknet.errors import DataError, ModelError, OptionError, ScoreError, StrategyError
 from shrinknet.layers import Switchboard
 
+
 @pytest.fixture(autouse=True)
 def _no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Converting to LiteRT twice a run takes longer than these runs; test_export.py measures for real."""
@@ -136,7 +137,9 @@ def test_lower_is_better_for_a_loss() -> None:
     ],
 )
 def test_each_end(options: dict[str, Any], reason: str) -> None:
-    result = run(strategy=options.pop("strategy", "sequential"), threshold=0.01, mode="max", score=lambda net: 1.0, **options)
+    result = run(
+        strategy=options.pop("strategy", "sequential"), threshold=0.01, mode="max", score=lambda net: 1.0, **options
+    )
     assert reason in result.summary.stopped
     if "target" in options:
         assert result.summary.after.filters == 6
@@ -290,7 +293,11 @@ BAD = np.where(np.arange(48)[:, None, None, None] == 3, np.nan, X)
         (DATA, (X[:0], Y[:0]), "validation data are empty"),
         ((X, Y[:5]), DATA, "same number of samples.*48.*5"),
         ((BAD, Y), DATA, "training data hold 64 numbers that are not finite"),
-        (DATA, (X, np.where(np.arange(48) == 1, np.inf, Y[:, 0])), "validation data hold 1 numbers that are not finite"),
+        (
+            DATA,
+            (X, np.where(np.arange(48) == 1, np.inf, Y[:, 0])),
+            "validation data hold 1 numbers that are not finite",
+        ),
         (X, DATA, "training data as .x, y.*ndarray"),
         (None, DATA, "training data as .x, y.*NoneType"),
         (DATA, iter([DATA]), "validation data are a generator"),
@@ -348,7 +355,9 @@ def test_options_that_cannot_be_used(options: dict[str, Any], error: type[Except
 
 
 def test_the_first_compiled_metric_is_the_score_and_else_the_loss() -> None:
-    assert run(max_trials=0).summary.before.validation_score == pytest.approx(run(max_trials=0, score="accuracy").baseline)
+    assert run(max_trials=0).summary.before.validation_score == pytest.approx(
+        run(max_trials=0, score="accuracy").baseline
+    )
     model = classifier(metrics=())
     assert run(model, max_trials=0).baseline == pytest.approx(run(classifier(), score="loss", max_trials=0).baseline)
 

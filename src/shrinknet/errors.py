@@ -1,5 +1,6 @@
 """The tree of errors that shrinknet raises on purpose: each message says what happened, what was expected,
-what was received and how to mend it."""
+what was received and how to mend it.
+"""
 
 from __future__ import annotations
 

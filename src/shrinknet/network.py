@@ -41,9 +41,7 @@ class NetworkView:
         self._calibration = calibration
         self._measure = measure
         self.higher_is_better = higher_is_better
-        self._sizes = {
-            group.name: Counter(filter.layer for filter in group.filters) for group in switches.groups
-        }
+        self._sizes = {group.name: Counter(filter.layer for filter in group.filters) for group in switches.groups}
 
     def candidates(self) -> tuple[Filter, ...]:
         left = self._left()

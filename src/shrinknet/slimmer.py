@@ -14,8 +14,8 @@ from shrinknet.errors import NotEquivalentError
 from shrinknet.filters import Group
 from shrinknet.graph.channels import functional_of
 from shrinknet.moves import Movements
-from shrinknet.records import Cost, table
 from shrinknet.rebuild import carry_compilation, clone_layer, rebuild
+from shrinknet.records import Cost, table
 from shrinknet.switches import Switches
 
 TOLERANCE = 1e-5  # of the output's scale, float32; float32 sums in another order differ by about 1e-6
