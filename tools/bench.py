@@ -28,7 +28,7 @@ STEPS = 60
 Row = tuple[str, float, str]  # what, the ratio or value, what is wanted
 
 
-def interleaved(*runs: Callable[[], Any], rounds: int = 9) -> list[float]:
+def interleaved(*runs: Callable[[], Any], rounds: int = 15) -> list[float]:
     """The smallest seconds of each, run in turn after one round that is not counted."""
     best = [float("inf")] * len(runs)
     for number in range(rounds + 1):

@@ -19,9 +19,9 @@ class Checkpoint:
     references, and stay where they are (no trip through NumPy).
 
     Example:
-        >>> state = Checkpoint.of(net)                # doctest: +SKIP
-        >>> net.fit(x, y)
-        >>> state.restore()                           # as if nothing had happened
+        >>> state = Checkpoint.of(net)
+        >>> _ = net.fit(x, y, verbose=0)
+        >>> state.restore()  # as if nothing had happened
     """
 
     def __init__(self, net: Any, variables: list[Any], values: list[Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 _SWITCHED: dict[type, type] = {}
 
@@ -88,8 +89,12 @@ class Switched:
         self.switchboard.live[name].assign(live)
 
     def gated_values(self: Any) -> list[tuple[Any, Any]]:
-        """Every variable of the layer with the value that its call shall see."""
-        values = {id(variable): (variable, variable.value) for variable in self.variables}
+        """The kernels with the values that the layer's call shall see.
+
+        Inside of another stateless scope, as JAX trains, a scope hides what that one gave: all variables are repeated.
+        """
+        repeated = self.variables if in_stateless_scope() else ()
+        values = {id(variable): (variable, variable.value) for variable in repeated}
         for name, live in self.switchboard.live.items():
             kernel = getattr(self, name)
             values[id(kernel)] = (kernel, ops.where(live.value, kernel.value, ops.zeros((), kernel.dtype)))
