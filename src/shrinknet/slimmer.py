@@ -163,9 +163,9 @@ def verify(net: Any, small: Any, sample: Any = None) -> float:
     """
     sample = random_inputs(net) if sample is None else sample
     worst = 0.0
-    outputs = zip(keras.tree.flatten(net(sample)), keras.tree.flatten(small(sample)), strict=True)
-    for expected, received in outputs:
-        half = str(expected.dtype) in ("float16", "bfloat16") or "float16" in str(net.dtype_policy.name)
+    half = any("float16" in str(layer.compute_dtype) for layer in net._flatten_layers())  # or bfloat16
+    outputs = (keras.tree.flatten(model(sample, training=False)) for model in (net, small))
+    for expected, received in zip(*outputs, strict=True):
         expected, received = (np.asarray(ops.convert_to_numpy(ops.cast(x, "float32"))) for x in (expected, received))
         if expected.shape != received.shape:
             raise NotEquivalentError(_report(f"its output has shape {received.shape}, not {expected.shape}"))
