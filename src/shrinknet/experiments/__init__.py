@@ -1,0 +1,31 @@
+"""The experiments of the thesis: one file for each question, `run(settings, out) -> Result`; nothing heavy at import."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from shrinknet.errors import OptionError
+
+if TYPE_CHECKING:
+    from shrinknet.experiments.frame import Question
+
+QUESTIONS = {
+    "correlations": "Do a filter's similarities to the others tell what its loss costs? (thesis 4.1, table 4.1)",
+    "drop-gain": "Does the drop at disabling tell how far the network recovers? (thesis 4.2, figure 4.1)",
+    "strategies": "Which strategy removes most and loses least? (thesis 4.3, figure 4.2)",
+    "probes": "Does a filter that was taken away come back, and what do the others do? (thesis 2.4.1)",
+}
+
+
+def question(name: str) -> Question:
+    """The experiment of this name.
+
+    Raises:
+        OptionError: there is none.
+    """
+    if name not in QUESTIONS:
+        raise OptionError(f"There is no experiment {name!r}; there are {', '.join(QUESTIONS)}.")
+    module = importlib.import_module(f"shrinknet.experiments.{name.replace('-', '_')}")
+    found: Question = module.QUESTION
+    return found

@@ -1,0 +1,144 @@
+"""Bench: the thesis's network on its data, built and traced once in a process, and set back for every repetition."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from shrinknet.applications.edges.data import Cropping, edge_data
+from shrinknet.applications.edges.model import edge_network
+from shrinknet.checkpoint import Checkpoint
+from shrinknet.engine import make_engine
+from shrinknet.engine.data import Arrays
+from shrinknet.experiments.settings import Settings
+from shrinknet.filters import Filter
+from shrinknet.network import NetworkView
+from shrinknet.optimizers import reset_optimizer
+from shrinknet.switches import Switches, switched
+
+CALIBRATION_SAMPLES = 64  # of the training data, as in the loop
+
+
+class Bench:
+    """One network, many trainings. What a repetition computes depends on the settings and its number alone.
+
+    Use `bench(settings)`: it keeps the last one, since building and tracing costs as much as a thousand steps.
+
+    Attributes:
+        switches: of the network; filters: all that can be cut, in network order.
+        seed: of the repetition under way.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        data = edge_data(
+            settings.images or None,
+            Cropping(settings.crop, settings.train_crops, settings.grid, settings.pad),
+            target=settings.edges,
+            shares=cast(tuple[float, float, float], settings.shares),
+            seed=settings.seed,
+            on_error=cast(Literal["fail", "skip"], settings.on_error),
+            cache=settings.cache or None,
+        )
+        self.parts = {
+            name: Arrays((part.x, part.y), settings.batch)
+            for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
+        }
+        self.net = switched(self._fresh(0))
+        self.switches = Switches(self.net)
+        self.filters = self.switches.filters
+        self.engine = make_engine(self.net, self.parts["train"], self.parts["validation"], 0)
+        self.engine.prepare()
+        # Freezing is installed by its first use; a step that is traced before would be traced again.
+        self.switches.freeze(self.filters[0])
+        self.switches.thaw(self.filters[0])
+        self._pristine = Checkpoint.of(self.net)
+
+    def _fresh(self, seed: int) -> Any:
+        settings = self.settings
+        return edge_network(
+            settings.crop,
+            widths=settings.widths,
+            kernel=settings.kernel,
+            learning_rate=settings.learning_rate,
+            seed=seed,
+        )
+
+    def begin(self, repetition: int) -> None:
+        """A new network from the repetition's own start: kernels, optimizer, switches and the order of the data."""
+        self.seed = repetition_seed(self.settings, repetition)
+        self.engine.seed = self.seed
+        self._pristine.restore()
+        for layer in self._fresh(self.seed).layers:
+            own = self.net.get_layer(layer.name)
+            own.kernel.assign(layer.kernel)
+            own.bias.assign(layer.bias)
+
+    def train(self, steps: int, trial: int, start: int = 0) -> None:
+        """Trains for `steps` batches, the ones from `start` on of this trial's order."""
+        self.engine.train(steps, trial, start)
+
+    def score(self, part: str = "validation") -> float:
+        """Soft F1, in [0, 1], higher is better; NaN when a weight is not finite."""
+        return self.engine.evaluate(self.parts[part])["soft_f1"] if self.engine.is_finite() else math.nan
+
+    def reset(self) -> None:
+        """The optimizer as freshly built, as the thesis has it after every change of the network."""
+        reset_optimizer(self.net.optimizer)
+
+    def cut(self, *filters: Filter) -> None:
+        """What a trial begins with: disable, freeze, reset."""
+        self.switches.disable(*filters)
+        self.switches.freeze(*filters)
+        self.reset()
+
+    def checkpoint(self) -> Checkpoint:
+        """All state as it is now."""
+        return Checkpoint.of(self.net)
+
+    def view(self, min_filters: int) -> NetworkView:
+        """The network as a strategy sees it, as the loop would show it."""
+        train = self.parts["train"]
+        rows = np.linspace(0, train.samples - 1, min(CALIBRATION_SAMPLES, train.samples)).astype(int)
+        calibration = replace(train, arrays=train.take(rows))
+        return NetworkView(
+            self.switches,
+            min_filters=min_filters,
+            calibration=lambda: calibration.arrays[0],
+            measure=lambda: self.engine.evaluate(calibration)["soft_f1"],
+            higher_is_better=True,
+        )
+
+    def vectors(self) -> dict[Filter, np.ndarray]:
+        """Every filter's kernel flattened with its bias appended, float64, those that cannot be cut included."""
+        found = {}
+        for name in (layer.name for layer in self.net.layers):
+            layer = self.net.get_layer(name)
+            kernel, bias = (np.asarray(array, np.float64) for array in (layer.kernel, layer.bias))
+            rows = np.column_stack([kernel.reshape(-1, kernel.shape[-1]).T, bias])
+            found.update({Filter(name, index): row for index, row in enumerate(rows)})
+        return found
+
+
+@functools.lru_cache(maxsize=1)
+def bench(settings: Settings) -> Bench:
+    """The bench for these settings; the one of the last call is kept."""
+    return Bench(settings)
+
+
+def repetition_seed(settings: Settings, repetition: int) -> int:
+    """The seed of one repetition, a pure function of the experiment's seed and its number."""
+    return int(np.random.SeedSequence([settings.seed, repetition]).generate_state(1)[0])
+
+
+def cosines(own: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """The cosine of the angle between a vector and each of the others, in [-1, 1]; 0 where one is all zeros."""
+    from shrinknet.strategies.cosine import similarity
+
+    stacked = np.stack([own, *others])
+    return similarity(stacked, np.linalg.norm(stacked, axis=1))[0, 1:]
