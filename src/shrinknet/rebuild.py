@@ -187,9 +187,20 @@ def uncompiled(model: Any) -> Iterator[None]:
         model.compiled, model.optimizer = state
 
 
-def carry_optimizer(source: Any, target: Any) -> None:
-    """Copies the values of the optimizer's variables; the two models have the same trainable variables, in order."""
+def carry_optimizer(source: Any, target: Any, fates: dict[int, Any] | None = None) -> None:
+    """Copies the values of the optimizer's variables; the two models have corresponding trainable variables, in order.
+
+    Args:
+        fates: id of a trainable variable of `source` -> a function from an array of its shape to one of the shape of
+            the variable that corresponds to it; None: the shapes are the same.
+    """
     if not source.compiled or source.optimizer is None or not source.optimizer.built:
         return
+    owners = {variable.path.replace("/", "_"): variable for variable in source.trainable_variables}
     for old, new in zip(state_variables(source.optimizer), state_variables(target.optimizer), strict=True):
-        new.assign(old)
+        if old.shape == new.shape:
+            new.assign(old)
+            continue
+        name = max((path for path in owners if old.name.startswith(path)), key=len, default=None)  # Keras names so
+        if name is not None and owners[name].shape == old.shape:
+            new.assign((fates or {})[id(owners[name])](keras.ops.convert_to_numpy(old)))

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from shrinknet.costs import graph_cost
-from shrinknet.errors import NotEquivalentError
+from shrinknet.errors import NotEquivalentError, OptionError
 from shrinknet.filters import Group
+from shrinknet.graph import ChannelGraph
 from shrinknet.graph.channels import functional_of
 from shrinknet.moves import Movements
-from shrinknet.rebuild import carry_compilation, clone_layer, rebuild
+from shrinknet.rebuild import carry_compilation, carry_optimizer, clone_layer, rebuild
 from shrinknet.records import Cost, table
 from shrinknet.switches import Switches
 
 TOLERANCE = 1e-5  # of the output's scale, float32; float32 sums in another order differ by about 1e-6
+
+
+Fate = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,13 @@ class LayerCut:
     Attributes:
         config: entries of its configuration that change, as `{"filters": 3}`.
         keep: for each of its variables, axis -> the positions that stay; an axis that is not named stays whole.
+        silent: for each of its variables, axis -> the positions whose numbers become 0: they read channels that are
+            disabled, but stay so that a width is a multiple.
     """
 
     config: dict[str, int]
     keep: tuple[dict[int, np.ndarray], ...]
+    silent: tuple[dict[int, np.ndarray], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,28 +86,32 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(net: Any, input_shape: tuple[int, ...] | None = None) -> Plan:
+def plan(net: Any, input_shape: tuple[int, ...] | None = None, round_to: int = 1) -> Plan:
     """What `slim(net)` would cut, before it does.
 
     Args:
         net: a switched network; input_shape: shape of one sample where the network leaves sizes open; it is only
             needed for the costs.
+        round_to: see `slim`.
 
     Raises:
         ModelError: the network has no switches.
     """
-    return plan_of(Switches(net, input_shape))
+    return plan_of(Switches(net, input_shape), round_to)
 
 
-def plan_of(switches: Switches) -> Plan:
+def plan_of(switches: Switches, round_to: int = 1) -> Plan:
     """The plan for a network whose switches are at hand."""
-    graph, gone = switches.graph, switches.read("disabled")
+    graph, disabled = switches.graph, switches.read("disabled")
+    gone = disabled & ~_kept_for_width(graph, disabled, round_to)
+    mute = disabled & ~gone
     cuts = {}
     for path, layer in graph.layers.items():
         config = {entry: int((~gone[channels]).sum()) for entry, channels in graph.counts.get(path, {}).items()}
         keep = tuple(graph.kept(variable, gone) for variable in getattr(layer, "variables", ()))
+        silent = tuple(graph.read_by(variable, mute) for variable in getattr(layer, "variables", ()))
         if any(keep):
-            cuts[path] = LayerCut(config, keep)
+            cuts[path] = LayerCut(config, keep, silent)
     known = all(times is not None for _, _, times in graph.products)
     return Plan(
         removed=tuple(group for channel, group in graph.cuttable.items() if gone[channel]),
@@ -110,30 +123,64 @@ def plan_of(switches: Switches) -> Plan:
     )
 
 
-def slim(net: Any, sample: Any = None) -> Any:
+def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
+    """Which disabled channels stay so that every layer's width is a multiple of `round_to`, or its old width.
+
+    Channels that a normalisation averages over cannot stay without changing it: those always go.
+    """
+    if round_to < 1:
+        raise OptionError(f"Expected round_to to be a number from 1; received {round_to!r}.")
+    stays = np.zeros_like(disabled)
+    averaged = np.zeros_like(disabled)
+    for _, channels in graph.averages:
+        averaged[channels] = True
+    changed = round_to > 1
+    while changed:
+        changed = False
+        for channels in graph.producers.values():
+            out = disabled[channels] & ~stays[channels]
+            left = int((~out).sum())
+            missing = min(-left % round_to, channels.size - left)
+            chosen = channels[out & ~averaged[channels]][:missing]
+            stays[chosen] = True
+            changed |= chosen.size > 0
+    return stays
+
+
+def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced") -> Any:
     """The small network that is left: a plain Keras model without switches, proven to compute the same.
 
     Args:
         net: a switched network; it is not changed.
         sample: inputs to prove it on, as the model takes them; None: random numbers.
+        round_to: widths that are left are multiples of this number, or the old widths: some disabled filters stay,
+            with zeros in everything that reads them, so that the function is the same. 8 suits most hardware.
+        optimizer: "sliced": its slots are those of the switched network, without what was cut, so that training goes
+            on (factored slots, as Adafactor's, start anew); "fresh": as newly built.
 
     Returns:
-        A model of the user's own class, compiled as before, with a fresh optimizer. It loads where shrinknet is not
-        installed.
+        A model of the user's own class, compiled as before. It loads where shrinknet is not installed.
 
     Raises:
         ModelError: the network has no switches.
         NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale.
     """
+    if optimizer not in ("sliced", "fresh"):
+        raise OptionError(f"Expected optimizer to be 'sliced' or 'fresh'; received {optimizer!r}.")
     switches = Switches(net)
-    small = apply(switches, plan_of(switches))
+    small, fates = apply(switches, plan_of(switches, round_to))
     verify(net, small, sample)
     carry_compilation(net, small)
+    if optimizer == "sliced":
+        carry_optimizer(net, small, fates)
     return small
 
 
-def apply(switches: Switches, plan: Plan) -> Any:
-    """The network with the cuts of a plan made; not compiled, not verified."""
+def apply(switches: Switches, plan: Plan) -> tuple[Any, dict[int, Fate]]:
+    """The network with the cuts of a plan made; not compiled, not verified.
+
+    Also returns what became of each variable: id of the old one -> a function from its value to the new one.
+    """
     copies: list[tuple[Any, Any, LayerCut]] = []
 
     def make(path: str, operation: Any) -> Any:
@@ -145,14 +192,23 @@ def apply(switches: Switches, plan: Plan) -> Any:
         return copies[-1][1]
 
     small = rebuild(switches.net, make, Movements(switches.graph, plan.gone).perform)
+    fates: dict[int, Fate] = {}
     for old, new, cut in copies:
-        keeps = cut.keep or ({},) * len(new.variables)
-        for source, target, keep in zip(old.variables, new.variables, keeps, strict=False):  # switches come last
-            value = ops.convert_to_numpy(source)
-            for axis, positions in keep.items():
-                value = np.take(value, positions, axis)
-            target.assign(value)
-    return small
+        nothing: tuple[dict[int, np.ndarray], ...] = ({},) * len(new.variables)
+        parts = zip(old.variables, new.variables, cut.keep or nothing, cut.silent or nothing, strict=False)
+        for source, target, keep, silent in parts:  # switches come last
+            fates[id(source)] = functools.partial(_cut, keep=keep, silent=silent)
+            target.assign(fates[id(source)](ops.convert_to_numpy(source)))
+    return small, fates
+
+
+def _cut(value: np.ndarray, keep: dict[int, np.ndarray], silent: dict[int, np.ndarray]) -> np.ndarray:
+    for axis, positions in silent.items():
+        value = value.copy()
+        value[(slice(None),) * axis + (positions,)] = 0
+    for axis, positions in keep.items():
+        value = np.take(value, positions, axis)
+    return value
 
 
 def verify(net: Any, small: Any, sample: Any = None) -> float:

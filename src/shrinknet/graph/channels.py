@@ -109,6 +109,11 @@ class ChannelGraph:
         """Axis -> the positions of the variable that are left when the channels in `gone` (bools) are cut."""
         return {axis: np.flatnonzero(~gone[channels]) for axis, channels in self.axes.get(id(variable), {}).items()}
 
+    def read_by(self, variable: Any, chosen: np.ndarray) -> dict[int, np.ndarray]:
+        """Axis -> the positions of the variable that read the channels in `chosen` (bools)."""
+        reading = (weight for weight in self.weights if weight.variable is variable and not weight.owned)
+        return {weight.axis: np.flatnonzero(chosen[weight.channels]) for weight in reading if chosen.any()}
+
     def channel(self, filter: Filter) -> int | None:
         """The channel of a filter; None where there is no such filter."""
         channels = self.producers.get(filter.layer)
