@@ -1,4 +1,4 @@
-"""The experiments of the thesis: one file for each question, `run(settings, out) -> Result`; nothing heavy at import."""
+"""The experiments of the thesis: one file for each question, each with `run(settings, out) -> Result`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ filters and once uncut, the reference. Every (repetition, filter) pair is a poin
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +24,13 @@ from shrinknet.experiments.units import Unit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_REDUCE = {"min": np.min, "max": np.max, "std": np.std, "mean": np.mean, "median": np.median}
+_REDUCE: dict[str, Callable[..., Any]] = {
+    "min": np.min,
+    "max": np.max,
+    "std": np.std,
+    "mean": np.mean,
+    "median": np.median,
+}
 # name of the rows -> column of the points, sign: the thesis leaves open whether more loss is a greater number
 QUANTITIES = {
     "loss": ("loss", 1),
@@ -187,7 +193,8 @@ def _claims(samples: Mapping[tuple[str, str, str], np.ndarray]) -> tuple[Claim, 
         drawn = sign * np.stack([samples[quantity, "prs", other] for other in COLUMNS])
         drawn = np.where(np.isfinite(drawn), drawn, -np.inf)
         first = np.argmax(drawn, 0)
-        return float(np.mean(first[1:] == COLUMNS.index(column))), COLUMNS[int(first[0])]
+        share = (first[1:] == COLUMNS.index(column)).mean() if len(first) > 1 else np.nan
+        return float(share), COLUMNS[int(first[0])]
 
     loss, best = (estimate(samples[key]) for key in (("loss", "prs", "cos:min"), ("best", "prs", "cos:max")))
     after = estimate(samples["loss after training", "prs", "cos:min"])
@@ -226,7 +233,7 @@ def _notes(raw: pd.DataFrame, points: pd.DataFrame, intervals: pd.DataFrame) -> 
         notes.append(f"{lost} of {len(points)} points have a score that is zero or not finite and are left out.")
     missing = intervals[intervals["value"].isna()]
     if len(missing):
-        names = ", ".join(sorted({f"{row.quantity} with {row.column}" for row in missing.itertuples()}))
+        names = ", ".join(sorted(set(missing["quantity"] + " with " + missing["column"])))
         notes.append(f"Could not be computed, because a column is constant or empty: {names}.")
     return tuple(notes)
 
@@ -288,7 +295,7 @@ All coefficients are in `intervals.csv`, the points in `points.csv`.
 def _both_moments(intervals: pd.DataFrame) -> pd.DataFrame:
     pearson = intervals[intervals["coefficient"] == "prs"]
     cells = {
-        quantity: [str(Estimate(row.value, row.low, row.high)) for row in rows.itertuples()]
+        str(quantity): [str(Estimate(*ends)) for ends in rows[["value", "low", "high"]].to_numpy(float).tolist()]
         for quantity, rows in pearson.groupby("quantity", sort=False)
     }
     return pd.DataFrame({"column": COLUMNS, **cells})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STRONG = 0.5  # a coefficient of this absolute value counts as strong; fixed before anything was run
-FAIR = (0.98, 1.0)  # "fair performance later (98 - 100%)"
+FAIR = 0.98  # "fair performance later (98 - 100%)"
 WHICH = ("all filters", "best filter")
 
 
@@ -86,7 +86,7 @@ def analyse(frames: Frames, settings: Correlations) -> Findings:
 
 
 def _unrelated(found: Estimate) -> Claim:
-    inside = -STRONG < found.low and found.high < STRONG
+    inside = found.low > -STRONG and found.high < STRONG
     outside = found.low >= STRONG or found.high <= -STRONG
     return Claim(
         "drop and gain are not strongly correlated",
@@ -103,8 +103,8 @@ def _fair_after_a_drop(pairs: pd.DataFrame, weights: np.ndarray) -> Claim:
     found = estimate(median(worst["gain"].to_numpy(), own))
     return Claim(
         "in the first layer, a drop to lower percentages is followed by fair performance (98-100 %)",
-        "holds" if found.low >= FAIR[0] else "fails" if found.high < FAIR[0] else "undecided",
-        f"median gain of the quarter of the first layer's filters with the greatest drop: {found}; 0.98 or more is fair",
+        "holds" if found.low >= FAIR else "fails" if found.high < FAIR else "undecided",
+        f"median gain of the quarter of its filters with the greatest drop: {found}; {FAIR} or more is fair",
     )
 
 

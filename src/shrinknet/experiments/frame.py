@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Frames = dict[str, pd.DataFrame]
+# what the numbers depend on
 _PACKAGES = ("shrinknet", "keras", "tensorflow", "numpy", "scipy", "pandas", "opencv-python-headless", "scikit-image",
-             "seaborn", "joblib")  # fmt: skip  what the numbers depend on
+             "seaborn", "joblib")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from shrinknet.experiments.statistics import DIGITS, draws, estimate, mean
 from shrinknet.experiments.units import Unit
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from shrinknet.experiments.bench import Bench
     from shrinknet.filters import Filter
-    from matplotlib.figure import Figure
 
 RELEARNED = 0.9  # cosine similarity to the old self from which a filter counts as relearned; fixed beforehand
 # way of the thesis, and what the filter starts from
@@ -143,8 +144,10 @@ def gather(units: Sequence[Unit]) -> Frames:
 def measured(probes: pd.DataFrame) -> pd.DataFrame:
     """The probes with scores as shares: at once of the score before, after training of the uncut network's."""
     shares = {"at once": "before", "after": "reference", "without": "reference"}
+    live = probes["start"] != "switched off"  # of a filter that is off and frozen there is nothing to relearn
     return probes.assign(
-        **{name: (probes[name] / probes[base]).replace([np.inf, -np.inf], np.nan) for name, base in shares.items()}
+        **{name: (probes[name] / probes[base]).replace([np.inf, -np.inf], np.nan) for name, base in shares.items()},
+        **{name: probes[name].where(live) for name in ("similarity at once", "similarity after")},
     )
 
 
@@ -160,10 +163,16 @@ def analyse(frames: Frames, settings: Probes) -> Findings:
             found = estimate(mean(chosen[column].to_numpy(float), weights))
             row[label] = found.value
             intervals.append({"way": way, "start": start, "measure": label, **found._asdict()})
-        back = (chosen["similarity after"] >= RELEARNED).to_numpy(float)
-        rows.append({**row, "relearned": estimate(mean(back, weights)).value, "probes": len(chosen)})
+        rows.append({**row, "relearned": estimate(mean(_relearned(chosen), weights)).value, "probes": len(chosen)})
     tables = {"table": pd.DataFrame(rows), "intervals": pd.DataFrame(intervals)}
     return Findings(tables, _claims(probes, settings), _notes(frames["probes"], probes))
+
+
+def _relearned(probes: pd.DataFrame) -> np.ndarray:
+    """1 where the filter came back, 0 where not, NaN where it could not."""
+    similarity = probes["similarity after"]
+    back: np.ndarray = (similarity >= RELEARNED).where(similarity.notna()).to_numpy(float)
+    return back
 
 
 def _claims(probes: pd.DataFrame, settings: Probes) -> tuple[Claim, ...]:
@@ -171,7 +180,7 @@ def _claims(probes: pd.DataFrame, settings: Probes) -> tuple[Claim, ...]:
     for way, start in (probe for probe in PROBES if probe[0] != "disabled and frozen"):
         chosen = probes[(probes["way"] == way) & (probes["start"] == start)]
         weights = draws(chosen["repetition"].to_numpy(), settings.bootstrap, settings.seed)
-        back = estimate(mean((chosen["similarity after"] >= RELEARNED).to_numpy(float), weights))
+        back = estimate(mean(_relearned(chosen), weights))
         similarity = estimate(mean(chosen["similarity after"].to_numpy(float), weights))
         claims.append(
             Claim(

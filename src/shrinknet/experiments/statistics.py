@@ -33,9 +33,10 @@ def draws(groups: np.ndarray, samples: int, seed: int) -> np.ndarray:
         samples: how many; seed: of the draws.
 
     Returns:
-        float64, shape (1 + samples, points).
+        float64, shape (1 + samples, points); of one repetition alone only the first row: nothing is known of others.
     """
     names, member = np.unique(groups, return_inverse=True)
+    samples = samples if len(names) > 1 else 0
     counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), samples)
     return np.vstack([np.ones(len(names)), counts])[:, member].astype(np.float64)
 

@@ -19,7 +19,7 @@ from shrinknet.errors import OptionError
 from shrinknet.experiments import frame
 from shrinknet.experiments.frame import Claim, Findings, Frames, Question, markdown_claims, markdown_table
 from shrinknet.experiments.settings import Settings
-from shrinknet.experiments.statistics import Estimate, draws, estimate, mean
+from shrinknet.experiments.statistics import draws, estimate, mean
 from shrinknet.experiments.units import Unit
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Strategies(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 2, "crop": 32, "train_crops": 16, "warmup_steps": 300, "steps": 40,
                   "bootstrap": 200},
-        "laptop": {"repetitions": 12, "crop": 64, "warmup_steps": 4_000, "steps": 1_000},
+        "laptop": {"repetitions": 10, "crop": 48, "warmup_steps": 4_000, "steps": 1_000},
         "paper": {},
     }  # fmt: skip
 
@@ -119,7 +119,7 @@ def analyse(frames: Frames, settings: Strategies) -> Findings:
     for threshold in thresholds:
         for name in names:
             cell = _cell(runs, name, threshold)
-            row = {"cell": f"{name} {threshold:g}"}
+            row: dict[str, Any] = {"cell": f"{name} {threshold:g}"}
             for column, label in MEASURES.items():
                 found = estimate(mean(cell[column].to_numpy(float), weights))
                 row[label] = found.value
@@ -186,7 +186,7 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
     """Figure 4.2, with the control."""
     from shrinknet.experiments.figures.strategies import charts
 
-    return {"figure-4-2": charts(measured(frames["runs"]))}
+    return {"figure-4-2": charts(measured(frames["runs"]), findings.tables["intervals"])}
 
 
 def page(settings: Strategies, frames: Frames, findings: Findings) -> str:

@@ -134,11 +134,11 @@ def _backend(joblib: Any, cluster: str | None) -> Iterator[None]:
             yield
         return
     try:
-        from distributed import Client
+        distributed: Any = importlib.import_module("distributed")
     except ImportError:
         raise _missing("Dask", "shrinknet[dask]") from None
     try:
-        client = Client(cluster, timeout="30s")
+        client = distributed.Client(cluster, timeout="30s")
     except (OSError, ValueError) as error:
         raise RunError(
             f"No Dask scheduler answers at {cluster!r} ({error}): expected an address such as tcp://host:8786, where "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -13,50 +14,51 @@ from shrinknet.experiments.figures import COLOURS, MARKERS, new_figure, style
 _SPREAD = 0.6  # of a threshold's room that its strategies take
 
 
-def charts(runs: pd.DataFrame) -> Figure:
+def charts(runs: pd.DataFrame, intervals: pd.DataFrame) -> Figure:
     """Score kept with its control above, filters disabled below, for every threshold and strategy.
 
     Args:
-        runs: columns strategy, threshold, kept, control (shares of 1), disabled.
+        runs: columns strategy, threshold, kept (a share of 1), disabled; a small point each.
+        intervals: columns strategy, threshold, measure, value, low, high: a large point with its interval each.
     """
     names, thresholds = list(dict.fromkeys(runs["strategy"])), sorted(set(runs["threshold"]))
     with style():
         figure, axes = new_figure(7.5, 6.8, rows=2, sharex=True)
+        upper, lower = axes[:, 0]
         for place, name in enumerate(names):
             look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-            shift = _SPREAD * ((place + 0.5) / len(names) - 0.5)
+            shift, gap = _SPREAD * ((place + 0.5) / len(names) - 0.5), 0.35 * _SPREAD / len(names)
+            mine = {measure: rows for measure, rows in intervals[intervals["strategy"] == name].groupby("measure")}
             own = runs[runs["strategy"] == name]
-            _points(axes[0, 0], own, thresholds, "kept", shift, 100, label=name, **look)
-            gap = 0.35 * _SPREAD / len(names)
-            _points(axes[0, 0], own, thresholds, "control", shift + gap, 100, label=f"control of {name}",
-                    **look, hollow=True)  # fmt: skip
-            _points(axes[1, 0], own, thresholds, "disabled", shift, 1, **look)
-        axes[0, 0].axhline(100, color="0.4", linewidth=1, zorder=1)
-        axes[0, 0].set_ylabel("score kept (% of the score\nafter the warm-up)")
-        axes[1, 0].set_ylabel("filters disabled (number)")
-        axes[1, 0].set_xlabel("threshold (% of the reference that a cut must keep)")
-        axes[1, 0].set_xticks(range(len(thresholds)), [f"{100 * threshold:g}" for threshold in thresholds])
-        for axis in axes[:, 0]:
+            _means(upper, mine["score kept"], shift, 100, label=name, **look)
+            _means(upper, mine["control"], shift + gap, 100, label=f"control of {name}", hollow=True, **look)
+            _means(lower, mine["filters disabled"], shift, 1, **look)
+            for axis, column, scale in ((upper, "kept", 100), (lower, "disabled", 1)):
+                at = own["threshold"].map(thresholds.index) + shift - gap / 2
+                axis.scatter(at, scale * own[column], s=7, alpha=0.5, linewidth=0, color=look["color"], zorder=2)
+        upper.axhline(100, color="0.4", linewidth=1, zorder=1)
+        upper.set_ylabel("score kept (% of the score\nafter the warm-up)")
+        lower.set_ylabel("filters disabled (number)")
+        lower.set_ylim(bottom=-0.3)
+        lower.set_xlabel("threshold (% of the reference that a cut must keep)")
+        lower.set_xticks(range(len(thresholds)), [f"{100 * threshold:g}" for threshold in thresholds])
+        for axis in (upper, lower):
             axis.grid(axis="x", visible=False)
             sns.despine(ax=axis)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
+        handles, labels = upper.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(names),
-                      title="mean, with 95 % interval, over small points: single runs")  # fmt: skip
+                      title="mean with 95 % interval; small points: single runs")  # fmt: skip
         return figure
 
 
-def _points(
-    axis: Any, runs: pd.DataFrame, thresholds: list[float], column: str, shift: float, scale: float, *, color: Any,
-    marker: str, hollow: bool = False, label: str | None = None,
+def _means(
+    axis: Any, rows: pd.DataFrame, shift: float, scale: float, *, color: Any, marker: str, hollow: bool = False,
+    label: str | None = None,
 ) -> None:  # fmt: skip
-    """Each run as a small point, and their mean with an interval: twice the standard error."""
-    places, means, errors = [], [], []
-    for place, threshold in enumerate(thresholds):
-        values = scale * runs[runs["threshold"] == threshold][column].dropna()
-        places.append(place + shift)
-        means.append(values.mean())
-        errors.append(1.96 * values.sem() if len(values) > 1 else 0.0)
-        if not hollow:
-            axis.scatter([place + shift] * len(values), values, color=color, s=6, alpha=0.35, linewidth=0, zorder=2)
-    axis.errorbar(places, means, errors, fmt=marker, color=color, markersize=5, linewidth=1.5, zorder=3, label=label,
-                  markerfacecolor="white" if hollow else color, capsize=2)  # fmt: skip
+    """One strategy's means, one for each threshold, with their intervals where these could be computed."""
+    rows = rows.sort_values("threshold")
+    values = scale * rows["value"].to_numpy(float)
+    ends = [scale * rows[end].to_numpy(float) for end in ("low", "high")]
+    errors = np.nan_to_num(np.abs(np.stack(ends) - values))
+    axis.errorbar(np.arange(len(rows)) + shift, values, errors, fmt=marker, color=color, markersize=5, linewidth=1.5,
+                  zorder=3, label=label, markerfacecolor="white" if hollow else color, capsize=2)  # fmt: skip
