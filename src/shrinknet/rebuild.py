@@ -197,7 +197,11 @@ def carry_optimizer(source: Any, target: Any, fates: dict[int, Any] | None = Non
     if not source.compiled or source.optimizer is None or not source.optimizer.built:
         return
     owners = {variable.path.replace("/", "_"): variable for variable in source.trainable_variables}
-    for old, new in zip(state_variables(source.optimizer), state_variables(target.optimizer), strict=True):
+    olds, news = state_variables(source.optimizer), state_variables(target.optimizer)
+    if len(olds) != len(news):  # whole layers are gone: Keras names a slot after its variable
+        by_name = {variable.name: variable for variable in olds}
+        olds = [by_name.get(variable.name, variable) for variable in news]
+    for old, new in zip(olds, news, strict=True):
         if old.shape == new.shape:
             new.assign(old)
             continue

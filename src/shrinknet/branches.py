@@ -1,0 +1,93 @@
+"""Branches that compute nothing: a residual branch none of whose filters is left adds a constant, and goes.
+
+A layer that has lost all of its filters keeps one as a hull, and whoever reads it reads zeros: that is exact wherever
+the layer stands. Where the branch then ends in an addition, its constant is added instead, and the branch is no longer
+part of the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.ops import numpy as numpy_ops
+
+from shrinknet.graph import trace
+from shrinknet.graph.calls import rule_for
+from shrinknet.graph.rules import channelwise, elementwise
+from shrinknet.rebuild import clone_layer, rebuild
+
+_POINTWISE = (
+    elementwise.unary,
+    elementwise.activation,
+    channelwise.batch_normalization,
+    channelwise.layer_scale,
+    channelwise.stochastic_depth,
+)
+
+
+def without_constant_branches(model: Any) -> Any:
+    """The plain model with every added branch that is constant replaced by its constant; not compiled."""
+    surgeon = _Surgeon(model)
+    small = rebuild(model, surgeon.make, surgeon.perform)
+    for new, old in surgeon.old.values():
+        if isinstance(old, keras.layers.Layer):
+            for source, target in zip(old.variables, new.variables, strict=True):
+                target.assign(source)
+    return small
+
+
+class _Surgeon:
+    def __init__(self, model: Any) -> None:
+        graph = trace(model)
+        kernels: dict[int, list[Any]] = {}
+        for weight in graph.weights:
+            if not weight.owned:
+                kernels.setdefault(id(weight.layer), []).append(ops.convert_to_numpy(weight.variable))
+        self.silent = {layer for layer, arrays in kernels.items() if not any(array.any() for array in arrays)}
+        self.old: dict[int, tuple[Any, Any]] = {}  # id of what stands in an operation's place -> (it, the operation)
+
+    def make(self, path: str, operation: Any) -> Any:
+        new = clone_layer(operation) if isinstance(operation, keras.layers.Layer) else operation
+        self.old[id(new)] = (new, operation)
+        return new
+
+    def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
+        _, old = self.old.get(id(operation), (None, None))
+        if type(old) not in (keras.layers.Add, numpy_ops.Add) or keywords:
+            return operation(*arguments, **keywords)
+        parts = keras.tree.flatten(arguments)
+        constants = [self.constant(part) for part in parts]
+        left = [part for part, value in zip(parts, constants, strict=True) if value is None]
+        known = [value for value in constants if value is not None]
+        if not left or not known:
+            return operation(*arguments)
+        total = left[0] if len(left) == 1 else keras.layers.Add(name=old.name)(left)
+        value = sum(known)
+        return total if not np.any(value) else total + value
+
+    def constant(self, tensor: Any) -> np.ndarray | None:
+        """The numbers of a tensor that do not depend on any input, broadcastable to it; None where they may."""
+        if not isinstance(tensor, keras.KerasTensor):
+            return None
+        new, index, _ = tensor._keras_history
+        _, old = self.old.get(id(new), (None, None))
+        if old is None:
+            return None
+        source = new._inbound_nodes[index].arguments.keras_tensors[0]
+        if id(old) in self.silent:
+            zeros = np.zeros((1, *(size or 8 for size in source.shape[1:])), source.dtype)
+            out = ops.convert_to_numpy(old(zeros))
+            return out[(slice(None), *(slice(0, 1) for _ in out.shape[1:-1]), slice(None))]
+        if rule_for(old) in _POINTWISE:
+            value = self.constant(source)
+            return None if value is None else ops.convert_to_numpy(_inference(old, value))
+        return None
+
+
+def _inference(operation: Any, value: np.ndarray) -> Any:
+    if isinstance(operation, keras.layers.Layer) and operation._call_has_training_arg:
+        return operation(value, training=False)
+    return operation(value)
