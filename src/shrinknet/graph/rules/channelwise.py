@@ -103,7 +103,9 @@ def prelu(call: Call) -> list[np.ndarray]:
 @rule(LayerScale)
 def layer_scale(call: Call) -> list[np.ndarray]:
     """One factor for each channel."""
-    call.owns(call.operation.gamma, 0, call.channels(0))
+    channels = call.channels(0)
+    call.owns(call.operation.gamma, 0, channels)
+    call.counts("projection_dim", channels)
     return [call.labels[0]]
 
 
