@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from shrinknet.errors import ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import rules
-from shrinknet.graph.calls import Book, Call, rule_for
+from shrinknet.graph.calls import Book, Call, Tensor, rule_for
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class ChannelGraph:
         moves: path -> call, for operations that only move numbers; with the channel of each place of their inputs.
         products: for each call that multiplies by a kernel (path, kernel, how often each of its numbers is used for
             one sample, None where the sizes are unknown).
+        solved: label -> channel.
+        outputs: the tensors that the model returns.
     """
 
     size: int
@@ -65,10 +67,12 @@ class ChannelGraph:
     pins: dict[int, str]
     layers: dict[str, Any]
     calls: tuple[Call, ...]
-    products: tuple[tuple[str, Any, int | None], ...]
+    products: tuple[tuple[str, Any, float | None], ...]
     averages: tuple[tuple[Any, np.ndarray], ...]
     constants: dict[str, np.ndarray]
     moves: dict[str, tuple[Call, list[np.ndarray]]]
+    solved: np.ndarray
+    outputs: tuple[Tensor, ...]
 
     @cached_property
     def groups(self) -> dict[int, Group]:
@@ -111,8 +115,16 @@ class ChannelGraph:
 
     def read_by(self, variable: Any, chosen: np.ndarray) -> dict[int, np.ndarray]:
         """Axis -> the positions of the variable that read the channels in `chosen` (bools)."""
-        reading = (weight for weight in self.weights if weight.variable is variable and not weight.owned)
-        return {weight.axis: np.flatnonzero(chosen[weight.channels]) for weight in reading if chosen.any()}
+        reading = self._readers.get(id(variable), ()) if chosen.any() else ()
+        return {weight.axis: np.flatnonzero(chosen[weight.channels]) for weight in reading}
+
+    @cached_property
+    def _readers(self) -> dict[int, list[Weight]]:
+        readers: dict[int, list[Weight]] = {}
+        for weight in self.weights:
+            if not weight.owned:
+                readers.setdefault(id(weight.variable), []).append(weight)
+        return readers
 
     def channel(self, filter: Filter) -> int | None:
         """The channel of a filter; None where there is no such filter."""
@@ -147,9 +159,10 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     functional = functional_of(model)
     walker = _Walker(book, fixed=input_shape is not None)
     labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
-    for out, _ in walker.walk(functional, list(zip(labels, _specs(functional, input_shape), strict=True)), ""):
+    outputs = walker.walk(functional, list(zip(labels, _specs(functional, input_shape), strict=True)), "")
+    for out, _ in outputs:
         book.pins.append((out.reshape(-1), "it reaches the model's output"))
-    return _solve(book, walker)
+    return _solve(book, walker, tuple(outputs))
 
 
 def _specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
@@ -207,7 +220,7 @@ class _Walker:
         self.calls: list[Call] = []
         self.moves: dict[str, Call] = {}
 
-    def walk(self, functional: Any, inputs: list[tuple[np.ndarray, Any]], prefix: str) -> list[tuple[np.ndarray, Any]]:
+    def walk(self, functional: Any, inputs: list[Tensor], prefix: str) -> list[Tensor]:
         known = {id(tensor): item for tensor, item in zip(functional.inputs, inputs, strict=True)}
         for node in nodes_of(functional):
             items = [known[id(tensor)] for tensor in node.arguments.keras_tensors]
@@ -215,7 +228,7 @@ class _Walker:
             known.update({id(tensor): item for tensor, item in zip(node.outputs, outputs, strict=True)})
         return [known[id(tensor)] for tensor in functional.outputs]
 
-    def visit(self, node: Any, inputs: list[tuple[np.ndarray, Any]], path: str) -> list[tuple[np.ndarray, Any]]:
+    def visit(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
         operation = node.operation
         if isinstance(operation, keras.Model):
             return self.walk(functional_of(operation), inputs, path + "/")
@@ -237,10 +250,10 @@ class _Walker:
         )
         self.layers.setdefault(path, operation)
         self.calls.append(call)
-        labels = list(rule(call))
+        call.taken, call.given = inputs, list(zip(rule(call), outputs, strict=True))
         if moves:
             self.moves[path] = call
-        return list(zip(labels, outputs, strict=True))
+        return call.given
 
 
 def nodes_of(functional: Any) -> Iterator[Any]:
@@ -251,7 +264,7 @@ def nodes_of(functional: Any) -> Iterator[Any]:
                 yield node
 
 
-def _solve(book: Book, walker: _Walker) -> ChannelGraph:
+def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelGraph:
     first: dict[tuple[int, int], np.ndarray] = {}
     for weight in book.weights:  # a shared layer's slices serve all its calls: what they read or own is one channel
         key = (id(weight.variable), weight.axis)
@@ -278,4 +291,6 @@ def _solve(book: Book, walker: _Walker) -> ChannelGraph:
         averages=tuple((layer, channel[labels]) for layer, _, labels in book.averages),
         constants={path: channel[labels] for path, labels in book.constants.items()},
         moves={path: (call, [channel[labels] for labels in call.labels]) for path, call in walker.moves.items()},
+        solved=channel,
+        outputs=outputs,
     )
