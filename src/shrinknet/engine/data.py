@@ -105,12 +105,16 @@ class Stream:
                 continue
             self.consumed += 1
             return batch
-        if self.consumed:
-            raise DataError(
-                f"The generator of {self.what} ran dry after {self.consumed} batches. Expected one that never ends: "
-                "wrap its body in `while True:`, or hand over arrays, a tf.data.Dataset or a keras.utils.PyDataset."
-            )
-        raise DataError(f"The {self.what} are empty: expected at least one batch.")
+        raise self.ended()
+
+    def ended(self) -> DataError:
+        """The error of a source that has no further batch, not even from its beginning."""
+        if not self.consumed:
+            return DataError(f"The {self.what} are empty: expected at least one batch.")
+        return DataError(
+            f"The generator of {self.what} ran dry after {self.consumed} batches. Expected one that never ends: "
+            "wrap its body in `while True:`, or hand over arrays, a tf.data.Dataset or a keras.utils.PyDataset."
+        )
 
 
 Feed = Arrays | Stream

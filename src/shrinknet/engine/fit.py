@@ -129,7 +129,7 @@ class FitEngine:
         first = feed.next()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Your input ran out of data")
-            self.net.fit(batches(), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=callbacks)
+            self.net.fit(batches(), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
         if errors:
             raise errors[0]
 

@@ -16,10 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from shrinknet.checkpoint import Checkpoint
-from shrinknet.engine.data import Arrays, Feed, Stream, first_batch
+from shrinknet.engine.data import Arrays, Feed, Stream
 from shrinknet.engine.fit import FitEngine
-from shrinknet.errors import DataError
-from shrinknet.switches import keep_frozen
 
 CHUNK_SECONDS = 0.5  # the compiled loop comes back to Python about this often: progress, Ctrl-C
 XLA_PAYS = 1.3  # XLA is taken when it is this much faster: near a tie the choice must not depend on noise
@@ -168,13 +166,14 @@ class TensorFlowEngine(FitEngine):
             for _ in range(steps):
                 step(keras.tree.map_structure(tf.convert_to_tensor, feed.next()))
             return steps
-        if feed._iterator is None:
+        from_start = feed._iterator is None
+        if from_start:
             feed._iterator = iter(feed.source)
         taken = int(self._loop("train_step", feed)(feed._iterator, steps))
         feed.consumed += taken
         if taken < steps:  # the end of an epoch
-            if not feed.consumed:
-                raise DataError(f"The {feed.what} are empty: expected at least one batch.")
+            if from_start and not taken:  # it can be read only once
+                raise feed.ended()
             feed._iterator = None
         return taken
 
@@ -197,9 +196,7 @@ class TensorFlowEngine(FitEngine):
         return {name: float(value) for name, value in self.net.get_metrics_result().items()}
 
     def prepare(self, steps_ahead: int = 0) -> None:
-        batch = keras.tree.map_structure(tf.convert_to_tensor, first_batch(self.feed))
-        self.net._maybe_symbolic_build(data_batch=batch)
-        keep_frozen(self.net)
+        super().prepare()
         self.decide_xla(steps_ahead)
 
 
