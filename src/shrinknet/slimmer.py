@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from shrinknet.branches import without_constant_branches
-from shrinknet.costs import graph_cost
+from shrinknet.costs import known_cost
 from shrinknet.errors import NotEquivalentError, OptionError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
@@ -49,19 +50,34 @@ class Plan:
     """What would be cut, as plain data; prints as a table.
 
     Attributes:
-        removed: the groups that go.
         cuts: path of a layer -> what becomes of it; a layer that is not named stays as it is.
         gone: which channels of the graph go, bool.
-        before, after: the cost with all filters, and without the disabled ones.
-        unswitchable: layer -> why its filters cannot be cut.
+        graph: the channels that it was made for.
     """
 
-    removed: tuple[Group, ...]
     cuts: dict[str, LayerCut]
     gone: np.ndarray
-    before: Cost | None
-    after: Cost | None
-    unswitchable: dict[str, str]
+    graph: ChannelGraph
+
+    @cached_property
+    def removed(self) -> tuple[Group, ...]:
+        """The groups that go."""
+        return tuple(group for channel, group in self.graph.cuttable.items() if self.gone[channel])
+
+    @cached_property
+    def before(self) -> Cost | None:
+        """The cost with all filters; None where the network leaves sizes open."""
+        return known_cost(self.graph, np.zeros_like(self.gone))
+
+    @cached_property
+    def after(self) -> Cost | None:
+        """The cost of what is left."""
+        return known_cost(self.graph, self.gone)
+
+    @property
+    def unswitchable(self) -> dict[str, str]:
+        """Layer -> why its filters cannot be cut."""
+        return self.graph.unswitchable
 
     def __str__(self) -> str:
         together = [str(group) for group in self.removed if len(group.filters) > 1]
@@ -113,15 +129,7 @@ def plan_of(switches: Switches, round_to: int = 1) -> Plan:
         silent = tuple(graph.read_by(variable, mute) for variable in getattr(layer, "variables", ()))
         if any(keep):
             cuts[path] = LayerCut(config, keep, silent)
-    known = all(times is not None for _, _, times in graph.products)
-    return Plan(
-        removed=tuple(group for channel, group in graph.cuttable.items() if gone[channel]),
-        cuts=cuts,
-        gone=gone,
-        before=graph_cost(graph, np.zeros_like(gone)) if known else None,
-        after=graph_cost(graph, gone) if known else None,
-        unswitchable=graph.unswitchable,
-    )
+    return Plan(cuts, gone, graph)
 
 
 def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:

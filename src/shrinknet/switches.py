@@ -165,21 +165,23 @@ class Switches:
                 if channel in self.graph.pins:
                     raise FilterError(f"{filter} cannot be cut: {self.graph.pins[channel]}.")
         state = self.read(switch)
-        state[list(chosen.values())] = value
+        changed = np.zeros_like(state)
+        changed[list(chosen.values())] = True
+        state[changed] = value
         for path, channels in self.graph.producers.items():
-            if np.isin(channels, list(chosen.values())).any():
+            if changed[channels].any():
                 getattr(self.graph.layers[path].switchboard, switch).assign(state[channels])
         if switch == "disabled":
-            self._gate(state, set(chosen.values()))
+            self._gate(state, changed)
         else:
             self._guard(state)
 
-    def _gate(self, disabled: np.ndarray, changed: set[int] | None = None) -> None:
+    def _gate(self, disabled: np.ndarray, changed: np.ndarray | None = None) -> None:
         for weight in self.graph.weights:
-            if not weight.owned and (changed is None or np.isin(weight.channels, list(changed)).any()):
+            if not weight.owned and (changed is None or changed[weight.channels].any()):
                 weight.layer.gate(weight.variable, weight.mask(~disabled))
         for layer, channels in self.graph.averages:
-            if changed is None or np.isin(channels, list(changed)).any():
+            if changed is None or changed[channels].any():
                 layer.gate_channels(~disabled[channels])
 
     def _guard(self, frozen: np.ndarray) -> None:
