@@ -123,9 +123,18 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs; prints as a table, layer by layer."""
+    """What a network costs; prints as a table, layer by layer.
+
+    Attributes:
+        layers: one row each, in network order.
+        peak_activation_bytes: the largest sum of tensors that one sample keeps in memory at once, in the order of
+            execution, weights left out; None where sizes are open.
+        notes: sentences about layers whose multiply-adds are not counted.
+    """
 
     layers: tuple[LayerCost, ...]
+    peak_activation_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -148,20 +157,23 @@ class Cost:
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
             "bytes": self.bytes,
+            "peak_activation_bytes": self.peak_activation_bytes,
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "notes": list(self.notes),
         }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Cost:
         """The inverse of `to_dict`."""
-        return cls(tuple(LayerCost(**{**layer, "shape": tuple(layer["shape"])}) for layer in record["layers"]))
+        layers = tuple(LayerCost(**{**layer, "shape": tuple(layer["shape"])}) for layer in record["layers"])
+        return cls(layers, record.get("peak_activation_bytes"), tuple(record.get("notes", ())))
 
     def __str__(self) -> str:
         rows: list[dict[str, Any]] = [
             {
                 "layer": layer.layer,
                 "kind": layer.kind,
-                "output": "x".join("?" if size is None else str(size) for size in layer.shape),
+                "output": _sizes(layer.shape),
                 "filters": layer.filters,
                 "parameters": layer.parameters,
                 "multiply-adds": layer.multiply_adds,
@@ -170,7 +182,51 @@ class Cost:
             for layer in self.layers
         ]
         total = {"layer": "total", "kind": "", "output": "", "filters": None, "parameters": self.parameters}
-        return table([*rows, {**total, "multiply-adds": self.multiply_adds, "bytes": self.bytes}])
+        lines = [table([*rows, {**total, "multiply-adds": self.multiply_adds, "bytes": self.bytes}])]
+        if self.peak_activation_bytes is not None:
+            lines.append(f"Tensors of one sample in memory at once: at most {self.peak_activation_bytes:,} bytes.")
+        return "\n".join([*lines, *self.notes])
+
+
+def cost_change(before: Cost, after: Cost) -> str:
+    """Two costs side by side as a table, layer by layer; a layer that one of them lacks counts as 0 there."""
+    old, new = ({layer.layer: layer for layer in cost.layers} for cost in (before, after))
+    none = LayerCost("", "", (), None, 0, 0, 0)
+    rows: list[dict[str, Any]] = []
+    for name in [*old, *(name for name in new if name not in old)]:
+        a, b = old.get(name, none), new.get(name, none)
+        if a.parameters or b.parameters or a.multiply_adds or b.multiply_adds:
+            rows.append({
+                "layer": name, "output": _sizes(a.shape), "output left": _sizes(b.shape), "filters": a.filters,
+                "left": b.filters, **_two("parameters", a.parameters, b.parameters),
+                **_two("multiply-adds", a.multiply_adds, b.multiply_adds),
+            })  # fmt: skip
+    total = {"layer": "total", "output": "", "output left": "", "filters": None, "left": None}
+    rows.append({
+        **total, **_two("parameters", before.parameters, after.parameters),
+        **_two("multiply-adds", before.multiply_adds, after.multiply_adds),
+    })  # fmt: skip
+    sums = [
+        {"": "parameters", **_ratio(before.parameters, after.parameters)},
+        {"": "multiply-adds", **_ratio(before.multiply_adds, after.multiply_adds)},
+        {"": "bytes", **_ratio(before.bytes, after.bytes)},
+    ]
+    peaks = before.peak_activation_bytes, after.peak_activation_bytes
+    if peaks[0] is not None and peaks[1] is not None:
+        sums.append({"": "peak activation bytes", **_ratio(*peaks)})
+    return "\n".join([table(rows), "", table(sums), *dict.fromkeys((*before.notes, *after.notes))])
+
+
+def _sizes(shape: tuple[int | None, ...]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape)
+
+
+def _two(name: str, before: int, after: int) -> dict[str, int]:
+    return {name: before, f"{name} left": after}
+
+
+def _ratio(before: int, after: int) -> dict[str, Any]:
+    return {"before": before, "after": after, "after/before": f"{after / before:.1%}" if before else None}
 
 
 @dataclass(frozen=True, slots=True)

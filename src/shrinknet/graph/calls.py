@@ -16,6 +16,7 @@ import numpy as np
 
 Shape = tuple[int | None, ...]
 Rule = Callable[["Call"], "Sequence[np.ndarray]"]
+Tensor = tuple[np.ndarray, Any]  # its labels, and Keras's description: shape and dtype
 
 _RULES: dict[type, Rule] = {}
 
@@ -69,7 +70,7 @@ class Book:
     weights: list[LabelledWeight] = field(default_factory=list)
     producers: dict[str, np.ndarray] = field(default_factory=dict)  # path of the layer -> a label for each filter
     counts: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # path -> entry of its config -> labels
-    products: list[tuple[str, Any, int | None]] = field(default_factory=list)  # path, kernel, uses of each number
+    products: list[tuple[str, Any, float | None]] = field(default_factory=list)  # path, kernel, uses of each number
     averages: list[tuple[Any, str, np.ndarray]] = field(default_factory=list)  # layer, path, labels it averages over
     constants: dict[str, np.ndarray] = field(default_factory=dict)  # path -> labels that constant arguments meet
 
@@ -116,6 +117,7 @@ class Call:
         shapes: the shapes of the input tensors, the batch axis included, None where unknown.
         output_shapes: the same for the output tensors.
         arguments: Keras's symbolic arguments of the call (args and kwargs, tensors among them).
+        taken, given: the tensors that come in and go out, each the same object wherever it is met.
     """
 
     operation: Any
@@ -125,6 +127,8 @@ class Call:
     output_shapes: list[Shape]
     arguments: Any
     book: Book
+    taken: list[Tensor] = field(default_factory=list)
+    given: list[Tensor] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -198,9 +202,9 @@ class Call:
         """Slices of the variable along this axis multiply these channels: they are gated, and go, with them."""
         self._weigh(variable, axis, labels, owned=False)
 
-    def multiplies(self, kernel: Any, sizes: Shape) -> None:
-        """For one sample each number of the kernel is multiplied once at each of `sizes` places."""
-        times = None if None in sizes else math.prod(sizes)  # type: ignore[arg-type]
+    def multiplies(self, kernel: Any, sizes: Shape, share: float = 1) -> None:
+        """For one sample each number of the kernel is multiplied once at each of `sizes` places, or a share of them."""
+        times = None if None in sizes else math.prod(sizes) * share  # type: ignore[arg-type]
         self.book.products.append((self.path, kernel, times))
 
     def _weigh(self, variable: Any, axis: int, labels: np.ndarray, owned: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from keras import layers
 
@@ -47,7 +49,8 @@ def transposed_convolution(call: Call) -> list[np.ndarray]:
     """Kernel: (kernel axes, filters, channels in)."""
     layer, axis = call.operation, channel_axis(call.operation)
     filters = call.produces(layer.filters, "filters")
-    call.multiplies(layer.kernel, places(call.shapes[0], axis))
+    # As TensorFlow's profiler counts: a place of the output meets one in prod(strides) numbers, at borders too.
+    call.multiplies(layer.kernel, places(call.output_shapes[0], axis), 1 / math.prod(layer.strides))
     call.reads(layer.kernel, -1, call.channels(0, axis))
     call.owns(layer.kernel, -2, filters)
     call.owns(layer.bias, -1, filters)
