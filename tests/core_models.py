@@ -47,7 +47,7 @@ def maps(
     model = kind(image, x, name="maps")
     if compiled:
         settings = {"loss": "mse", **settings}
-        model.compile(optimizer or keras.optimizers.Adam(0.01), **settings)
+        model.compile(optimizer or keras.optimizers.SGD(0.05, momentum=0.9), **settings)
     return model
 
 
@@ -69,7 +69,7 @@ def vectors(optimizer: Any = None, *, regularizer: Any = None, compiled: bool = 
         name="vectors",
     )
     if compiled:
-        model.compile(optimizer or keras.optimizers.Adam(0.01), **{"loss": "mse", **settings})
+        model.compile(optimizer or keras.optimizers.SGD(0.05, momentum=0.9), **{"loss": "mse", **settings})
     return model
 
 

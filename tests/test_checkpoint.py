@@ -38,7 +38,7 @@ def noisy(optimizer: Any = None, kind: type = keras.Model) -> Any:
     x = layers.ReLU()(layers.BatchNormalization(name="norm")(x))
     x = layers.SpatialDropout2D(0.3)(layers.Dropout(0.3)(x))
     model = kind(image, layers.Conv2D(2, 3, padding="same", name="conv2")(x), name="noisy")
-    model.compile(optimizer or optimizers.Adam(0.01), "mse", metrics=["mae"])
+    model.compile(optimizer or optimizers.SGD(0.05, momentum=0.9), "mse", metrics=["mae"])
     return model
 
 

@@ -21,6 +21,7 @@ from shrinknet.errors import DataError
 
 optimizers = keras.optimizers
 both_kinds = pytest.mark.parametrize("kind", ["fast", "fit"])
+fit_too = pytest.mark.parametrize("kind", ["fast", pytest.param("fit", marks=pytest.mark.slow)])
 
 
 def engine_for(
@@ -108,7 +109,7 @@ def test_the_loop_is_training_batch_by_batch_bit_for_bit() -> None:
     assert_same_bits(net.optimizer.variables, twin.optimizer.variables)
 
 
-@both_kinds
+@fit_too
 def test_a_plain_network_and_a_sequential_one(kind: str) -> None:
     net, twin = (vectors(optimizers.SGD(**MOMENTUM)) for _ in range(2))
     engine_for(net, (X, VECTORS), kind).train(4, trial=2)
@@ -159,7 +160,7 @@ TWO = ({"left": X, "right": X[::-1].copy()}, {"a": VECTORS[:, :1], "b": VECTORS}
        {"a": np.linspace(0, 2, 8, dtype="float32"), "b": np.linspace(3, 0, 8, dtype="float32")})  # fmt: skip
 
 
-@both_kinds
+@fit_too
 def test_many_inputs_outputs_loss_weights_and_sample_weights(kind: str) -> None:
     data = TWO
     nets = [two_in_two_out(), two_in_two_out(), two_in_two_out(loss_weights=None), two_in_two_out()]
@@ -191,7 +192,7 @@ def test_lists_of_inputs_and_an_unweighted_batch() -> None:
 
 
 @pytest.mark.tensorflow("train_step has another signature on other backends")
-@both_kinds
+@fit_too
 def test_a_train_step_and_a_test_step_of_the_users_own(kind: str) -> None:
     class Own(keras.Model):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **keywords: Any) -> None:
@@ -216,7 +217,7 @@ def test_a_train_step_and_a_test_step_of_the_users_own(kind: str) -> None:
     assert (int(numpy(net.trained)), int(numpy(net.tested))) == (7, 3)
 
 
-@both_kinds
+@fit_too
 def test_metrics_of_each_epoch_are_those_of_fit(kind: str) -> None:
     class Heard(keras.callbacks.Callback):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -297,7 +298,7 @@ def test_stop_training_ends_the_training_and_only_that(kind: str) -> None:
     assert int(numpy(net.optimizer.iterations)) == 6
 
 
-@both_kinds
+@fit_too
 def test_keras_own_callbacks_work(kind: str) -> None:
     net = switched(maps(optimizers.SGD(0.1)))
     patience = keras.callbacks.EarlyStopping("loss", patience=2, min_delta=100.0)
@@ -318,7 +319,7 @@ def test_who_wants_to_hear_of_batches_gets_fit() -> None:
     assert engine_for(switched(maps(run_eagerly=True)), (X, Y)).name == "fit"
 
 
-@both_kinds
+@fit_too
 def test_progress_is_told(kind: str) -> None:
     told: list[tuple[int, int]] = []
     engine_for(switched(maps()), (X, Y), kind, 3, on_step=lambda step, steps: told.append((step, steps))).train(
@@ -480,7 +481,7 @@ def test_evaluation_changes_no_weight() -> None:
 # ------------------------------------------------------------------------------------------------- preparing
 
 
-@both_kinds
+@fit_too
 def test_preparing_creates_everything_and_changes_nothing(kind: str) -> None:
     net = switched(maps(metrics=["mae"], dropout=0.3))
     before = copies(net.variables)
@@ -540,7 +541,7 @@ def test_switching_between_trainings_traces_nothing_and_is_seen() -> None:
     assert net.traces == traces
 
 
-@both_kinds
+@fit_too
 def test_freezing_in_the_middle_and_compiling_anew_are_seen(kind: str) -> None:
     net = switched(maps(optimizers.AdamW(0.05, weight_decay=0.5)))
     engine = engine_for(net, (X, Y), kind)
