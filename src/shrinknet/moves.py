@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -118,20 +119,24 @@ class Movements:
         self.graph = graph
         self.gone = gone
         self.chains: dict[int, tuple[Any, Moved]] = {}  # id of a placeholder -> (the placeholder, its chain)
+        self.calls: Counter[str] = Counter()  # path of an operation -> how often it was called, as a shared layer is
 
     def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
         """Calls an operation; a movement of channels that are gone is noted down, and carried out by its reader."""
-        call, channels = self.graph.moves.get(path, (None, []))
-        if call is not None and len(channels) == 1:
+        number = self.calls[path]
+        self.calls[path] += 1
+        if path in self.graph.moves:
+            call, channels = self.graph.moves[path][number]
             leaves = keras.tree.flatten((arguments, keywords))
             (tensor,) = (leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor))
             _, chain = self.chains.get(id(tensor), (None, None))
-            if chain is not None or self.gone[channels[0]].any():
-                chain = chain or Moved.begin(tensor, channels[0], call.shapes[0], self.gone)
+            if chain is not None or self.gone[channels].any():
+                chain = chain or Moved.begin(tensor, channels, call.shapes[0], self.gone)
                 return self._note(chain.then(call, _replacing(tensor, operation, arguments, keywords)), call)
         arguments, keywords = keras.tree.map_structure(self._carried_out, (arguments, keywords))
-        if path in self.graph.constants and self.gone[self.graph.constants[path]].any():
-            arguments, keywords = slice_constants((arguments, keywords), self.graph.constants[path], self.gone)
+        if path in self.graph.constants and self.gone[self.graph.constants[path][number]].any():
+            meet = self.graph.constants[path][number]
+            arguments, keywords = slice_constants((arguments, keywords), meet, self.gone)
         return operation(*arguments, **keywords)
 
     def _note(self, chains: list[Moved], call: Call) -> Any:

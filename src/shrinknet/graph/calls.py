@@ -14,38 +14,95 @@ from typing import Any
 
 import numpy as np
 
+from shrinknet.errors import ModelError
+
 Shape = tuple[int | None, ...]
 Rule = Callable[["Call"], "Sequence[np.ndarray]"]
 Tensor = tuple[np.ndarray, Any]  # its labels, and Keras's description: shape and dtype
 
-_RULES: dict[type, Rule] = {}
+
+@dataclass(frozen=True)
+class Registered:
+    """What is known of a kind of operation.
+
+    Attributes:
+        rule: how channels pass through it.
+        reads: (attribute of the layer that holds a kernel, axis of the channels that it reads), for each such kernel.
+        count: attribute of the layer that holds the number of its filters; None where it has none.
+    """
+
+    rule: Rule
+    reads: tuple[tuple[str, int], ...] = ()
+    count: str | None = None
 
 
-def rule(*operations: type) -> Callable[[Rule], Rule]:
+_KNOWN: dict[type, Registered] = {}
+_LISTENERS: list[Callable[[type, Registered], None]] = []
+
+
+def rule(*operations: type, reads: Sequence[tuple[str, int]] = (), count: str | None = None) -> Callable[[Rule], Rule]:
     """Registers how channels pass through layers or operations of these very classes.
 
-    A rule gets a `Call` and returns one array of labels for each output tensor. For a layer of your own:
+    A rule gets a `Call` and returns one array of labels for each output tensor. A subclass does not inherit it.
+
+    Args:
+        reads: for a layer that multiplies its input's channels by a kernel: the name of the attribute that holds the
+            kernel, and the kernel's axis of channels in; one pair for each such kernel. The layer must make it in
+            `build`. In a switched network the layer's `call` then sees zeros in what reads a disabled channel.
+        count: for a layer that makes channels: the name of the attribute that holds their number.
+
+    Raises:
+        ModelError: a layer with `reads` or `count` has no `build` of its own.
 
     Example:
-        >>> @rule(MyScale)                        # doctest: +SKIP
-        ... def my_scale(call):                   # one weight a channel, on the last axis
+        A layer with one weight a channel, on the last axis:
+
+        >>> @rule(MyScale)                                                       # doctest: +SKIP
+        ... def my_scale(call):
         ...     call.owns(call.operation.scale, axis=0, labels=call.channels(0))
         ...     return [call.labels[0]]
+
+        A layer that reads channels with `self.kernel`, of shape (channels in, filters), and makes new ones:
+
+        >>> @rule(MyDense, reads=[("kernel", 0)], count="width")                 # doctest: +SKIP
+        ... def my_dense(call):
+        ...     layer = call.operation
+        ...     filters = call.produces(layer.width, entry="width")              # of the layer's get_config()
+        ...     call.reads(layer.kernel, axis=0, labels=call.channels(0))
+        ...     call.owns(layer.kernel, axis=1, labels=filters)
+        ...     return [call.spread(filters)]
     """
 
     def register(function: Rule) -> Rule:
-        _RULES.update(dict.fromkeys(operations, function))
+        known = Registered(function, tuple((name, int(axis)) for name, axis in reads), count)
+        for operation in operations:
+            _KNOWN[operation] = known
+            for listener in _LISTENERS:
+                listener(operation, known)
         return function
 
     return register
 
 
-def rule_for(operation: Any) -> Rule | None:
-    """The rule of the operation's own class; None where there is none.
+def listen(listener: Callable[[type, Registered], None]) -> None:
+    """Calls `listener` with every class that has a rule, at once, and with each that is registered later."""
+    _LISTENERS.append(listener)
+    for operation, known in _KNOWN.items():
+        listener(operation, known)
+
+
+def registered(kind: type) -> Registered | None:
+    """What is registered for a class of layers or operations itself; None where nothing is.
 
     A subclass may compute something else, so it does not inherit a rule; a switched layer has that of its plain class.
     """
-    return _RULES.get(getattr(type(operation), "plain_class", type(operation)))
+    return _KNOWN.get(getattr(kind, "plain_class", kind))
+
+
+def rule_for(operation: Any) -> Rule | None:
+    """The rule of the operation's own class; None where there is none."""
+    known = registered(type(operation))
+    return None if known is None else known.rule
 
 
 @dataclass(frozen=True)
@@ -72,7 +129,7 @@ class Book:
     counts: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # path -> entry of its config -> labels
     products: list[tuple[str, Any, float | None]] = field(default_factory=list)  # path, kernel, uses of each number
     averages: list[tuple[Any, str, np.ndarray]] = field(default_factory=list)  # layer, path, labels it averages over
-    constants: dict[str, np.ndarray] = field(default_factory=dict)  # path -> labels that constant arguments meet
+    constants: dict[str, list[np.ndarray]] = field(default_factory=dict)  # path -> labels that constants meet, by call
 
     def fresh(self, count: int) -> np.ndarray:
         """`count` labels that nobody has."""
@@ -133,7 +190,7 @@ class Call:
     @property
     def kind(self) -> str:
         """The class of the operation, for messages."""
-        return type(self.operation).__name__
+        return getattr(type(self.operation), "plain_class", type(self.operation)).__name__
 
     def channels(self, index: int = 0, axis: int = -1) -> np.ndarray:
         """Labels along one axis of an input, shape (channels,).
@@ -161,11 +218,11 @@ class Call:
             if any(size > 1 and have == 1 and want != 1 for size, have, want in zip(sizes, own, shape, strict=True)):
                 self.pin(index, f"{self.kind} {self.path} spreads one channel over many")
                 padded[index] = np.zeros((1,) * rank, int)  # tied to nothing
-        wide = [labels for index, labels in enumerate(padded) if labels.any() or index == 0]
+        wide = [labels for labels in padded if labels.any()] or padded[:1]
         labels = np.broadcast_to(wide[-1], sizes)
         for other in wide[:-1]:
             self.book.tie(other, labels)
-        self.book.constants[self.path] = labels
+        self.book.constants.setdefault(self.path, []).append(labels)
         return labels
 
     def averages(self, channels: np.ndarray) -> None:
@@ -183,6 +240,12 @@ class Call:
 
         `entry` names the entry of the layer's config that holds their number.
         """
+        known = registered(type(self.operation))
+        if known is None or known.count is None:
+            raise ModelError(
+                f"The rule of {self.kind} gives the layer {self.path} filters, but was registered without the name of "
+                f"the attribute that holds their number. Register it with @rule({self.kind}, count=...)."
+            )
         if self.path not in self.book.producers:
             self.book.producers[self.path] = self.book.fresh(count)
         labels = self.book.producers[self.path]
@@ -200,6 +263,12 @@ class Call:
 
     def reads(self, variable: Any, axis: int, labels: np.ndarray) -> None:
         """Slices of the variable along this axis multiply these channels: they are gated, and go, with them."""
+        known = registered(type(self.operation))
+        if not known or not known.reads:
+            raise ModelError(
+                f"The rule of {self.kind} lets a kernel of the layer {self.path} read channels, but was registered "
+                f"without it. Register it with @rule({self.kind}, reads=[(name of the attribute, axis)])."
+            )
         self._weigh(variable, axis, labels, owned=False)
 
     def multiplies(self, kernel: Any, sizes: Shape, share: float = 1) -> None:
@@ -217,6 +286,24 @@ class Call:
     def pin(self, index: int, reason: str) -> None:
         """The channels of this input cannot be cut; `reason` completes the sentence «conv2 cannot be cut: ...»."""
         self.book.pins.append((self.labels[index].reshape(-1), reason))
+
+    def checked(self, answer: Any) -> list[np.ndarray]:
+        """What the rule returned: an array of labels for each output that broadcasts to it.
+
+        Raises:
+            ModelError: it is something else.
+        """
+        labels = [np.asarray(one) for one in answer]
+        shapes = [one.shape for one in labels]
+        if len(shapes) == len(self.output_shapes) and all(
+            len(have) == len(want) and all(size == 1 or size == full for size, full in zip(have, want, strict=True))
+            for have, want in zip(shapes, self.output_shapes, strict=True)
+        ):
+            return labels
+        raise ModelError(
+            f"The rule of {self.kind} must return labels that broadcast to the outputs of {self.path}, of shapes "
+            f"{self.output_shapes}; it returned arrays of shapes {shapes}. Use size 1 where the channel is the same."
+        )
 
     def opaque(self, reason: str) -> list[np.ndarray]:
         """The labels of an operation that cannot be looked through: nothing that goes in or comes out is cut."""

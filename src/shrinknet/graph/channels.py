@@ -52,8 +52,10 @@ class ChannelGraph:
         layers: path -> layer, in network order.
         calls: the network's operations in order, as the rules saw them.
         averages: (layer, channels) for each layer that takes statistics over channels.
-        constants: path -> the channels that constant arguments of an operation meet, shaped as its output.
-        moves: path -> call, for operations that only move numbers; with the channel of each place of their inputs.
+        constants: path -> the channels that constant arguments of an operation meet, shaped as its output; for each of
+            its calls.
+        moves: path -> call, for operations that only move numbers, with the channel of each place of their input; for
+            each of its calls.
         products: for each call that multiplies by a kernel (path, kernel, how often each of its numbers is used for
             one sample, None where the sizes are unknown).
         solved: label -> channel.
@@ -69,8 +71,8 @@ class ChannelGraph:
     calls: tuple[Call, ...]
     products: tuple[tuple[str, Any, float | None], ...]
     averages: tuple[tuple[Any, np.ndarray], ...]
-    constants: dict[str, np.ndarray]
-    moves: dict[str, tuple[Call, list[np.ndarray]]]
+    constants: dict[str, list[np.ndarray]]
+    moves: dict[str, list[tuple[Call, np.ndarray]]]
     solved: np.ndarray
     outputs: tuple[Tensor, ...]
 
@@ -159,13 +161,18 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     functional = functional_of(model)
     walker = _Walker(book, fixed=input_shape is not None)
     labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
-    outputs = walker.walk(functional, list(zip(labels, _specs(functional, input_shape), strict=True)), "")
+    outputs = walker.walk(functional, list(zip(labels, input_specs(functional, input_shape), strict=True)), "")
     for out, _ in outputs:
         book.pins.append((out.reshape(-1), "it reaches the model's output"))
     return _solve(book, walker, tuple(outputs))
 
 
-def _specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
+def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
+    """The inputs of a model, in the sizes of `input_shape` (as in `trace`) where they are given.
+
+    Raises:
+        ModelError: they do not fit.
+    """
     if input_shape is None:
         return list(functional.inputs)
     shapes = list(input_shape) if isinstance(input_shape[0], Sequence) else [input_shape]
@@ -176,7 +183,7 @@ def _specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
         wanted = tuple(tensor.shape[1:])
         if len(shape) != len(wanted) or any(b is not None and a != b for a, b in zip(shape, wanted, strict=True)):
             raise ModelError(f"Expected input_shape to fit {wanted} (None: any size); received {tuple(shape)}.")
-        specs.append(keras.KerasTensor((tensor.shape[0], *shape), dtype=tensor.dtype))
+        specs.append(keras.KerasTensor((tensor.shape[0], *shape), dtype=tensor.dtype, name=tensor.name))
     return specs
 
 
@@ -218,7 +225,10 @@ class _Walker:
         self.fixed = fixed
         self.layers: dict[str, Any] = {}
         self.calls: list[Call] = []
-        self.moves: dict[str, Call] = {}
+        self.moves: dict[str, list[Call]] = {}
+        self.entries: dict[
+            int, list[np.ndarray]
+        ] = {}  # id of a nested model -> the labels that it was first called with
 
     def walk(self, functional: Any, inputs: list[Tensor], prefix: str) -> list[Tensor]:
         known = {id(tensor): item for tensor, item in zip(functional.inputs, inputs, strict=True)}
@@ -231,7 +241,7 @@ class _Walker:
     def visit(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
         operation = node.operation
         if isinstance(operation, keras.Model):
-            return self.walk(functional_of(operation), inputs, path + "/")
+            return self.enter(node, inputs, path)
         outputs = node.outputs
         if self.fixed:
             specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
@@ -250,10 +260,37 @@ class _Walker:
         )
         self.layers.setdefault(path, operation)
         self.calls.append(call)
-        call.taken, call.given = inputs, list(zip(rule(call), outputs, strict=True))
+        call.taken, call.given = inputs, list(zip(call.checked(rule(call)), outputs, strict=True))
         if moves:
-            self.moves[path] = call
+            self.moves.setdefault(path, []).append(call)
         return call.given
+
+    def enter(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
+        """A nested model: what goes in and out has no holes; called twice, it is cut the same way for both calls."""
+        functional = functional_of(node.operation)
+        by_tensor = {id(tensor): item for tensor, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
+        items = [by_tensor[id(tensor)] for tensor in _given(functional, node)]
+        items = [(self.book.settle(labels), spec) for labels, spec in items]
+        for tensor, (labels, _) in zip(functional.inputs, items, strict=True):
+            if labels.ndim != len(tensor.shape):
+                raise ModelError(
+                    f"The nested model {path} is called with a tensor of another rank than its input {tensor.name} of "
+                    f"shape {tensor.shape}. Give it one of that rank: add or take away the axis of size 1 before."
+                )
+        first = self.entries.setdefault(id(node.operation), [labels for labels, _ in items])
+        for known, (labels, _) in zip(first, items, strict=True):
+            self.book.tie(known, labels)
+        outputs = self.walk(functional, items, path + "/")
+        return [(self.book.settle(labels), spec) for labels, spec in outputs]
+
+
+def _given(functional: Any, node: Any) -> list[Any]:
+    """The tensors that a nested model is called with, in the order of its inputs: Keras takes them by name too."""
+    arguments, keywords = node.arguments.args, node.arguments.kwargs
+    given = arguments[0] if arguments else keywords["inputs"]
+    if isinstance(given, dict) and not isinstance(functional._inputs_struct, dict):
+        return [given[tensor.name] for tensor in functional.inputs]
+    return keras.tree.flatten(given)
 
 
 def nodes_of(functional: Any) -> Iterator[Any]:
@@ -289,8 +326,8 @@ def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelG
         calls=tuple(walker.calls),
         products=tuple(book.products),
         averages=tuple((layer, channel[labels]) for layer, _, labels in book.averages),
-        constants={path: channel[labels] for path, labels in book.constants.items()},
-        moves={path: (call, [channel[labels] for labels in call.labels]) for path, call in walker.moves.items()},
+        constants={path: [channel[one] for one in labels] for path, labels in book.constants.items()},
+        moves={path: [(call, channel[call.labels[0]]) for call in calls] for path, calls in walker.moves.items()},
         solved=channel,
         outputs=outputs,
     )

@@ -1,6 +1,8 @@
 """Switched layers: Keras's own layers, whose kernels count the slices that read disabled channels as zero."""
 
 from shrinknet.layers import convolution, dense, normalisation
-from shrinknet.layers.base import Switchboard, Switched, switched_class
+from shrinknet.layers.base import Switchboard, Switched, follow_rules, switched_class
 
 __all__ = ["Switchboard", "Switched", "convolution", "dense", "normalisation", "switched_class"]
+
+follow_rules()  # after the counterparts of Keras's own layers were made, above

@@ -16,6 +16,9 @@ import numpy as np
 from keras import ops
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
+from shrinknet.errors import ModelError
+from shrinknet.graph.calls import Registered, listen, registered
+
 _SWITCHED: dict[type, type] = {}
 
 
@@ -58,8 +61,8 @@ class Switched:
         switchboard: the layer's switches; it exists once the layer is built.
     """
 
-    reads: ClassVar[tuple[tuple[str, int], ...]] = (("kernel", -2),)  # (variable, axis of the channels that it reads)
-    count: ClassVar[str] = "filters"  # the attribute that holds the number of filters
+    reads: ClassVar[tuple[tuple[str, int], ...]]  # (variable, axis of the channels that it reads), of the class's rule
+    count: ClassVar[str | None]  # the attribute that holds the number of filters
     plain_class: ClassVar[type]
     switchboard: Switchboard
 
@@ -69,6 +72,8 @@ class Switched:
             return
         plain: Any = cls.__bases__[-1]
         cls.plain_class = plain
+        known = registered(plain)
+        cls.reads, cls.count = (known.reads, known.count) if known else ((), None)
         if "build" not in cls.__dict__:
             cls.build = _with_switches(plain.build)  # type: ignore[attr-defined]
         if "call" not in cls.__dict__:
@@ -81,7 +86,7 @@ class Switched:
         for name, axis in self.reads:
             sizes = getattr(self, name).shape
             kernels[name] = tuple(size if index == axis % len(sizes) else 1 for index, size in enumerate(sizes))
-        self.switchboard = Switchboard(getattr(self, self.count), kernels, name="switchboard")
+        self.switchboard = Switchboard(getattr(self, self.count) if self.count else None, kernels, name="switchboard")
 
     def gate(self: Any, variable: Any, live: np.ndarray) -> None:
         """Sets which slices of a kernel are live; `live` broadcasts to it."""
@@ -120,3 +125,53 @@ def _gated(call: Any) -> Any:
             return call(self, *arguments, **keywords)
 
     return gated_call
+
+
+class ByRule(Switched, abstract=True):
+    """What the switched counterparts of the user's own layers have in common: they are made from the layer's rule."""
+
+
+def _gated_with_effects(call: Any) -> Any:
+    """As `_gated`; losses that the call adds and variables that it updates, as statistics, are kept."""
+
+    @functools.wraps(call)
+    def gated_call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        given = self.gated_values()
+        with keras.StatelessScope(given, collect_losses=True) as scope:
+            outputs = call(self, *arguments, **keywords)
+        kernels = {id(getattr(self, name)) for name, _ in self.reads}
+        before = {id(variable): value for variable, value in given}
+        for variable in self.variables:
+            after = scope.get_current_value(variable)
+            if after is not None and after is not before.get(id(variable)) and id(variable) not in kernels:
+                variable.assign(after)
+        if scope.losses:
+            self.add_loss(scope.losses)
+        return outputs
+
+    return gated_call
+
+
+def _counterpart(kind: Any, known: Registered) -> None:
+    """Makes the switched counterpart of a class whose rule says that it reads or makes channels."""
+    old = _SWITCHED.get(kind)
+    if not (known.reads or known.count) or (old is not None and not issubclass(old, ByRule)):
+        return
+    if kind.build is keras.layers.Layer.build:
+        raise ModelError(
+            f"{kind.__name__} has no build() of its own, so it has nowhere to get its switches. Make its weights in "
+            "build(self, input_shape) instead of in __init__()."
+        )
+    names = {
+        "__module__": kind.__module__,
+        "__doc__": f"{kind.__name__} with a switch for each filter.",
+        "call": _gated_with_effects(kind.call),
+    }
+    made = type(f"Switched{kind.__name__}", (ByRule, kind), names)
+    name = keras.saving.get_registered_name(kind).replace(">", ".")
+    keras.saving.register_keras_serializable("shrinknet", f"Switched{name}")(made)
+
+
+def follow_rules() -> None:
+    """From now on each class whose rule asks for one has a switched counterpart."""
+    listen(_counterpart)

@@ -24,34 +24,26 @@ class SwitchedConv3D(Switched, keras.layers.Conv3D):
     """Conv3D with a switch for each filter; kernel: (depth, height, width, channels in, filters)."""
 
 
-class _SwitchedTransposed(Switched, abstract=True):
-    reads = (("kernel", -1),)
-
-
 @_registered
-class SwitchedConv1DTranspose(_SwitchedTransposed, keras.layers.Conv1DTranspose):
+class SwitchedConv1DTranspose(Switched, keras.layers.Conv1DTranspose):
     """Conv1DTranspose with a switch for each filter; kernel: (length, filters, channels in)."""
 
 
 @_registered
-class SwitchedConv2DTranspose(_SwitchedTransposed, keras.layers.Conv2DTranspose):
+class SwitchedConv2DTranspose(Switched, keras.layers.Conv2DTranspose):
     """Conv2DTranspose with a switch for each filter; kernel: (height, width, filters, channels in)."""
 
 
 @_registered
-class SwitchedConv3DTranspose(_SwitchedTransposed, keras.layers.Conv3DTranspose):
+class SwitchedConv3DTranspose(Switched, keras.layers.Conv3DTranspose):
     """Conv3DTranspose with a switch for each filter; kernel: (depth, height, width, filters, channels in)."""
 
 
-class _SwitchedSeparable(Switched, abstract=True):
-    reads = (("pointwise_kernel", -2),)
-
-
 @_registered
-class SwitchedSeparableConv1D(_SwitchedSeparable, keras.layers.SeparableConv1D):
+class SwitchedSeparableConv1D(Switched, keras.layers.SeparableConv1D):
     """SeparableConv1D with a switch for each filter; pointwise kernel: (1, channels in x multiplier, filters)."""
 
 
 @_registered
-class SwitchedSeparableConv2D(_SwitchedSeparable, keras.layers.SeparableConv2D):
+class SwitchedSeparableConv2D(Switched, keras.layers.SeparableConv2D):
     """SeparableConv2D with a switch for each filter; pointwise kernel: (1, 1, channels in x multiplier, filters)."""

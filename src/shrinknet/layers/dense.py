@@ -12,6 +12,3 @@ _registered: Any = keras.saving.register_keras_serializable("shrinknet")
 @_registered
 class SwitchedDense(Switched, keras.layers.Dense):
     """Dense with a switch for each unit; kernel: (channels in, units)."""
-
-    reads = (("kernel", 0),)
-    count = "units"

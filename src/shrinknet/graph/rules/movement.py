@@ -47,19 +47,22 @@ def collapse(labels: np.ndarray) -> np.ndarray:
     core_ops.Unstack, core_ops.Slice, nn_ops.DepthToSpace, nn_ops.SpaceToDepth,
 )  # fmt: skip
 def movement(call: Call) -> list[np.ndarray]:
-    """Every number of the outputs is a number of the inputs: so is its label."""
-    arrays = [full(labels, shape) for labels, shape in zip(call.labels, call.shapes, strict=True)]
+    """Every number of the outputs is a number of the input: so is its label."""
+    if len(call.labels) != 1:
+        return call.opaque(f"{call.kind} {call.path} moves numbers to where another tensor says")
+    labels = full(call.labels[0], call.shapes[0])
+    samples = np.concatenate([labels, labels + call.book.size])  # labels of a second sample: the two must not mix
     try:
-        outputs = [collapse(output) for output in run_on(call, arrays)]
+        outputs = run_on(call, [samples])
     except Exception as error:
         return call.opaque(f"{call.kind} {call.path} cannot be followed ({str(error).splitlines()[0][:80]})")
-    for labels, shape in zip(outputs, call.output_shapes, strict=True):
-        if (
-            labels.ndim != len(shape)
-            or labels.shape[0] != 1
-            or any(size is None and count > 1 for size, count in zip(shape, labels.shape, strict=True))
-        ):
-            return call.opaque(f"{call.kind} {call.path} mixes samples, or places whose number is not known")
+    for index, (output, shape) in enumerate(zip(outputs, call.output_shapes, strict=True)):
+        apart = output.shape[0] == 2 and output.ndim == len(shape) and shape[0] == call.shapes[0][0]
+        if not apart or (output[1] != output[0] + call.book.size).any() or (output[0] >= call.book.size).any():
+            return call.opaque(f"{call.kind} {call.path} mixes samples")
+        outputs[index] = collapse(output[:1])
+        if any(size is None and count > 1 for size, count in zip(shape, outputs[index].shape, strict=True)):
+            return call.opaque(f"{call.kind} {call.path} spreads channels over places whose number is not known")
     return outputs
 
 

@@ -11,7 +11,7 @@ from shrinknet.graph.calls import Call, rule
 from shrinknet.graph.rules.common import activated, channel_axis, places
 
 
-@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
+@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D, reads=[("kernel", -2)], count="filters")
 def convolution(call: Call) -> list[np.ndarray]:
     """Kernel: (kernel axes, channels in / groups, filters)."""
     layer, axis = call.operation, channel_axis(call.operation)
@@ -44,7 +44,9 @@ def _tie_groups(call: Call, inputs: np.ndarray, filters: np.ndarray) -> None:
         call.counts("groups", inputs[:, 0])
 
 
-@rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+@rule(
+    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose, reads=[("kernel", -1)], count="filters"
+)  # fmt: skip
 def transposed_convolution(call: Call) -> list[np.ndarray]:
     """Kernel: (kernel axes, filters, channels in)."""
     layer, axis = call.operation, channel_axis(call.operation)
@@ -57,7 +59,7 @@ def transposed_convolution(call: Call) -> list[np.ndarray]:
     return activated(call, call.spread(filters, axis), layer.activation)
 
 
-@rule(layers.SeparableConv1D, layers.SeparableConv2D)
+@rule(layers.SeparableConv1D, layers.SeparableConv2D, reads=[("pointwise_kernel", -2)], count="filters")
 def separable_convolution(call: Call) -> list[np.ndarray]:
     """Depthwise kernel: (kernel axes, channels in, multiplier); pointwise: (1s, channels in x multiplier, filters)."""
     layer, axis = call.operation, channel_axis(call.operation)
@@ -72,7 +74,7 @@ def separable_convolution(call: Call) -> list[np.ndarray]:
     return activated(call, call.spread(filters, axis), layer.activation)
 
 
-@rule(layers.Dense)
+@rule(layers.Dense, reads=[("kernel", 0)], count="units")
 def dense(call: Call) -> list[np.ndarray]:
     """Works on the last axis; kernel: (channels in, units)."""
     layer = call.operation
