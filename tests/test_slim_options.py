@@ -70,7 +70,7 @@ def test_factored_slots_start_anew() -> None:
 
 
 def test_options_out_of_range() -> None:
-    with pytest.raises(OptionError, match="round_to.*0"):
+    with pytest.raises(OptionError, match=r"round_to.*0"):
         slim(net(), round_to=0)
-    with pytest.raises(OptionError, match="optimizer.*'old'"):
+    with pytest.raises(OptionError, match=r"optimizer.*'old'"):
         slim(net(), optimizer="old")  # type: ignore[arg-type]

@@ -154,16 +154,16 @@ def page(records: list[dict[str, Any]]) -> str:
     lines = [
         "# Four architectures on real data",
         "",
-        "Small networks of each kind, minimized with `norm-l1` (relative to the layer's mean, patience 10),"
-        "adaptive pace, threshold 0.98 of the score after the",
-        "warm-up, until 60 % of the filters are left or 40 trials are over. Scores are on test data that no decision saw:",
-        "accuracy for the digits, soft F1 for the photographs. *Kept* is the score of the slim network over that of its",
-        "control, the uncut network trained on the very same batches. Written by",
-        "`python tools/architectures.py --write docs/architectures.md`; "
-        f"{platform.machine()}, {os.cpu_count()} cores, shared with other work,",
-        f"Python {platform.python_version()}, Keras {keras.__version__}.",
+        "Small networks of each kind, minimized with `norm-l1` (relative to the layer's mean, patience 10), adaptive",
+        "pace, threshold 0.98 of the score after warm-up, until 60 % of the filters are left or 40 trials are over.",
+        "Scores are on test data that no decision saw: accuracy for the digits, soft F1 for the photographs. *Kept* is",
+        "the score of the slim network over that of its control, the uncut network trained on the very same batches.",
+        "Written by `python tools/architectures.py --write docs/architectures.md`.",
         "",
-        "| network | seed | filters | parameters | multiply-adds gone | score before | after | control | kept | trials |",
+        f"{platform.machine()}, {os.cpu_count()} cores, shared with other work, Python {platform.python_version()}, "
+        f"Keras {keras.__version__}.",
+        "",
+        "| network | seed | filters | parameters | multiply-adds gone | before | after | control | kept | trials |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for record in records:

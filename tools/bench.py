@@ -7,6 +7,7 @@ down for a while then slows both. Absolute times are printed beside them and mea
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import time
@@ -61,7 +62,7 @@ def switching() -> list[Row]:
     rows = []
     for crop in (128, 64):
         engines = [edge_engine(crop, False), edge_engine(crop, True), edge_engine(crop, True, frozen=True)]
-        plain, switch, frozen = interleaved(*(lambda engine=engine: engine.train(STEPS, 1) for engine in engines))
+        plain, switch, frozen = interleaved(*(functools.partial(engine.train, STEPS, 1) for engine in engines))
         rows += [
             (f"switched / plain, steps a second, {crop}x{crop}", plain / switch, ">= 0.97"),
             (f"switched and frozen / plain, steps a second, {crop}x{crop}", plain / frozen, ">= 0.93"),
@@ -80,7 +81,7 @@ def loop() -> list[Row]:
         def fit(net: Any = other.net, x: Any = x, y: Any = y) -> None:
             net.fit(x, y, batch_size=3, shuffle=False, verbose=0)
 
-        ours, keras_fit = interleaved(lambda engine=engine: engine.train(STEPS, 1), fit)
+        ours, keras_fit = interleaved(functools.partial(engine.train, STEPS, 1), fit)
         rows.append((f"compiled loop / fit, steps a second, {crop}x{crop}", keras_fit / ours, wanted))
     return rows
 
@@ -149,7 +150,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=list(SECTIONS), help="one section")
     chosen = parser.parse_args().only
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Keras {keras.__version__}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Keras {keras.__version__}"
+    )
     for name, section in SECTIONS.items():
         if chosen in (None, name):
             print(f"\n{name}: {(section.__doc__ or '').splitlines()[0]}")
