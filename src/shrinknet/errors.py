@@ -4,6 +4,8 @@ what was received and how to mend it.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ShrinknetError(Exception):
     """Base of every error raised on purpose. `exit_code` is what the command line exits with."""
@@ -54,9 +56,13 @@ class MissingExtraError(ShrinknetError, ImportError):
 
 
 class ExportError(ShrinknetError):
-    """An exported file does not compute what the model computes; the file was removed."""
+    """An exported file does not compute what the model computes; the file was removed.
+
+    `written` holds what was exported all the same.
+    """
 
     exit_code = 70
+    written: Any = ()
 
 
 class NotEquivalentError(ShrinknetError):

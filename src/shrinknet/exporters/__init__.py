@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
+import re
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shrinknet.errors import ExportError, OptionError
-from shrinknet.exporters.base import Exporter, Runner
+from shrinknet.errors import ExportError, MissingExtraError, ModelError, OptionError, ShrinknetError
+from shrinknet.exporters.base import Arrays, Exporter, Runner, Settings, Source, in_batches
 from shrinknet.exporters.keras import KerasExporter
-from shrinknet.exporters.litert import LiteRTExporter
-from shrinknet.records import table
+from shrinknet.exporters.litert import (
+    LiteRTDynamicExporter,
+    LiteRTExporter,
+    LiteRTFloat16Exporter,
+    LiteRTInt8Exporter,
+    needs_real_sample,
+)
+from shrinknet.exporters.onnx import OnnxExporter
+from shrinknet.exporters.placing import place, size, workplace
+from shrinknet.exporters.quiet import quiet
+from shrinknet.exporters.savedmodel import SavedModelExporter
+from shrinknet.layers import Switched
+from shrinknet.records import finite, table
 
-__all__ = ["EXPORTERS", "Exported", "Exports", "export", "measured_latency"]
+__all__ = ["EXPORTERS", "Exported", "Exports", "export", "measured_latency", "require_extra"]
 
-EXPORTERS: dict[str, type[Exporter]] = {"keras": KerasExporter, "litert": LiteRTExporter}
+EXPORTERS: dict[str, Callable[[], Exporter]] = {
+    "keras": KerasExporter,
+    "savedmodel": SavedModelExporter,
+    "litert": LiteRTExporter,
+    "litert-float16": LiteRTFloat16Exporter,
+    "litert-dynamic": LiteRTDynamicExporter,
+    "litert-int8": LiteRTInt8Exporter,
+    "onnx": OnnxExporter,
+}
+HALF_TOLERANCE = 2e-2  # of the outputs' scale: a model in half precision against a file in float32
+_LOG = logging.getLogger("shrinknet")
 
 
 @dataclass(frozen=True)
@@ -27,72 +52,208 @@ class Exported:
     """One file written.
 
     Attributes:
-        format: its name; path: where it lies; bytes: its size.
-        difference: largest difference from the model's outputs, as a share of their scale.
-        latency_ms: median milliseconds of one call on one sample, one thread; latency_p95_ms: 95th percentile.
+        format: its name; path: where it lies; bytes: its size, or that of all files in the folder.
+        difference: largest difference from the model's outputs, as a share of their scale; None for a network that
+            was trained on before it was written.
+        latency_ms: median milliseconds of one call on one sample; latency_p95_ms: 95th percentile; threads: how many
+            the runtime computed with.
+        score: where it was measured.
+        zipped_bytes: its size once compressed, where that says something: weights that were clustered or pruned.
     """
 
     format: str
     path: str
     bytes: int
-    difference: float
+    difference: float | None = None
     latency_ms: float | None = None
     latency_p95_ms: float | None = None
+    threads: int | None = None
+    score: float | None = None
+    zipped_bytes: int | None = None
 
 
 class Exports(tuple[Exported, ...]):
     """What was exported; prints as a table."""
 
+    refused: tuple[str, ...] = ()  # a sentence for each that could not be had
+
     def __str__(self) -> str:
-        return table([asdict(record) for record in self])
+        records = [asdict(record) for record in self]
+        told = [name for name in Exported.__dataclass_fields__ if any(record[name] is not None for record in records)]
+        rows = [{name.replace("_", " "): record[name] for name in told} for record in records]
+        return "\n".join(([table(rows)] if rows else []) + list(self.refused))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"files": [finite(asdict(record)) for record in self], "refused": list(self.refused)}
 
 
 def export(
-    model: Any, folder: str | os.PathLike[str], formats: Sequence[str] = ("keras", "litert"), sample: Any = None
+    model: Any,
+    folder: str | os.PathLike[str],
+    formats: Sequence[str] = ("keras", "litert"),
+    sample: Any = None,
+    *,
+    threads: int = 1,
+    input_shape: Sequence[Any] | None = None,
 ) -> Exports:
     """Writes the model in each format, loads each file back, runs it on a sample and compares.
 
     Args:
-        model: a plain Keras model, as `slim` returns it.
+        model: a Sequential or Functional Keras model without switches, as `slim` returns it.
         folder: where to write; made if need be. Files are named after the model, and replaced only by whole ones.
-        formats: names of formats: "keras", "litert".
-        sample: inputs with a batch axis, as the model takes them; None: random numbers.
+        formats: names of formats: "keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8",
+            "onnx" (needs the extra `onnx`). A file may differ from the model by 1e-6 of the outputs' scale (keras),
+            1e-5 (savedmodel), 1e-4 (litert, onnx), 1e-2 (litert-float16), 0.1 (litert-dynamic) and 0.2 (litert-int8).
+        sample: inputs with a batch axis, as the model takes them: an array, a list with one for each input, or a dict
+            by their names. What is computed in int8 takes its ranges from them: there they must be real data, a hundred
+            or more. None: random numbers.
+        threads: what LiteRT and ONNX Runtime compute with while the latency is measured.
+        input_shape: shape of one sample, without the batch axis, where the model leaves sizes open and the files shall
+            not; for a model of several inputs one shape for each. None: the files leave open what the model does.
 
     Returns:
         A record for each file; prints as a table.
 
     Raises:
         OptionError: an unknown format.
-        ExportError: a file's outputs differ from the model's by more than the format's tolerance, or are not finite;
-            that file is removed, and one that lay there before is left as it was.
-    """
-    from shrinknet.slimmer import random_inputs
+        MissingExtraError: a format needs packages that are not installed; nothing was written.
+        ModelError: the model has switches, or its operations are not recorded, or its own outputs are not finite.
+        DataError: the sample does not fit, or litert-int8 is asked for without one.
+        ExportError: a file could not be written, or its outputs are not finite, or differ from the model's by more
+            than its format allows. It is not left behind, one that lay there before is left as it was, and the
+            other formats are written all the same: the error has them as `written`.
 
+    Example:
+        >>> print(export(model, folder, formats=("keras",)))  # doctest: +SKIP
+        format  path                      bytes  difference  latency ms  latency p95 ms  threads
+        keras   production/digits.keras  16,394           0       1.172           1.383        2
+    """
     unknown = [name for name in formats if name not in EXPORTERS]
     if unknown:
         raise OptionError(f"Unknown format {unknown[0]!r}; known are {', '.join(EXPORTERS)}.")
-    sample = random_inputs(model) if sample is None else sample
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return Exports(_export(model, Path(folder), EXPORTERS[name](), sample) for name in formats)
+    if not formats:
+        raise OptionError(f"Expected at least one format; known are {', '.join(EXPORTERS)}.")
+    if threads < 1:
+        raise OptionError(f"Expected threads to be 1 or more; received {threads}.")
+    if "onnx" in formats:
+        require_extra("onnx", "tf2onnx", "onnx", "onnxruntime")
+    source = Source(_without_switches(model), sample, input_shape)
+    if "litert-int8" in formats:
+        needs_real_sample(source)
+    _ = source.expected  # refuses a model whose own outputs are not finite, before anything is written
+    written: list[Exported] = []
+    failed: dict[str, list[str]] = {}  # problem -> formats that have it
+    for name in dict.fromkeys(formats):
+        try:
+            written.append(_export(source, Path(folder), EXPORTERS[name](), Settings(threads)))
+        except _NotWritten as error:
+            failed.setdefault(str(error), []).append(name)
+    if not failed:
+        return Exports(written)
+    failure = ExportError(
+        " ".join(f"No {' or '.join(names)} file of {source.name}: {problem}" for problem, names in failed.items())
+    )
+    failure.written = Exports(written)
+    raise failure
 
 
-def _export(model: Any, folder: Path, exporter: Exporter, sample: Any) -> Exported:
-    target = folder / (model.name + exporter.suffix)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
-        written = Path(scratch) / target.name
-        exporter.write(model, written)
-        runner = exporter.load(written)
-        difference = _difference(model, runner, sample, exporter)
-        timed = runner.latency(first_sample(sample))
-        size = written.stat().st_size
-        with open(written, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(written, target)
-    return Exported(exporter.name, str(target), size, difference, *timed)
+class _NotWritten(ExportError):
+    """Why one format could not be had."""
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Refuses what needs packages that are not installed.
+
+    Raises:
+        MissingExtraError: with the command that installs them.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"This needs the extra {extra}, of which {', '.join(missing)} is not installed; install it with: "
+            f"{sys.executable} -m pip install 'shrinknet[{extra}]'"
+        )
+
+
+def _without_switches(model: Any) -> Any:
+    if any(isinstance(layer, Switched) for layer in model._flatten_layers()):
+        raise ModelError(
+            f"The model {model.name} has switches, which no other program knows. Cut it first: small = slim(model), or "
+            "on the command line `shrinknet slim`."
+        )
+    return model
+
+
+def _export(source: Source, folder: Path, exporter: Exporter, settings: Settings) -> Exported:
+    with workplace(folder) as scratch:
+        written = scratch / (source.name + exporter.suffix)
+        _write(source, exporter, written)
+        runner = _load(source, exporter, written, settings)
+        difference = _difference(source, in_batches(runner, source), exporter)
+        timed = runner.latency(source.one)
+        bytes = size(written)
+        target = folder / written.name
+        place(written, target)
+    return Exported(exporter.name, str(target), bytes, difference, *timed, threads=runner.threads)
+
+
+def _write(source: Source, exporter: Exporter, path: Path) -> None:
+    try:
+        with quiet():
+            exporter.write(source, path)
+    except (ShrinknetError, OSError):
+        raise
+    except Exception as error:
+        raise _NotWritten(f"it could not be written ({reason(error)}).") from error
+
+
+def _load(source: Source, exporter: Exporter, path: Path, settings: Settings) -> Runner:
+    try:
+        with quiet():
+            return exporter.load(source, path, settings)
+    except Exception as error:
+        raise _NotWritten(f"it could not be loaded again, and was removed ({reason(error)}).") from error
+
+
+def _difference(source: Source, received: Arrays, exporter: Exporter) -> float:
+    """The largest difference of any output, as a share of that output's scale."""
+    tolerance = max(exporter.tolerance, HALF_TOLERANCE) if source.is_half else exporter.tolerance
+    worst = 0.0
+    for name, want, got in zip(source.outputs, source.expected, received, strict=True):
+        if want.shape != got.shape:
+            raise _NotWritten(_wrong(f"its output {name} has shape {got.shape}, not {want.shape}"))
+        if got.dtype.kind == "f" and not np.isfinite(got).all():
+            raise _NotWritten(_wrong(f"its output {name} is not all finite numbers"))
+        want, got = want.astype("float64"), got.astype("float64")
+        scale = max(float(np.abs(want).max(initial=0.0)), 1e-30)
+        error = float(np.abs(want - got).max(initial=0.0)) / scale
+        if not error <= tolerance:
+            what = f"its output {name} differs by {error:.1e} of its scale, where {tolerance:.0e} is allowed"
+            raise _NotWritten(_wrong(what))
+        worst = max(worst, error)
+    return worst
+
+
+def _wrong(what: str) -> str:
+    return f"it did not compute what the model computes, and was removed ({what})."
+
+
+def reason(error: Exception) -> str:
+    """Why a library failed, as a few words out of what may be pages."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    listed = re.findall(r"^\s*(?:Flex|Custom) ops: (.+)$|'tf\.(\w+)' op is neither", text, re.MULTILINE)
+    operations = dict.fromkeys(name for pair in listed for name in pair if name)
+    if operations:
+        return f"the format has no operation for {', '.join(operations)}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    where = lines.pop(0).rstrip(".") + ": " if len(lines) > 1 and lines[0].startswith("Exception encountered") else ""
+    line = next((line for line in lines if "error:" in line), lines[0] if lines else "")
+    return f"{type(error).__name__}: {where}{line.rpartition('error: ')[2].split('. ')[0][:300].rstrip('.')}"
 
 
 def measured_latency(model: Any, sample: Any) -> float | None:
-    """Median milliseconds for one sample in LiteRT on one thread; None on a backend without LiteRT.
+    """Median milliseconds for one sample in LiteRT on one thread; None where LiteRT cannot have the model.
 
     The model's own Python call hides what a cut saves; the runtime for production shows it.
     """
@@ -100,31 +261,13 @@ def measured_latency(model: Any, sample: Any) -> float | None:
 
     if keras.backend.backend() != "tensorflow":
         return None
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.tflite"
-        LiteRTExporter().write(model, path)
-        return LiteRTExporter().load(path).latency(first_sample(sample))[0]
-
-
-def first_sample(sample: Any) -> Any:
-    """The first sample of a batch, as a batch of one."""
-    import keras
-
-    return keras.tree.map_structure(lambda array: np.asarray(array)[:1], sample)
-
-
-def _difference(model: Any, runner: Runner, sample: Any, exporter: Exporter) -> float:
-    import keras
-
-    expected = [np.asarray(keras.ops.convert_to_numpy(out)) for out in keras.tree.flatten(model(sample))]
-    worst = 0.0
-    for want, got in zip(expected, runner(sample), strict=True):
-        scale = max(float(np.abs(want).max(initial=0.0)), 1e-30)
-        error = float(np.abs(want - got).max(initial=0.0)) / scale if want.shape == got.shape else np.inf
-        if not error <= exporter.tolerance:
-            raise ExportError(
-                f"The {exporter.name} file of {model.name} does not compute what the model computes: it differs by "
-                f"{error:.1e} of the outputs' scale, where {exporter.tolerance:.0e} is allowed. It was removed."
-            )
-        worst = max(worst, error)
-    return worst
+    try:
+        source = Source(model, sample)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "model.tflite"
+            with quiet():
+                LiteRTExporter().write(source, path)
+            return LiteRTExporter().load(source, path, Settings()).latency(source.one)[0]
+    except Exception as error:  # a run is not worth losing for a number
+        _LOG.warning("The latency was not measured: %s", reason(error))
+        return None

@@ -2,31 +2,252 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
+import keras
 import numpy as np
+
+from shrinknet.errors import DataError, ExportError, ModelError
+from shrinknet.exporters.precision import in_single_precision, is_half
+from shrinknet.graph.channels import functional_of, input_specs
+
+Arrays = list[np.ndarray]
+
+
+class Source:
+    """What is exported: a model, data to try it on, and its inputs and outputs by name and in order.
+
+    Inputs and outputs are counted in Keras's own order, `keras.tree.flatten`. Files name them, and may keep them in
+    another order: an exporter goes by the names.
+
+    Attributes:
+        model: the user's, or the same function with flat outputs where they are nested.
+        sample: one array for each input, each with a batch axis.
+        real: whether the sample is the user's data, or random numbers.
+        inputs, outputs: the names in the files.
+        name: of the model. batch: how many samples it wants at once; None: any number.
+    """
+
+    def __init__(self, model: Any, sample: Any = None, input_shape: Sequence[Any] | None = None) -> None:
+        functional = functional_of(model)
+        structure = functional._outputs_struct
+        self.model = model if _is_flat(structure) else _flattened(functional, model.name)
+        self.tensors = input_specs(functional, input_shape)
+        self.inputs = _unique([_plain(tensor.name) for tensor in self.tensors])
+        self.outputs = _output_names(structure)
+        self.name = str(model.name)
+        self.batch = self.tensors[0].shape[0]  # None: any
+        self.real = sample is not None
+        self.sample = _random_arrays(self.tensors) if sample is None else self._checked(sample)
+
+    def _checked(self, sample: Any) -> Arrays:
+        """The sample as a list in the order of the inputs, in their types."""
+        structure = functional_of(self.model)._inputs_struct
+        names = sorted(structure) if isinstance(structure, dict) else self.inputs
+        if isinstance(sample, dict):
+            if sorted(sample) != sorted(names):
+                raise DataError(f"Expected a sample for each input, {', '.join(names)}; received {', '.join(sample)}.")
+            values = [sample[name] for name in names]
+        else:
+            values = list(sample) if isinstance(sample, list | tuple) and len(sample) == len(names) else [sample]
+            if len(values) != len(names):
+                raise DataError(
+                    f"Expected a list or dict with a sample for each of the inputs {', '.join(names)}; received "
+                    f"{type(sample).__name__}."
+                )
+        arrays = [
+            _fitting(value, name, tensor) for value, name, tensor in zip(values, names, self.tensors, strict=True)
+        ]
+        if len({len(array) for array in arrays}) > 1:
+            raise DataError(f"The samples of the inputs differ in number: {[len(array) for array in arrays]}.")
+        return arrays
+
+    @property
+    def one(self) -> Arrays:
+        """The first sample, or as many as the model wants at once."""
+        return [array[: self.batch or 1] for array in self.sample]
+
+    @cached_property
+    def signature(self) -> list[Any]:
+        """What `model.export` takes as input_signature, with the names in the files."""
+        specs = [
+            keras.InputSpec(shape=tuple(tensor.shape), dtype=tensor.dtype, name=name)
+            for tensor, name in zip(self.tensors, self.inputs, strict=True)
+        ]
+        return [keras.tree.pack_sequence_as(functional_of(self.model)._inputs_struct, specs)]
+
+    @cached_property
+    def expected(self) -> Arrays:
+        """What the model answers to the sample, one array for each output."""
+        outputs = in_batches(functools.partial(run_model, self.model), self)
+        if not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
+            what = "the sample" if self.real else "random numbers; give it real data as the sample"
+            raise ModelError(f"The outputs of {self.model.name} are not all finite numbers on {what}.")
+        return outputs
+
+    @property
+    def is_half(self) -> bool:
+        """Whether some of it is computed in half precision."""
+        return is_half(self.model)
+
+    @cached_property
+    def single(self) -> Any:
+        """The model with everything computed in float32."""
+        return in_single_precision(self.model) if self.is_half else self.model
+
+
+def _random_arrays(tensors: list[Any]) -> Arrays:
+    """Two samples of standard normal numbers, of 0 and 1 for integer inputs; sizes that are left open are 64."""
+    generator = np.random.default_rng(0)
+
+    def draw(tensor: Any) -> np.ndarray:
+        shape = (tensor.shape[0] or 2, *(size or 64 for size in tensor.shape[1:]))
+        numbers = generator.integers(0, 2, shape) if "int" in tensor.dtype else generator.normal(size=shape)
+        return numbers.astype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
+
+    return [draw(tensor) for tensor in tensors]
+
+
+def _fitting(value: Any, name: str, tensor: Any) -> np.ndarray:
+    """A sample of one input as an array of its type."""
+    array = np.asarray(keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value)
+    want = tuple(tensor.shape[1:])
+    fits = array.ndim == len(want) + 1 and all(a in (None, b) for a, b in zip(want, array.shape[1:], strict=True))
+    if not fits or not len(array):
+        sizes = ", ".join("any" if size is None else str(size) for size in want)
+        raise DataError(f"Expected the sample of {name} as (samples, {sizes}); received shape {array.shape}.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError(f"The sample of {name} is not all finite numbers. Leave those samples out.")
+    return array.astype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
+
+
+def in_batches(run: Callable[[Arrays], Arrays], source: Source) -> Arrays:
+    """Runs something on the whole sample, some at a time."""
+    size = source.batch or 32
+    count = len(source.sample[0]) // (source.batch or 1) * (source.batch or 1)
+    starts = range(0, count, size)
+    parts = [run([array[start : min(start + size, count)] for array in source.sample]) for start in starts]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def run_model(model: Any, arrays: Arrays) -> Arrays:
+    """A Keras model's outputs for a list of inputs, as a list."""
+    values = keras.tree.pack_sequence_as(functional_of(model)._inputs_struct, arrays)
+    outputs = keras.tree.flatten(model(values, training=False))
+    return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(out, _wide(out)))) for out in outputs]
+
+
+def _wide(tensor: Any) -> str:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
+def _is_flat(structure: Any) -> bool:
+    leaves = list(structure.values()) if isinstance(structure, dict) else structure
+    return not keras.tree.is_nested(leaves) or not any(map(keras.tree.is_nested, leaves))
+
+
+def _flattened(functional: Any, name: str) -> Any:
+    return keras.Model(functional._inputs_struct, keras.tree.flatten(functional._outputs_struct), name=name)
+
+
+def _output_names(structure: Any) -> list[str]:
+    if isinstance(structure, dict) and _is_flat(structure):
+        return sorted(structure)  # the order in which they are flattened
+    return [f"output_{index}" for index in range(len(keras.tree.flatten(structure)))]
+
+
+def _plain(name: str) -> str:
+    """A name that every format keeps as it is."""
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return name if name[:1].isalpha() else f"input_{name}"
+
+
+def _unique(names: list[str]) -> list[str]:
+    chosen: list[str] = []
+    for name in names:
+        number = 1
+        while (candidate := name if number == 1 else f"{name}_{number}") in chosen:
+            number += 1
+        chosen.append(candidate)
+    return chosen
 
 
 class Runner(Protocol):
-    """A file loaded back."""
+    """A file loaded back.
 
-    def __call__(self, sample: Any) -> list[np.ndarray]:
-        """The outputs for a batch, in the order of the model's outputs."""
+    Attributes:
+        threads: how many it computes with.
+    """
 
-    def latency(self, sample: Any) -> tuple[float, float]:
+    threads: int
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """The outputs for one array for each input, both in Keras's order."""
+
+    def latency(self, arrays: Arrays) -> tuple[float, float]:
         """Median and 95th percentile of the milliseconds of one call."""
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How files are tried out.
+
+    Attributes:
+        threads: for runtimes that let themselves be told.
+    """
+
+    threads: int = 1
+
+
 class Exporter(Protocol):
-    """Writes one format."""
+    """Writes one format.
 
-    name: ClassVar[str]
-    suffix: ClassVar[str]
-    tolerance: ClassVar[float]  # largest difference allowed, as a share of the outputs' scale
+    Attributes:
+        name: of the format; suffix: of the file, after the model's name.
+        tolerance: largest difference allowed, as a share of the outputs' scale.
+    """
 
-    def write(self, model: Any, path: Path) -> None:
-        """Writes the model to a file that does not exist yet."""
+    name: str
+    suffix: str
+    tolerance: float
 
-    def load(self, path: Path) -> Runner:
+    def write(self, source: Source, path: Path) -> None:
+        """Writes the model to a file, or folder, that does not exist yet."""
+
+    def load(self, source: Source, path: Path, settings: Settings) -> Runner:
         """What was written, ready to run."""
+
+
+def needs_tensorflow(exporter: Exporter) -> None:
+    """Refuses a format that only the TensorFlow backend can write.
+
+    Raises:
+        ExportError: another backend is at work.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"Writing {exporter.name} needs the TensorFlow backend; this process runs on {keras.backend.backend()}. "
+            "Save the model as .keras and export that with KERAS_BACKEND=tensorflow."
+        )
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def tensorflow_threads() -> int:
+    """How many threads TensorFlow computes an operation with."""
+    if keras.backend.backend() != "tensorflow":
+        return cores()
+    import tensorflow as tf
+
+    return tf.config.threading.get_intra_op_parallelism_threads() or cores()

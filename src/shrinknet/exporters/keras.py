@@ -9,32 +9,44 @@ import keras
 import numpy as np
 
 from shrinknet.costs import latency
+from shrinknet.exporters.base import Arrays, Settings, Source, run_model, tensorflow_threads
+from shrinknet.graph.channels import functional_of
 from shrinknet.rebuild import uncompiled
 
 
 class KerasExporter:
-    """Writes with `model.save`, without loss and optimizer; loads in Keras's safe mode."""
+    """Writes with `model.save`, without loss and optimizer.
+
+    Loads in Keras's safe mode. A model with code of the user's own does not load in it: then with that code at hand,
+    as its owner would.
+    """
 
     name = "keras"
     suffix = ".keras"
     tolerance = 1e-6
 
-    def write(self, model: Any, path: Path) -> None:
-        with uncompiled(model):
-            model.save(path)
+    def write(self, source: Source, path: Path) -> None:
+        with uncompiled(source.model):
+            source.model.save(path)
 
-    def load(self, path: Path) -> KerasRunner:
-        return KerasRunner(keras.models.load_model(path, compile=False))
+    def load(self, source: Source, path: Path, settings: Settings) -> KerasRunner:
+        try:
+            return KerasRunner(keras.models.load_model(path, compile=False))
+        except (TypeError, ValueError):
+            own = {type(layer).__name__: type(layer) for layer in source.model._flatten_layers()}
+            return KerasRunner(keras.models.load_model(path, own, compile=False, safe_mode=False))
 
 
 class KerasRunner:
-    """A Keras model, called directly."""
+    """A Keras model: called for its outputs, its compiled prediction for the latency."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.threads = tensorflow_threads()
 
-    def __call__(self, sample: Any) -> list[np.ndarray]:
-        return [np.asarray(keras.ops.convert_to_numpy(out)) for out in keras.tree.flatten(self.model(sample))]
+    def __call__(self, arrays: Arrays) -> Arrays:
+        return run_model(self.model, arrays)
 
-    def latency(self, sample: Any) -> tuple[float, float]:
-        return latency(lambda: self.model(sample))
+    def latency(self, arrays: Arrays) -> tuple[float, float]:
+        values: Any = keras.tree.pack_sequence_as(functional_of(self.model)._inputs_struct, arrays)
+        return latency(lambda: np.asarray(keras.tree.flatten(self.model.predict_on_batch(values))[0]))

@@ -1,63 +1,150 @@
-"""LiteRT (formerly TensorFlow Lite): float32, for phones and cameras. Needs the TensorFlow backend."""
+"""LiteRT (formerly TensorFlow Lite), for phones and microcontrollers: in float32, and in three smaller kinds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from shrinknet.costs import latency
-from shrinknet.errors import ExportError
+from shrinknet.errors import DataError
+from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
 
 
 class LiteRTExporter:
-    """Writes with Keras's own converter, runs with the LiteRT interpreter on one thread."""
+    """Float32; writes with Keras's own converter, runs with the LiteRT interpreter.
+
+    Only operations that LiteRT itself has: what would need TensorFlow beside it is refused.
+    """
 
     name = "litert"
     suffix = ".tflite"
-    tolerance = 1e-5
+    tolerance = 1e-4
 
-    def write(self, model: Any, path: Path) -> None:
-        if keras.backend.backend() != "tensorflow":
-            raise ExportError(
-                "Writing LiteRT needs the TensorFlow backend; this process runs on "
-                f"{keras.backend.backend()}. Save the model as .keras and export it with KERAS_BACKEND=tensorflow."
-            )
-        model.export(str(path), format="litert", verbose=False)
+    def write(self, source: Source, path: Path) -> None:
+        needs_tensorflow(self)
+        source.single.export(
+            str(path), format="litert", verbose=False, input_signature=source.signature, **self.options(source)
+        )
 
-    def load(self, path: Path) -> LiteRTRunner:
-        return LiteRTRunner(path.read_bytes())
+    def options(self, source: Source) -> dict[str, Any]:
+        """What the converter is told."""
+        import tensorflow as tf
+
+        return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
+
+    def load(self, source: Source, path: Path, settings: Settings) -> LiteRTRunner:
+        return LiteRTRunner(path.read_bytes(), source.inputs, source.outputs, settings.threads)
+
+
+class LiteRTFloat16Exporter(LiteRTExporter):
+    """Weights in float16: half the bytes."""
+
+    name = "litert-float16"
+    suffix = ".float16.tflite"
+    tolerance = 1e-2
+
+    def options(self, source: Source) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {
+            "optimizations": [tf.lite.Optimize.DEFAULT],
+            "target_spec": {
+                "supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS],
+                "supported_types": [tf.float16],
+            },
+        }
+
+
+class LiteRTDynamicExporter(LiteRTExporter):
+    """Weights in int8, what is computed from them in int8 or float32, as it comes: a quarter of the bytes."""
+
+    name = "litert-dynamic"
+    suffix = ".dynamic.tflite"
+    tolerance = 0.1
+
+    def options(self, source: Source) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {**super().options(source), "optimizations": [tf.lite.Optimize.DEFAULT]}
+
+
+class LiteRTInt8Exporter(LiteRTExporter):
+    """Weights and everything between input and output in int8, its ranges taken from the sample: the fastest.
+
+    Inputs and outputs stay float32. An operation that LiteRT does not have in int8 is refused.
+    """
+
+    name = "litert-int8"
+    suffix = ".int8.tflite"
+    tolerance = 0.2
+
+    def options(self, source: Source) -> dict[str, Any]:
+        import tensorflow as tf
+
+        needs_real_sample(source)
+
+        def representative() -> Iterator[dict[str, np.ndarray]]:
+            size = source.batch or 1
+            for start in range(0, min(len(source.sample[0]), 500 * size) - size + 1, size):
+                arrays = zip(source.inputs, source.sample, strict=True)
+                yield {name: array[start : start + size] for name, array in arrays}
+
+        return {
+            "optimizations": [tf.lite.Optimize.DEFAULT],
+            "representative_dataset": representative,
+            "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
+        }
+
+
+def needs_real_sample(source: Source) -> None:
+    """Refuses random numbers where the ranges of int8 are taken from.
+
+    Raises:
+        DataError: the sample is not the user's own.
+    """
+    if not source.real:
+        raise DataError(
+            "The format litert-int8 takes the ranges of its numbers from real data. Give some hundred samples as "
+            "sample=x (on the command line: --sample FILE)."
+        )
 
 
 class LiteRTRunner:
-    """The interpreter, resized to each sample's shape."""
+    """The interpreter, resized to what it is given.
 
-    def __init__(self, content: bytes) -> None:
+    LiteRT keeps inputs and outputs in an order of its own: they are found by the names in its signature.
+    """
+
+    def __init__(self, content: bytes, inputs: list[str], outputs: list[str], threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self.interpreter = Interpreter(model_content=content, num_threads=1)
+        self.interpreter = Interpreter(model_content=content, num_threads=threads)
+        self.interpreter.allocate_tensors()
+        self.threads = threads
+        signature = self.interpreter.get_signature_runner()
+        given, answered = signature.get_input_details(), signature.get_output_details()
+        self.inputs = [given[name] for name in inputs]
+        self.outputs = [answered[name] for name in outputs]
         self.shapes: list[tuple[int, ...]] = []
 
-    def __call__(self, sample: Any) -> list[np.ndarray]:
-        self._feed(sample)
+    def __call__(self, arrays: Arrays) -> Arrays:
+        self._feed(arrays)
         self.interpreter.invoke()
-        details = sorted(self.interpreter.get_output_details(), key=lambda detail: str(detail["name"]))
-        return [self.interpreter.get_tensor(detail["index"]) for detail in details]
+        return [self.interpreter.get_tensor(detail["index"]) for detail in self.outputs]
 
-    def latency(self, sample: Any) -> tuple[float, float]:
-        self._feed(sample)
+    def latency(self, arrays: Arrays) -> tuple[float, float]:
+        self._feed(arrays)
         return latency(self.interpreter.invoke)
 
-    def _feed(self, sample: Any) -> None:
-        arrays = [np.asarray(array) for array in keras.tree.flatten(sample)]
-        details = sorted(self.interpreter.get_input_details(), key=lambda detail: str(detail["name"]))
+    def _feed(self, arrays: Arrays) -> None:
         shapes = [array.shape for array in arrays]
         if shapes != self.shapes:
-            for detail, shape in zip(details, shapes, strict=True):
+            for detail, shape in zip(self.inputs, shapes, strict=True):
                 self.interpreter.resize_tensor_input(detail["index"], shape)
             self.interpreter.allocate_tensors()
             self.shapes = shapes
-        for detail, array in zip(details, arrays, strict=True):
+        for detail, array in zip(self.inputs, arrays, strict=True):
             self.interpreter.set_tensor(detail["index"], array.astype(detail["dtype"]))

@@ -1,0 +1,51 @@
+"""Half precision: a model that computes in float16 or bfloat16, made anew in float32 for runtimes without these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from shrinknet.rebuild import clone_layer, rebuild
+
+_HALF = ("float16", "bfloat16")
+
+
+def is_half(model: Any) -> bool:
+    """Whether any layer computes in half precision."""
+    return any(str(layer.compute_dtype) in _HALF for layer in model._flatten_layers())
+
+
+def in_single_precision(model: Any) -> Any:
+    """The same network with every layer computing in float32, its weights copied; not compiled."""
+    pairs: list[tuple[Any, Any]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        new = clone_layer(operation, **_single(operation.get_config()))
+        pairs.append((operation, new))
+        return new
+
+    single = rebuild(model, make)
+    for old, new in pairs:
+        for source, target in zip(old.weights, new.weights, strict=True):
+            target.assign(ops.cast(source, target.dtype))
+    return single
+
+
+def _single(config: Any) -> Any:
+    """A configuration with every half precision in it made float32, in layers inside of layers too."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return "float32" if any(half in config["config"]["name"] for half in _HALF) else config
+        return {
+            key: "float32" if key == "dtype" and _is_half_name(value) else _single(value)
+            for key, value in config.items()
+        }
+    return [_single(item) for item in config] if isinstance(config, list) else config
+
+
+def _is_half_name(value: Any) -> bool:
+    return isinstance(value, str) and any(half in value for half in _HALF)
