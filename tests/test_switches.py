@@ -15,8 +15,8 @@ from core_models import MAPS as Y
 from core_models import VECTORS, Counting, X, assert_same_bits, copies, maps, numpy, own_weights, same_bits, vectors
 from hypothesis import given, settings
 
-from shrinknet import Filter, Switches, slim, switched
-from shrinknet.errors import FilterError, ModelError
+from shrinknet import Filter, Switches, slim, slimmer, switched
+from shrinknet.errors import FilterError, ModelError, NotEquivalentError
 from shrinknet.graph import rule
 
 layers = keras.layers
@@ -447,6 +447,46 @@ def test_the_regularization_loss_counts_no_slice_that_nobody_reads() -> None:
     dead = float((numpy(net.get_layer("conv2").kernel)[:, :, 1] ** 2).sum())
     assert dead > 0.1
     assert float(numpy(sum(net.losses))) == pytest.approx(loss - dead, rel=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------- cut out
+
+
+@pytest.mark.parametrize(
+    "gone", [["conv1[0]"], ["conv1[2]", "dense[0]"], ["conv1[0]", "conv1[1]", "dense[3]", "dense[1]"]]
+)
+def test_what_is_cut_out_computes_what_the_switches_did(gone: list[str]) -> None:
+    net = switched(trained(vectors(), VECTORS))
+    Switches(net).disable(*map(Filter.parse, gone))
+    small = slim(net, X)
+    np.testing.assert_allclose(numpy(small(X)), numpy(net(X)), atol=1e-5 * np.abs(numpy(net(X))).max())
+    for layer, count in (("conv1", 3), ("dense", 4)):
+        left = count - sum(name.startswith(layer) for name in gone)
+        assert small.get_layer(layer).kernel.shape[-1] == left == small.get_layer(layer).bias.shape[0]
+    kept = [index for index in range(3) if f"conv1[{index}]" not in gone]
+    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+        whole, part = (getattr(one.get_layer("norm"), name) for one in (net, small))
+        assert_same_bits([part], [numpy(whole)[kept]])
+
+
+def test_a_wrong_cut_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every slim network is compared with the switched one before it is handed out."""
+    net = switched(maps())
+    Switches(net).disable(Filter("conv1", 0))
+    slim(net, X)
+    apply = slimmer.apply
+
+    def wrong(*arguments: Any) -> Any:
+        small, fates = apply(*arguments)
+        kernel = small.get_layer("conv2").kernel
+        kernel.assign(kernel * 1.001)
+        return small, fates
+
+    monkeypatch.setattr(slimmer, "apply", wrong)
+    with pytest.raises(NotEquivalentError, match="differs by"):
+        slim(net, X)
+    with pytest.raises(NotEquivalentError, match="differs by"):
+        slim(net)
 
 
 # ------------------------------------------------------------------------------------------------- free

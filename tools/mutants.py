@@ -43,7 +43,146 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+OPTIMIZERS, SWITCHES, CHECKPOINT = (f"tests/test_{name}.py" for name in ("optimizers", "switches", "checkpoint"))
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "cut-one-filter-beside",
+        1,
+        "graph/channels.py",
+        "return {axis: np.flatnonzero(~gone[channels]) for",
+        "return {axis: np.flatnonzero(~np.roll(gone[channels], 1)) for",
+        (f"{SWITCHES}::test_what_is_cut_out_computes_what_the_switches_did",),
+    ),
+    Mutant(
+        "slim-network-not-verified",
+        1,
+        "slimmer.py",
+        "        if not error <= (1e-2 if half else TOLERANCE):",
+        "        if error != error:",
+        (f"{SWITCHES}::test_a_wrong_cut_is_never_returned",),
+    ),
+    Mutant(
+        "output-filters-can-be-cut",
+        1,
+        "graph/channels.py",
+        """        book.pins.append((out.reshape(-1), "it reaches the model's output"))""",
+        "        out.reshape(-1)",
+        (f"{SWITCHES}::test_filters_that_reach_the_output_are_refused_with_the_reason",),
+    ),
+    Mutant(
+        "reader-not-gated",
+        2,
+        "layers/base.py",
+        "(kernel, ops.where(live.value, kernel.value, ops.zeros((), kernel.dtype)))",
+        "(kernel, kernel.value)",
+        (f"{SWITCHES}::test_disabled_is_a_reader_with_zeros_there",),
+    ),
+    Mutant(
+        "a-regularizer-sees-what-nobody-reads",
+        2,
+        "switches.py",
+        "    return kernel if live is None else",
+        "    return kernel if kernel is not None else",
+        (f"{SWITCHES}::test_no_gradient_passes_a_disabled_channel",),
+    ),
+    Mutant(
+        "frozen-slice-not-put-back",
+        3,
+        "optimizers.py",
+        "            variable.assign(ops.where(mask.value, old, variable.value))",
+        "            ops.where(mask.value, old, variable.value)",
+        (f"{OPTIMIZERS}::test_frozen_does_not_move_by_one_bit[AdamW-strong]",),
+    ),
+    Mutant(
+        "average-written-over-what-is-frozen",
+        3,
+        "optimizers.py",
+        "    def finalize_variable_values(self: Any, var_list: Any) -> None:",
+        "    def finalize_nothing(self: Any, var_list: Any) -> None:",
+        (f"{OPTIMIZERS}::test_frozen_does_not_move_by_one_bit[Adam-average]",),
+    ),
+    Mutant(
+        "gradients-of-frozen-slices-clip-the-others",
+        3,
+        "optimizers.py",
+        "grad if mask is None or grad is None else",
+        "grad if mask is None or grad is not None else",
+        (f"{OPTIMIZERS}::test_dead_gradients_do_not_enter_a_global_clipping_norm",),
+    ),
+    Mutant(
+        "later-compile-loses-what-is-frozen",
+        3,
+        "switches.py",
+        "        keep_frozen(self)\n        return super().make_train_function(force)",
+        "        return super().make_train_function(force)",
+        (f"{OPTIMIZERS}::test_the_users_later_compile_does_not_lose_it",),
+    ),
+    Mutant(
+        "toggling-traces-the-training-step-anew",
+        4,
+        "switches.py",
+        "            self.net.train_function = None  # traced before: it calls the optimizer as it was",
+        "        self.net.train_function = None",
+        (f"{SWITCHES}::test_toggling_traces_nothing",),
+    ),
+    Mutant(
+        "a-new-mask-at-each-toggle",
+        4,
+        "optimizers.py",
+        "        if key not in held:",
+        "        if key in held or key not in held:",
+        (f"{OPTIMIZERS}::test_toggling_what_is_frozen_traces_nothing",),
+    ),
+    Mutant(
+        "last-slot-not-reset",
+        5,
+        "optimizers.py",
+        "    for variable, value in zip(current, initial, strict=True):",
+        "    for variable, value in list(zip(current, initial, strict=True))[:-1]:",
+        (f"{OPTIMIZERS}::test_reset_equals_a_newly_built_optimizer[Adam]",),
+    ),
+    Mutant(
+        "slots-zeroed",
+        5,
+        "optimizers.py",
+        "        variable.assign(value)\n    return len(current)",
+        "        variable.assign(ops.zeros_like(value))\n    return len(current)",
+        (f"{OPTIMIZERS}::test_reset_equals_a_newly_built_optimizer[Adagrad]",),
+    ),
+    Mutant(
+        "seeds-not-held",
+        6,
+        "checkpoint.py",
+        "    variables = [*net.variables, *",
+        "    variables = [*net.weights, *",
+        (f"{CHECKPOINT}::test_training_after_a_restore_is_training_from_the_checkpoint[momentum-by_fit]",),
+    ),
+    Mutant(
+        "optimizer-not-held",
+        6,
+        "checkpoint.py",
+        "*(optimizer.variables if optimizer is not None else ())]",
+        "]",
+        (f"{CHECKPOINT}::test_training_after_a_restore_is_training_from_the_checkpoint[momentum-by_fit]",),
+    ),
+    Mutant(
+        "masks-stay-after-a-step-back",
+        6,
+        "checkpoint.py",
+        "        if optimizer is not None and is_freezing(optimizer):",
+        "        if optimizer is not None and not is_freezing(optimizer):",
+        (f"{CHECKPOINT}::test_freezing_that_was_installed_later_goes_back",),
+    ),
+    Mutant(
+        "rejected-trial-kept",
+        6,
+        "minimizer.py",
+        "if not accepted:",
+        "if accepted:",
+        ("tests/test_minimize.py::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
+    ),
+)
 
 
 class MutantError(Exception):
