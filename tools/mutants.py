@@ -82,8 +82,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "a-regularizer-sees-what-nobody-reads",
         2,
         "switches.py",
-        "    return kernel if live is None else",
-        "    return kernel if kernel is not None else",
+        "variable.regularizer(_gated(variable, live.get(id(variable))))",
+        "variable.regularizer(variable)",
         (f"{SWITCHES}::test_no_gradient_passes_a_disabled_channel",),
     ),
     Mutant(
@@ -146,8 +146,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "slots-zeroed",
         5,
         "optimizers.py",
-        "        variable.assign(value)\n    return len(current)",
-        "        variable.assign(ops.zeros_like(value))\n    return len(current)",
+        "    initial = state_variables(fresh)",
+        "    initial = [keras.Variable(ops.zeros_like(variable.value)) for variable in state_variables(fresh)]",
         (f"{OPTIMIZERS}::test_reset_equals_a_newly_built_optimizer[Adagrad]",),
     ),
     Mutant(
