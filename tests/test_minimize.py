@@ -310,6 +310,29 @@ def test_data_that_cannot_be_used(train: Any, validation: Any, message: str) -> 
         minimize(classifier(), train, validation, warmup_steps=10, steps=2, verbose=0)
 
 
+class Batches(keras.utils.PyDataset):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return X[index::3], Y[index::3]
+
+
+def _tf_data() -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)
+
+
+@pytest.mark.parametrize("data", [_tf_data, Batches])
+def test_batches_are_taken_from_whatever_gives_them(data: Any) -> None:
+    options = {"score": lambda net: 1.0, "mode": "max", "warmup_steps": 7, "steps": 4, "max_trials": 2, "verbose": 0}
+    result = minimize(classifier(), data(), data(), strategy="sequential", **options)
+    assert [trial.accepted for trial in result.records] == [True, True]
+    assert int(result.switched.optimizer.iterations) == 4
+    assert result.summary.after.multiply_adds < result.summary.before.multiply_adds
+
+
 def test_a_generator_that_runs_dry_in_a_trial_steps_back_and_keeps_what_was_decided() -> None:
     batches = ((X[:4], Y[:4]) for _ in range(8))
     result = minimize(

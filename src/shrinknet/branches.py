@@ -35,7 +35,7 @@ def without_constant_branches(model: Any) -> Any:
     for new, old in surgeon.old.values():
         if isinstance(old, keras.layers.Layer):
             for source, target in zip(old.variables, new.variables, strict=True):
-                target.assign(source)
+                target.assign(ops.copy(source.value))
     return small
 
 

@@ -42,7 +42,7 @@ class Checkpoint:
     def restore(self) -> None:
         """Puts every bit back."""
         for variable, value in zip(self.variables, self.values, strict=True):
-            variable.assign(value)
+            variable.assign(ops.copy(value))  # it may be wanted again, and JAX gives buffers away
         optimizer = getattr(self.net, "optimizer", None)
         if optimizer is not None and is_freezing(optimizer):  # its masks may be younger than this checkpoint
             Switches(self.net).refresh()

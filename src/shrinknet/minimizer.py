@@ -260,7 +260,7 @@ class Minimization:
         """Makes the engine and the view that the strategy gets; refuses what cannot work before any training."""
         self.recorder = recorder
         batch = first_batch(self.feeds[0])
-        shapes = [np.shape(array)[1:] for array in _leaves(batch[0])]
+        shapes = [tuple(np.shape(array))[1:] for array in _leaves(batch[0])]
         self.switches = Switches(self.net, shapes)
         if not self.switches.filters:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())

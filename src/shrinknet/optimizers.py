@@ -45,7 +45,7 @@ def reset_optimizer(optimizer: keras.optimizers.Optimizer) -> int:
             "it cannot be reset. Give it a get_config() that holds all of its settings."
         )
     for variable, value in zip(current, initial, strict=True):
-        variable.assign(value)
+        variable.assign(ops.copy(value.value))  # JAX gives buffers away: two variables must not share one
     return len(current)
 
 

@@ -203,7 +203,7 @@ def carry_optimizer(source: Any, target: Any, fates: dict[int, Any] | None = Non
         olds = [by_name.get(variable.name, variable) for variable in news]
     for old, new in zip(olds, news, strict=True):
         if old.shape == new.shape:
-            new.assign(old)
+            new.assign(keras.ops.copy(old.value))  # JAX gives buffers away: two variables must not share one
             continue
         name = max((path for path in owners if old.name.startswith(path)), key=len, default=None)  # Keras names so
         if name is not None and owners[name].shape == old.shape:

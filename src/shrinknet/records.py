@@ -211,9 +211,9 @@ def cost_change(before: Cost, after: Cost) -> str:
         {"": "multiply-adds", **_ratio(before.multiply_adds, after.multiply_adds)},
         {"": "bytes", **_ratio(before.bytes, after.bytes)},
     ]
-    peaks = before.peak_activation_bytes, after.peak_activation_bytes
-    if peaks[0] is not None and peaks[1] is not None:
-        sums.append({"": "peak activation bytes", **_ratio(*peaks)})
+    peak, peak_left = before.peak_activation_bytes, after.peak_activation_bytes
+    if peak is not None and peak_left is not None:
+        sums.append({"": "peak activation bytes", **_ratio(peak, peak_left)})
     return "\n".join([table(rows), "", table(sums), *dict.fromkeys((*before.notes, *after.notes))])
 
 

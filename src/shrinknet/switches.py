@@ -238,7 +238,7 @@ def switched(model: Any) -> Any:
     net = rebuild(model, make)
     for old, new in copies:
         for source, target in zip(old.variables, new.variables, strict=isinstance(old, Switched)):
-            target.assign(source)  # the switches, where they are new, come last
+            target.assign(keras.ops.copy(source.value))  # the switches, where they are new, come last
     net.__class__ = _guarded(type(net))
     carry_compilation(model, net)
     carry_optimizer(model, net)
@@ -280,7 +280,9 @@ class _Guarded:
 
 def _gated(kernel: Any, live: Any) -> Any:
     """What a regularizer shall see: a slice that reads a disabled channel is 0, as if it had been cut out."""
-    return kernel if live is None else keras.ops.where(live, kernel, keras.ops.zeros((), kernel.dtype))
+    if live is None:
+        return kernel
+    return keras.ops.where(live.value, kernel.value, keras.ops.zeros((), kernel.dtype))
 
 
 def any_frozen(net: Any) -> bool:
