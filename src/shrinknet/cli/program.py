@@ -8,9 +8,11 @@ import sys
 import click
 
 from shrinknet import __version__
+from shrinknet.cli.data import data
 from shrinknet.cli.doctor import doctor
 from shrinknet.cli.edges import demo, edges
 from shrinknet.cli.exits import EPILOG, Program
+from shrinknet.cli.experiment import experiment
 from shrinknet.cli.report import report
 from shrinknet.cli.strategies import strategies
 
@@ -37,7 +39,7 @@ def minimize() -> None:
 
 
 minimize.add_command(edges)
-for command in (demo, report, strategies, doctor):
+for command in (demo, report, data, experiment, strategies, doctor):
     program.add_command(command)
 
 

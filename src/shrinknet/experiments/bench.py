@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from shrinknet.applications.edges.data import Cropping, edge_data
+from shrinknet.applications.edges.data import Cropping, CropReader, edge_data, split
 from shrinknet.applications.edges.model import edge_network
+from shrinknet.applications.edges.photographs import Photograph, photographs
+from shrinknet.applications.edges.stream import Batches, CropFiles, crop_files
+from shrinknet.applications.edges.targets import target_named
 from shrinknet.checkpoint import Checkpoint
 from shrinknet.engine import make_engine
-from shrinknet.engine.data import Arrays
+from shrinknet.engine.data import Arrays, Feed, Stream
 from shrinknet.experiments.settings import Settings
 from shrinknet.filters import Filter
 from shrinknet.network import NetworkView
@@ -31,28 +34,19 @@ class Bench:
 
     Attributes:
         switches: of the network; filters: all that can be cut, in network order.
+        parts: "train", "validation" and "test" data, in memory or on disk.
         seed: of the repetition under way.
     """
 
+    seed = 0
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        data = edge_data(
-            settings.images or None,
-            Cropping(settings.crop, settings.train_crops, settings.grid, settings.pad),
-            target=settings.edges,
-            shares=cast(tuple[float, float, float], settings.shares),
-            seed=settings.seed,
-            on_error=cast(Literal["fail", "skip"], settings.on_error),
-            cache=settings.cache or None,
-        )
-        self.parts = {
-            name: Arrays((part.x, part.y), settings.batch)
-            for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
-        }
+        self.parts = load(settings)
         self.net = switched(self._fresh(0))
         self.switches = Switches(self.net)
         self.filters = self.switches.filters
-        self.engine = make_engine(self.net, self.parts["train"], self.parts["validation"], 0)
+        self.engine = make_engine(self.net, self._feed("train", 1), self._feed("validation"), 0)
         self.engine.prepare()
         # Freezing is installed by its first use; a step that is traced before would be traced again.
         self.switches.freeze(self.filters[0])
@@ -81,11 +75,26 @@ class Bench:
 
     def train(self, steps: int, trial: int, start: int = 0) -> None:
         """Trains for `steps` batches, the ones from `start` on of this trial's order."""
+        if isinstance(self.parts["train"], CropFiles):
+            self.engine.feed = self._feed("train", steps, trial, start)
         self.engine.train(steps, trial, start)
+
+    def _feed(self, name: str, steps: int | None = None, trial: int = 0, start: int = 0) -> Feed:
+        """A part as the engine takes it: arrays as they are, files as the batches of one training or evaluation."""
+        part = self.parts[name]
+        if isinstance(part, Arrays):
+            return part
+        size = self.settings.batch
+        if steps is None:
+            rows = [np.arange(first, min(first + size, part.samples)) for first in range(0, part.samples, size)]
+        else:  # in the order that arrays would be taken in
+            like = Arrays((np.broadcast_to(np.float32(0), part.samples),), size)
+            rows = [batch for _, batch in like.batches(self.seed, trial, steps, start)]
+        return Stream(Batches(part.take, rows), f"{name} crops")
 
     def score(self, part: str = "validation") -> float:
         """Soft F1, in [0, 1], higher is better; NaN when a weight is not finite."""
-        return self.engine.evaluate(self.parts[part])["soft_f1"] if self.engine.is_finite() else math.nan
+        return self.engine.evaluate(self._feed(part))["soft_f1"] if self.engine.is_finite() else math.nan
 
     def reset(self) -> None:
         """The optimizer as freshly built, as the thesis has it after every change of the network."""
@@ -105,7 +114,7 @@ class Bench:
         """The network as a strategy sees it, as the loop would show it."""
         train = self.parts["train"]
         rows = np.linspace(0, train.samples - 1, min(CALIBRATION_SAMPLES, train.samples)).astype(int)
-        calibration = replace(train, arrays=train.take(rows))
+        calibration = Arrays(train.take(rows), self.settings.batch)
         return NetworkView(
             self.switches,
             min_filters=min_filters,
@@ -123,6 +132,35 @@ class Bench:
             rows = np.column_stack([kernel.reshape(-1, kernel.shape[-1]).T, bias])
             found.update({Filter(name, index): row for index, row in enumerate(rows)})
         return found
+
+
+def load(settings: Settings) -> dict[str, Arrays | CropFiles]:
+    """The parts of the data: in memory where they fit into it, else on disk."""
+    shares, root = cast(tuple[float, float, float], settings.shares), settings.images or None
+    cropping = Cropping(settings.crop, settings.train_crops, settings.grid, settings.pad)
+    chosen = split(photographs(root), shares, settings.seed)
+    if needed_bytes(chosen, cropping) > settings.memory * 2**20:
+        cache = Path(settings.cache) if settings.cache else None
+        reader = CropReader(chosen, cropping, target_named(settings.edges), settings.seed, cache=cache)
+        files, _ = crop_files(reader, skip=settings.on_error == "skip")
+        return dict(files)
+    data = edge_data(
+        root,
+        cropping,
+        target=settings.edges,
+        shares=shares,
+        seed=settings.seed,
+        on_error=cast(Literal["fail", "skip"], settings.on_error),
+        cache=settings.cache or None,
+    )
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: Arrays((part.x, part.y), settings.batch) for name, part in parts.items()}
+
+
+def needed_bytes(chosen: Sequence[Photograph], cropping: Cropping) -> int:
+    """Bytes of all crops and their edge maps, in float32."""
+    crops = {"train": cropping.train, "validation": cropping.grid**2, "test": cropping.grid**2}
+    return 2 * 4 * cropping.size**2 * sum(crops[photograph.part] for photograph in chosen)
 
 
 @functools.lru_cache(maxsize=1)

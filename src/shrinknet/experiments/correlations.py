@@ -54,6 +54,7 @@ class Correlations(Settings):
     points: str = ""
 
     ANALYSIS: ClassVar[frozenset[str]] = Settings.ANALYSIS | {"points"}
+    LEAST: ClassVar[Mapping[str, int]] = {**Settings.LEAST, "every": 1}
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 3, "crop": 32, "train_crops": 16, "warmup_steps": 400, "steps": 100, "every": 50,
                   "bootstrap": 200},
@@ -308,7 +309,7 @@ def recorded(settings: Correlations) -> Frames | None:
     if not settings.points:
         return None
     try:
-        points = pd.read_csv(settings.points, float_precision="round_trip")
+        points = pd.read_csv(settings.points, engine="python")  # which reads every digit
     except (OSError, ValueError) as error:
         raise OptionError(f"The points {settings.points!r} cannot be read: {error}.") from error
     lacking = {"repetition", "filter", *COLUMNS, "start", "reference_start", "best"} - set(points)

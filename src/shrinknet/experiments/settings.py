@@ -32,6 +32,7 @@ class Settings:
         pad: mirror photographs that are smaller than a crop; False: they are errors.
         on_error: "fail" at a photograph that cannot be used, or "skip" it.
         cache: folder in which edge maps are kept; "": none.
+        memory: MiB; crops that take more are read from disk when they are needed. The results are the same.
         widths: filters of each convolution; kernel: height and width of the masks in pixels.
         learning_rate: of Adam; the thesis does not name its own. batch: crops a step.
         warmup_steps: training steps of the first phase; steps: of the second phase, or of each trial.
@@ -49,6 +50,7 @@ class Settings:
     pad: bool = True
     on_error: str = "fail"
     cache: str = ""
+    memory: int = 4_096
     widths: tuple[int, ...] = (5, 5, 1)
     kernel: int = 5
     learning_rate: float = 2e-3
@@ -59,12 +61,14 @@ class Settings:
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     # What no training depends on: a change of these trains nothing again.
-    ANALYSIS: ClassVar[frozenset[str]] = frozenset({"repetitions", "bootstrap", "cache"})
+    ANALYSIS: ClassVar[frozenset[str]] = frozenset({"repetitions", "bootstrap", "cache", "memory"})
+    LEAST: ClassVar[Mapping[str, int]] = {
+        "repetitions": 1, "seed": 0, "crop": 8, "train_crops": 1, "grid": 1, "kernel": 1, "batch": 1,
+        "warmup_steps": 0, "steps": 1, "bootstrap": 1, "memory": 0,
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        least = {"repetitions": 1, "seed": 0, "crop": 8, "train_crops": 1, "grid": 1, "kernel": 1, "batch": 1,
-                 "warmup_steps": 0, "steps": 1, "bootstrap": 1}  # fmt: skip
-        for name, bound in least.items():
+        for name, bound in self.LEAST.items():
             if getattr(self, name) < bound:
                 raise OptionError(f"Expected {name} of at least {bound}; received {getattr(self, name)!r}.")
         for name, known in {"edges": ("canny", "sobel"), "on_error": ("fail", "skip")}.items():

@@ -52,6 +52,7 @@ class Strategies(Settings):
     min_filters: int = 1
     repetitions: int = 50
 
+    LEAST: ClassVar[Mapping[str, int]] = {**Settings.LEAST, "min_filters": 1}
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 2, "crop": 32, "train_crops": 16, "warmup_steps": 300, "steps": 40,
                   "bootstrap": 200},
@@ -68,8 +69,6 @@ class Strategies(Settings):
             )
         if self.reference not in ("last", "baseline"):
             raise OptionError(f"Expected reference to be last or baseline; received {self.reference!r}.")
-        if self.min_filters < 1:
-            raise OptionError(f"Expected min_filters of at least 1; received {self.min_filters}.")
 
 
 def repetition(settings: Strategies, number: int) -> Unit:

@@ -31,8 +31,7 @@ def cached_edges(photograph: Photograph, image: np.ndarray, target: Target, cach
     Raises:
         OptionError: the cache cannot be written.
     """
-    options = "-".join(f"{option:g}" for option in astuple(target))
-    path = cache / f"{type(target).__name__.lower()}-{options}" / f"{photograph.name}.png"
+    path = edge_map_file(photograph, target, cache)
     content = hashlib.sha256(photograph.path.read_bytes()).hexdigest()
     edges = _read(path, content)
     if edges is None:
@@ -44,6 +43,12 @@ def cached_edges(photograph: Photograph, image: np.ndarray, target: Target, cach
                 f"Edge maps cannot be kept in {str(cache)!r} ({error}): name another folder, or make room."
             ) from error
     return edges
+
+
+def edge_map_file(photograph: Photograph, target: Target, cache: Path) -> Path:
+    """Where the cache keeps the edge map of a photograph, whether it is there or not."""
+    options = "-".join(f"{option:g}" for option in astuple(target))
+    return cache / f"{type(target).__name__.lower()}-{options}" / f"{photograph.name}.png"
 
 
 def _read(path: Path, content: str) -> np.ndarray | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from shrinknet.errors import DataError, OptionError
 from shrinknet.imaging.files import MAX_PIXELS
 
 PARTS = ("train", "validation", "test")
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -125,34 +126,87 @@ def edge_data(
     """
     if on_error not in ("fail", "skip"):
         raise OptionError(f"Expected on_error to be fail or skip; received {on_error!r}.")
-    make_edges, cropping = target_named(target), Cropping(crop) if isinstance(crop, int) else crop
     chosen = split(photographs(root), shares, seed)
-
-    def load(index: int) -> tuple[np.ndarray, np.ndarray] | str:
-        try:
-            photograph, generator = chosen[index], np.random.default_rng([seed, index])
-            image = photograph.read(max_pixels)
-            edges = cached_edges(photograph, image, make_edges, Path(cache)) if cache else make_edges(image)
-            return _crops(photograph, image, edges, cropping, generator)
-        except DataError as error:
-            if on_error == "fail":
-                raise
-            return str(error)
-
-    loaded = []
-    pool = ThreadPoolExecutor()
-    try:
-        for crops in pool.map(load, range(len(chosen))):
-            loaded.append(crops)
-            if progress is not None:
-                progress(len(loaded), len(chosen))
-    finally:
-        pool.shutdown(cancel_futures=True)  # a failure does not wait for the photographs still to come
-    pairs = list(zip(chosen, loaded, strict=True))
-    skipped = {photograph.name: reason for photograph, reason in pairs if isinstance(reason, str)}
-    good = [(photograph, crops) for photograph, crops in pairs if not isinstance(crops, str)]
+    reader = CropReader(
+        chosen, Cropping(crop) if isinstance(crop, int) else crop, target_named(target), seed, max_pixels,
+        Path(cache) if cache else None,
+    )  # fmt: skip
+    loaded, skipped = each(chosen, reader, skip=on_error == "skip", progress=progress)
+    good = [(chosen[index], crops) for index, crops in loaded.items()]
     train, validation, test = (_part(part, good) for part in PARTS)
     return EdgeData(train, validation, test, skipped)
+
+
+@dataclass(frozen=True)
+class CropReader:
+    """Reads the crops of one photograph and of its edge map: `reader(index)`, each (crops, height, width, 1).
+
+    Attributes:
+        photographs: each with its part; their order decides about random crops.
+        cropping, target, seed, max_pixels, cache: see `edge_data`.
+    """
+
+    photographs: tuple[Photograph, ...]
+    cropping: Cropping
+    target: Target
+    seed: int = 0
+    max_pixels: int = MAX_PIXELS
+    cache: Path | None = None
+
+    def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The crops of a photograph.
+
+        Raises:
+            DataError: it cannot be used.
+            OptionError: the cache cannot be written.
+        """
+        photograph, generator = self.photographs[index], np.random.default_rng([self.seed, index])
+        image = photograph.read(self.max_pixels)
+        edges = cached_edges(photograph, image, self.target, self.cache) if self.cache else self.target(image)
+        return _crops(photograph, image, edges, self.cropping, generator)
+
+
+def each(
+    chosen: Sequence[Photograph],
+    use: Callable[[int], Kept],
+    *,
+    skip: bool,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[int, Kept], dict[str, str]]:
+    """What `use(index)` gives for each photograph, in parallel.
+
+    Args:
+        chosen: the photographs; skip: list those that cannot be used instead of raising.
+        jobs: threads; None: as many as Python finds good.
+        progress: called with photographs done and photographs in all.
+
+    Returns:
+        index -> what was given, in order; name -> why the photograph was skipped.
+    """
+
+    def attempt(index: int) -> Kept | DataError:
+        try:
+            return use(index)
+        except DataError as error:
+            if not skip:
+                raise
+            return error
+
+    kept: dict[int, Kept] = {}
+    skipped: dict[str, str] = {}
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for index, result in enumerate(pool.map(attempt, range(len(chosen)))):
+            if isinstance(result, DataError):
+                skipped[chosen[index].name] = str(result)
+            else:
+                kept[index] = result
+            if progress is not None:
+                progress(index + 1, len(chosen))
+    finally:
+        pool.shutdown(cancel_futures=True)  # a failure does not wait for the photographs still to come
+    return kept, skipped
 
 
 def split(

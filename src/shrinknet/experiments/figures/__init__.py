@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,7 +32,10 @@ _STYLE = {
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """The look of our figures while the block lasts; the caller's own stays as it is."""
-    with rc_context(_STYLE):
+    with rc_context(_STYLE), warnings.catch_warnings():
+        # seaborn 0.13 calls matplotlib 3.11 in ways that will go away: its heatmap and its boxplot
+        warnings.filterwarnings("ignore", "The set_bad function|vert: bool", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", "The set_bad function", category=PendingDeprecationWarning)
         yield
 
 
