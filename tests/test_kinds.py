@@ -328,6 +328,20 @@ def test_it_is_refused_with_a_reason(kind: str) -> None:
     cut(model)  # what is left of it can still be cut
 
 
+def test_names_that_are_taken_do_no_harm() -> None:
+    """What is put in has names of its own: for the readers of one movement, and where a loaded model has Keras's."""
+    keras.backend.clear_session()
+
+    def kind(x: Any) -> Any:
+        x = shuffle(layers.ReLU(name="take")(x))
+        first, second = ops.split(x, 2, axis=-1)
+        return layers.Concatenate()([layers.ReLU()(first), conv(4)(first), ops.tanh(second), second])
+
+    switches, small = cut(network(kind))
+    assert set(switches.unswitchable) == {"last"}
+    assert "take" in {layer.name for layer in small.layers}
+
+
 def test_several_inputs_and_outputs() -> None:
     left, right = keras.Input((8, 8, 2), name="left"), keras.Input((8, 8, 3), name="right")
     a, b = conv(name="a")(left), conv(name="b")(right)

@@ -128,6 +128,7 @@ class Movements:
         self.graph = graph
         self.gone = gone
         self.chains: dict[int, tuple[Any, Moved]] = {}  # id of a placeholder -> (the placeholder, its chain)
+        self.carried: dict[int, Any] = {}  # id of a placeholder -> the tensor, once a reader has asked for it
         self.calls: Counter[str] = Counter()  # path of an operation -> how often it was called, as a shared layer is
 
     def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
@@ -157,7 +158,11 @@ class Movements:
         return notes
 
     def _carried_out(self, value: Any) -> Any:
-        return self.chains[id(value)][1].carry_out() if id(value) in self.chains else value
+        if id(value) not in self.chains:
+            return value
+        if id(value) not in self.carried:
+            self.carried[id(value)] = self.chains[id(value)][1].carry_out()
+        return self.carried[id(value)]
 
 
 def _replacing(tensor: Any, operation: Any, arguments: Any, keywords: Any) -> Callable[[Any], Any]:
