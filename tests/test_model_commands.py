@@ -182,7 +182,9 @@ def test_data_files_that_do_not_fit(files: Path, tmp_path: Path) -> None:
 
 def test_compress_needs_its_extra(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if "tf_keras" in name else found(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if "tf_keras" in name else found(name, *rest)
+    )
     assert "shrinknet[tfmot]" in refused("compress", files / "plain.keras", tmp_path, "--data", files / "data.npz")
 
 

@@ -143,7 +143,11 @@ def constants(b: Builder, x: Any) -> Any:
 def spatial(b: Builder, x: Any) -> Any:
     pooled = layers.MaxPooling2D(2, padding="same")(x)
     choices = [layers.UpSampling2D(interpolation="bilinear")(pooled), pooled, layers.AveragePooling2D(3, 1, "same")(x)]
-    choices += [layers.Permute((2, 1, 3))(x), layers.Cropping2D(1)(layers.ZeroPadding2D(1)(x)), average_unpooling(pooled)]
+    choices += [
+        layers.Permute((2, 1, 3))(x),
+        layers.Cropping2D(1)(layers.ZeroPadding2D(1)(x)),
+        average_unpooling(pooled),
+    ]
     if x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0:
         choices += [bed_of_nails(pooled), max_unpooling(pooled, x)]
     return b.draw(st.sampled_from(choices))
@@ -159,7 +163,9 @@ def separable(b: Builder, x: Any) -> Any:
 
 
 def refused(b: Builder, x: Any) -> Any:
-    return b.draw(st.sampled_from([ops.cumsum(x, axis=1), layers.Softmax()(x), x / (1 + ops.sum(x * x, -1, keepdims=True))]))
+    return b.draw(
+        st.sampled_from([ops.cumsum(x, axis=1), layers.Softmax()(x), x / (1 + ops.sum(x * x, -1, keepdims=True))])
+    )
 
 
 def nested(b: Builder, x: Any) -> Any:
