@@ -131,6 +131,16 @@ def _trainable(optimizer: Any) -> list[Any]:
     return list(list(_parts(optimizer))[-1]._trainable_variables)
 
 
+def own_buffers(optimizer: Any) -> None:
+    """Before a training on JAX: no weight shares its buffer with its average.
+
+    Keras lets them share one when a training ends, and the first step of the next would give it away twice.
+    """
+    if keras.backend.backend() == "jax" and optimizer.built and any(part.use_ema for part in _parts(optimizer)):
+        for variable in _trainable(optimizer):
+            variable.assign(ops.copy(variable.value))
+
+
 def is_freezing(optimizer: Any) -> bool:
     """Whether exact freezing is installed on this optimizer."""
     return _MASKS in list(_parts(optimizer))[-1].__dict__
