@@ -10,6 +10,7 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 from shrinknet.cli.values import PACE, TARGET, WIDTHS
+from shrinknet.runlock import refuse_if_held
 
 # Some two minutes on two cores, and large enough to show the method.
 DEMO: dict[str, Any] = {
@@ -105,17 +106,22 @@ DEMO: dict[str, Any] = {
     "--min-filters", type=click.IntRange(min=1), default=1, show_default=True, help="Filters that every layer keeps."
 )
 @click.option("--seed", type=int, help="The same seed gives the same run, bit for bit.  [default: a new one]")
+@click.option("--force", is_flag=True, help="Where --run holds another run, set that beside and begin anew.")
+@click.option("--strict", is_flag=True, help="Refuse to go on with other versions, threads or devices.")
+@click.option("--new-data", is_flag=True, help="Go on with other photographs than the run began with.")
 @json_option
-def edges(as_json: bool, **options: Any) -> None:
+def edges(as_json: bool, run_dir: Path, **options: Any) -> None:
     """Shrink an edge detector: it learns edge maps of photographs, and loses the filters that it can do without.
 
-    Prints the table before/after on photographs it has not seen, and the path of the page that tells the run.
+    Prints the table before/after on photographs it has not seen, and the path of the page that tells the run. A run
+    that was interrupted, however that came, goes on when the same command is given again.
     """
     with working():
+        refuse_if_held(run_dir)
         load_keras()
         from shrinknet.applications.edges.run import minimize_edges
 
-        record = minimize_edges(**options).to_dict()
+        record = minimize_edges(run_dir, **options).to_dict()
     show(record, before_after(record), as_json=as_json)
 
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from shrinknet.disk import write_file
 from shrinknet.errors import OptionError
 from shrinknet.experiments.settings import Settings, as_toml
 from shrinknet.experiments.units import Tell, Unit, complete, seconds
 from shrinknet.records import finite
-from shrinknet.runstore import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

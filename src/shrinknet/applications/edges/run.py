@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from keras import ops
 
 from shrinknet.applications.edges.data import Cropping
 from shrinknet.applications.edges.task import EdgeTask, edge_task
-from shrinknet.exporters import Exports, export
+from shrinknet.exporters import Exported, Exports, export
 from shrinknet.minimizer import Result, minimize
 from shrinknet.records import finite
 from shrinknet.report import write_page
+from shrinknet.resume import stored_seed
+from shrinknet.runlock import RunLock, refuse_if_held
 from shrinknet.runstore import RunStore
 
 BATCH_SIZE = 3  # the thesis's
@@ -69,17 +72,22 @@ def minimize_edges(
     """Trains the thesis's network on photographs and minimizes it; test photographs take part in no decision.
 
     Args:
-        run_dir: folder for journal, models, exports, pictures and the page.
+        run_dir: folder for checkpoints, journal, models, exports, pictures and the page. A run that was interrupted
+            goes on when the same call is made again; one that is finished answers at once.
         images: a folder of photographs; None: those that scikit-image carries.
         edges: "canny" or "sobel", the edge map that is learnt.
         crop: height and width of the crops in pixels; widths: filters of each convolution; kernel: size of the masks.
         learning_rate: of Adam; the thesis does not name its own.
-        seed: of network, crops, order and strategy; None: a random one.
+        seed: of network, crops, order and strategy; None: that of the run in the folder, or a random one.
         options: those of `minimize`.
 
     Raises:
         DataError, OptionError: see their sentences.
+        RunError: the folder holds another run, or is being written by another process.
+        StorageError: the disk is full or fails; what was decided before is kept.
     """
+    refuse_if_held(run_dir)
+    seed = stored_seed(run_dir) if seed is None else seed
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
     task = edge_task(
         Cropping(crop, train=48, grid=3),
@@ -103,9 +111,28 @@ def minimize_edges(
         **options,
     )
     run = Path(run_dir)
-    exports = export(result.model, run / "export", sample=data.test.x[:4])
-    _write_pictures(RunStore(run), task, result, exports)
-    return EdgeResult(result, run, write_page(run), exports)
+    with RunLock(run):
+        store = RunStore(run)
+        exports = _exported(store)
+        if not exports:
+            exports = export(result.model, run / "export", sample=data.test.x[:4])
+            _write_pictures(store, task, result, exports)
+        page = write_page(run)
+    return EdgeResult(result, run, page, exports)
+
+
+def _exported(store: RunStore) -> Exports:
+    """What a finished run wrote; empty where something is missing or damaged."""
+    facts = store.read_json("run")
+    records = [Exported(**{**record, "path": str(store.path / "export" / record["path"])})
+               for record in facts.get("exports", ())]  # fmt: skip
+    digests = facts.get("export_digests", {})
+    whole = all(Path(record.path).is_file() and _digest(record) == digests.get(record.format) for record in records)
+    return Exports(records if whole else ())
+
+
+def _digest(record: Exported) -> str:
+    return hashlib.sha256(Path(record.path).read_bytes()).hexdigest()
 
 
 def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Exports) -> None:
@@ -117,4 +144,6 @@ def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Ex
     store.write_arrays("samples", {"input": part.x, "truth": part.y, **outputs, "names": np.array(part.names)})
     records = [{**asdict(record), "path": Path(record.path).name} for record in exports]
     skipped = json.loads(json.dumps(dict(task.data.skipped)))
-    store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records, "skipped": skipped})
+    store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records,
+                              "export_digests": {record.format: _digest(record) for record in exports},
+                              "skipped": skipped})  # fmt: skip
