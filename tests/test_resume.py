@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import crashing
@@ -590,6 +591,15 @@ def test_a_run_lets_go_however_it_ends(folder: pathlib.Path) -> None:
 # -- signals
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_a_signal_waits_until_a_decision_is_written_down() -> None:
     done = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():
@@ -614,6 +624,7 @@ def test_only_the_main_thread_hears_signals() -> None:
     assert done == ["written"]
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_signal_while_a_trial_is_written_down_does_not_tear_it(
     whole: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

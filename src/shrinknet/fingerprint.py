@@ -154,7 +154,7 @@ def digest_of(value: Any) -> str:
             if array.dtype.hasobject:  # text
                 digest.update(repr(array.tolist()).encode())
             elif array.size:
-                digest.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     else:
         digest.update(json.dumps(value, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]

@@ -140,8 +140,8 @@ def why_not_repeatable(feed: Feed) -> str | None:
     if not feed.repeatable:
         return f"the {feed.what} are a generator, whose place cannot be found again"
     for part in _pipeline(feed.source):
-        seeds = [getattr(part, name, None) for name in ("_seed", "_seed2")]
-        if None not in seeds and not any(map(int, seeds)):
+        seeds = [int(getattr(part, name, 1)) for name in ("_seed", "_seed2")]  # both 0: another order each time
+        if not any(seeds):
             return f"the {feed.what} are shuffled without a seed: write shuffle(..., seed=1)"
     return None
 
