@@ -117,7 +117,6 @@ class FolderRecorder(Recorder):
     def _open(self, folder: Path) -> None:
         self.store = RunStore(folder, create=True)
         self.lock = RunLock(folder)
-        self.store.sweep(seconds=0)
         self.states, self.warm, self.controls = (Generations(self.store, name) for name in ("state", "warm", "control"))
 
     def __exit__(self, *error: object) -> None:
@@ -127,6 +126,7 @@ class FolderRecorder(Recorder):
 
     def begin(self, config: Mapping[str, Any], identity: Callable[[], Mapping[str, Any]]) -> None:
         new = finite({"config": dict(config), "identity": identity(), "environment": of_environment()})
+        self.store.sweep(seconds=0)
         try:
             self._read()
             old = self._saved.began if self._saved else self.facts

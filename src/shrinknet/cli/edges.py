@@ -39,6 +39,8 @@ DEMO: dict[str, Any] = {
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of photographs to learn from.  [default: those that come with scikit-image]",
 )
+@click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+              help="What to do about a photograph that cannot be used; those that are skipped are listed.")  # fmt: skip
 @click.option(
     "--edges",
     type=click.Choice(["canny", "sobel"]),
@@ -121,7 +123,7 @@ def edges(as_json: bool, run_dir: Path, **options: Any) -> None:
         load_keras()
         from shrinknet.applications.edges.run import minimize_edges
 
-        record = minimize_edges(run_dir, **options).to_dict()
+        record = minimize_edges(run_dir=run_dir, **options).to_dict()
     show(record, before_after(record), as_json=as_json)
 
 
@@ -134,11 +136,12 @@ def edges(as_json: bool, run_dir: Path, **options: Any) -> None:
     show_default=True,
     help="Folder that holds the run: journal, models, page.",
 )
+@click.option("--force", is_flag=True, help="Where --run holds another run, set that beside and begin anew.")
 @json_option
 @click.pass_context
-def demo(context: click.Context, as_json: bool, run_dir: Path) -> None:
+def demo(context: click.Context, /, **options: Any) -> None:
     """See it work: `minimize edges` with small settings, in a few minutes on two cores."""
-    context.invoke(edges, run_dir=run_dir, as_json=as_json, **DEMO)
+    context.invoke(edges, **options, **DEMO)
 
 
 def before_after(record: Mapping[str, Any]) -> str:
@@ -154,4 +157,5 @@ def before_after(record: Mapping[str, Any]) -> str:
         stopped=record.get("stopped", ""),
         control_score=record["control_score"],
     )
-    return f"{summary}\n\nmodel  {record['model']}\npage   {record['page']}"
+    skipped = "".join(f"\nskipped {reason}" for reason in record.get("skipped", {}).values())
+    return f"{summary}\n\nmodel  {record['model']}\npage   {record['page']}{skipped}"

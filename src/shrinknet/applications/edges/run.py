@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras import ops
@@ -32,15 +32,17 @@ class EdgeResult:
         result: what `minimize` returned.
         run: the run's folder; page: the HTML page in it.
         exports: the files written for production.
+        skipped: photographs left out, and why.
     """
 
     result: Result
     run: Path
     page: Path
     exports: Exports
+    skipped: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: before, after, control_score, trials, model, page, run, stopped, exports."""
+        """Plain JSON types: before, after, control_score, trials, model, page, run, stopped, exports, skipped."""
         summary = self.result.summary
         return finite(
             {
@@ -53,6 +55,7 @@ class EdgeResult:
                 "run": str(self.run),
                 "stopped": summary.stopped,
                 "exports": [asdict(record) for record in self.exports],
+                "skipped": dict(self.skipped),
             }
         )
 
@@ -67,6 +70,7 @@ def minimize_edges(
     kernel: int = 5,
     learning_rate: float = 2e-3,
     seed: int | None = None,
+    on_error: Literal["fail", "skip"] = "fail",
     **options: Any,
 ) -> EdgeResult:
     """Trains the thesis's network on photographs and minimizes it; test photographs take part in no decision.
@@ -79,6 +83,7 @@ def minimize_edges(
         crop: height and width of the crops in pixels; widths: filters of each convolution; kernel: size of the masks.
         learning_rate: of Adam; the thesis does not name its own.
         seed: of network, crops, order and strategy; None: that of the run in the folder, or a random one.
+        on_error: "fail" raises at a photograph that cannot be used, "skip" lists it in the result.
         options: those of `minimize`.
 
     Raises:
@@ -97,6 +102,7 @@ def minimize_edges(
         target=edges,
         root=images,
         seed=seed,
+        on_error=on_error,
     )
     data = task.data
     result = minimize(
@@ -118,7 +124,7 @@ def minimize_edges(
             exports = export(result.model, run / "export", sample=data.test.x[:4])
             _write_pictures(store, task, result, exports)
         page = write_page(run)
-    return EdgeResult(result, run, page, exports)
+    return EdgeResult(result, run, page, exports, data.skipped)
 
 
 def _exported(store: RunStore) -> Exports:
@@ -143,7 +149,6 @@ def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Ex
     }
     store.write_arrays("samples", {"input": part.x, "truth": part.y, **outputs, "names": np.array(part.names)})
     records = [{**asdict(record), "path": Path(record.path).name} for record in exports]
-    skipped = json.loads(json.dumps(dict(task.data.skipped)))
     store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records,
                               "export_digests": {record.format: _digest(record) for record in exports},
-                              "skipped": skipped})  # fmt: skip
+                              "skipped": dict(task.data.skipped)})  # fmt: skip
