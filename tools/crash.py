@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -254,19 +255,11 @@ def _goes_on_from(folder: Path) -> tuple[str, bool]:
     from shrinknet.runstore import RunStore
 
     store = RunStore(folder, create=True)
-    told: list[logging.LogRecord] = []
-    listener = logging.Handler()
-    listener.emit = told.append  # type: ignore[method-assign,assignment]
-    logger = logging.getLogger("shrinknet")
-    logger.addHandler(listener)
-    logger.propagate = False
-    try:
+    told: list[str] = []
+    with unittest.mock.patch("shrinknet.resume.tell", told.extend):
         saved = read_saved(store, Generations(store, "state"))
         assert saved is not None
         mend_journal(store, saved.trials)
-    finally:
-        logger.removeHandler(listener)
-        logger.propagate = True
     arrays = [array.tobytes() for array in saved.arrays.values()]
     assert [crashing.untimed(trial) for trial in store.trials()] == [crashing.untimed(trial) for trial in saved.trials]
     return repr((arrays, saved.trials, saved.warmup, saved.baseline, saved.began)), bool(told)
@@ -336,8 +329,8 @@ def _filled(folder: Path, fill: str, filler: Path) -> dict[str, Any]:
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     failed = program(fill, folder)
-    trials = len(crashing.journal(folder))
     filler.unlink(missing_ok=True)
+    trials = len(crashing.journal(folder))
     resumed = program("nothing", folder)
     with tempfile.TemporaryDirectory() as name:
         whole = program("nothing", Path(name, "run"))
