@@ -51,9 +51,14 @@ def reset_optimizer(optimizer: keras.optimizers.Optimizer) -> int:
 
 def state_variables(optimizer: Any) -> list[Any]:
     """All variables of the optimizer but learning rates and our masks, in the order in which they were built."""
-    ours = {id(mask) for part in _parts(optimizer) for mask in part.__dict__.get(_MASKS, {}).values()}
+    ours = {id(mask) for mask in frozen_masks(optimizer)}
     rates = {id(getattr(part, "_learning_rate", None)) for part in _parts(optimizer)}
     return [variable for variable in optimizer.variables if id(variable) not in ours | rates]
+
+
+def frozen_masks(optimizer: Any) -> list[Any]:
+    """The variables that `set_frozen` made in the optimizer; none where nothing was ever frozen."""
+    return [mask for part in _parts(optimizer) for mask in getattr(part, "__dict__", {}).get(_MASKS, {}).values()]
 
 
 def fresh_copy(optimizer: Any) -> Any:
