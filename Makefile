@@ -7,11 +7,13 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 INSTALLED_JAX := .venv/.installed-jax
+# As many test processes as there are cores, but no more than memory has room for.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# The core's tests, which must hold on every backend: all but those of what never touches one, or only through the core.
-JAX_TESTS := $(filter-out $(addprefix tests/test_,$(addsuffix .py,cli edges imaging mutants package report runstore \
-	strategies strategy_contract strategy_registry)),$(sort $(wildcard tests/test_*.py)))
+# The core's tests must hold on every backend: all but those of applications and of what never touches a backend.
+JAX_TESTS := $(filter-out $(addprefix tests/test_,$(addsuffix .py,cli digits edges experiments imaging mutants package \
+	report runstore strategies strategy_contract strategy_registry voc)),$(sort $(wildcard tests/test_*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all test-jax lint format bench mutants constraints clean
@@ -26,13 +28,13 @@ demo: $(INSTALLED) ## shrink an edge detector on real photographs; prints before
 	$(BIN)/shrinknet demo
 
 test: $(INSTALLED) ## the tests, without the slow ones
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 test-jax: $(INSTALLED_JAX) ## the core's tests on the JAX backend
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(JAX_TESTS)
+	KERAS_BACKEND=jax $(PYTEST) $(JAX_TESTS)
 
 lint: $(INSTALLED) ## style, types and the direction of the imports
 	$(BIN)/ruff check

@@ -184,13 +184,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_minimize_edges_hands_its_options_on(asked: dict[str, Any], tmp_path: Path) -> None:
     words = f"""--widths 4,3,1 --pace 3 --target 50% --edges sobel --crop 64 --kernel 3 --seed 7 --threshold 0.9
         --reference baseline --warmup-steps 5 --warmup-patience 2 --steps 6 --max-trials 2 --max-seconds 1.5
-        --min-filters 2 --strategy random --run {tmp_path}/run --images {tmp_path}"""
+        --min-filters 2 --strategy random --run {tmp_path}/run --images {tmp_path} --on-error skip
+        --force --strict --new-data"""
     result = CliRunner().invoke(program, ["minimize", "edges", *words.split()])
     assert result.exit_code == 0, result.stderr
     assert asked == {
         "widths": (4, 3, 1), "pace": 3, "target": 0.5, "edges": "sobel", "crop": 64, "kernel": 3, "seed": 7,
         "threshold": 0.9, "reference": "baseline", "warmup_steps": 5, "warmup_patience": 2, "steps": 6, "max_trials": 2,
         "max_seconds": 1.5, "min_filters": 2, "strategy": "random", "run_dir": tmp_path / "run", "images": tmp_path,
+        "on_error": "skip", "force": True, "strict": True, "new_data": True,
     }  # fmt: skip
     assert "891" in result.stdout and "331" in result.stdout
     assert "1 cuts kept, 1 stepped back. The target is reached." in result.stdout
@@ -217,7 +219,7 @@ def test_defaults_are_those_of_the_functions(asked: dict[str, Any]) -> None:
 
     assert CliRunner().invoke(program, ["minimize", "edges"]).exit_code == 0
     defaults = {name: parameter.default for name, parameter in inspect.signature(minimize).parameters.items()}
-    own = {"run_dir", "images", "edges", "crop", "widths", "kernel"}
+    own = {"run_dir", "images", "edges", "crop", "widths", "kernel", "on_error"}
     assert set(asked) - own <= set(defaults)
     assert {name: asked[name] for name in set(asked) - own} == {name: defaults[name] for name in set(asked) - own}
 

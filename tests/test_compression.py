@@ -60,7 +60,7 @@ def test_a_slim_quantized_network_scores_as_the_slim_one(tmp_path: Path) -> None
     assert list(files) == ["litert", "quantization-aware", "clustering", "pruning", "pruning-2-4"]
     assert files["litert"].score == pytest.approx(accuracy, abs=1e-6)
     assert files["quantization-aware"].score >= accuracy - 0.01
-    assert files["quantization-aware"].bytes < 0.7 * files["litert"].bytes
+    assert files["quantization-aware"].bytes < 0.8 * files["litert"].bytes
     for name in ("clustering", "pruning", "pruning-2-4"):
         assert files[name].score >= accuracy - 0.1
         assert files[name].zipped_bytes < files["litert"].zipped_bytes

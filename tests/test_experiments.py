@@ -25,16 +25,17 @@ from matplotlib.text import Text
 
 from shrinknet.cli.experiment import NAMES, line
 from shrinknet.cli.program import program
-from shrinknet.errors import MissingExtraError, OptionError, RunError
+from shrinknet.errors import DataError, MissingExtraError, OptionError, RunError
 from shrinknet.experiments import QUESTIONS, correlations, drop_gain, frame, probes, question, strategies, units
 from shrinknet.experiments.correlations import Correlations
-from shrinknet.experiments.frame import Findings, Frames, as_mapping, csv
+from shrinknet.experiments.frame import Findings, Frames, as_mapping
 from shrinknet.experiments.probes import Probes
 from shrinknet.experiments.settings import PRESETS, as_toml, load_settings
 from shrinknet.experiments.statistics import COEFFICIENTS, Estimate, correlation, draws, estimate, mean, median
 from shrinknet.experiments.strategies import Strategies
 from shrinknet.experiments.thesis import COLUMNS, ROWS, table_4_1
 from shrinknet.experiments.units import UnitStore, complete
+from shrinknet.tables import csv_bytes
 
 ROOT = Path(__file__).parents[1]
 TINY = {"repetitions": 2, "crop": 16, "train_crops": 6, "grid": 2, "warmup_steps": 40, "steps": 10, "bootstrap": 50}
@@ -367,16 +368,16 @@ class TestCorrelations:
 
     def test_recorded_points_make_training_needless(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(frame, "complete", lambda *a, **k: pytest.fail("it trains"))
-        (tmp_path / "points.csv").write_bytes(csv(made_up("correlations")["points"]))
+        (tmp_path / "points.csv").write_bytes(csv_bytes(made_up("correlations")["points"]))
         settings = Correlations(points=str(tmp_path / "points.csv"), bootstrap=20)
         for name in ("correlations", "drop-gain"):
             result = frame.run(question(name), settings, tmp_path / name)
             assert result.repetitions == 6
             assert all(Path(path).is_file() for path in result.files)
         (tmp_path / "points.csv").write_text("repetition,filter\n0,a\n")
-        with pytest.raises(OptionError, match=r"lacks the columns .*cos:max"):
+        with pytest.raises(DataError, match=r"lacks rows, or numbers in the columns .*cos:max"):
             correlations.recorded(settings)
-        with pytest.raises(OptionError, match="cannot be read"):
+        with pytest.raises(DataError, match="cannot be read"):
             correlations.recorded(Correlations(points=str(tmp_path / "none.csv")))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from keras import ops
 from keras.src.random.seed_generator import global_seed_generator
 
-from shrinknet.errors import ModelError
-from shrinknet.optimizers import is_freezing
+from shrinknet.errors import ModelError, RunError
+from shrinknet.optimizers import frozen_masks, is_freezing
 from shrinknet.switches import Switches
 
 
@@ -46,6 +48,51 @@ class Checkpoint:
         optimizer = getattr(self.net, "optimizer", None)
         if optimizer is not None and is_freezing(optimizer):  # its masks may be younger than this checkpoint
             Switches(self.net).refresh()
+
+
+def to_arrays(net: Any) -> dict[str, np.ndarray]:
+    """The state of a network for a file: `<place> <path of the variable>` -> its values, in a type that NumPy knows.
+
+    The optimizer's masks are left out: they follow from the switches.
+    """
+    arrays = {}
+    for place, variable in enumerate(_on_disk(net)):
+        array = np.asarray(ops.convert_to_numpy(variable.value))
+        arrays[f"{place:05d} {variable.path}"] = _as_bits(array) if array.dtype.kind == "V" else array
+    return arrays
+
+
+def from_arrays(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Puts back every bit that `to_arrays` gave, into the same network or one that was built in the same way.
+
+    Raises:
+        RunError: the arrays are those of another network; then nothing is changed.
+    """
+    variables, values = _on_disk(net), []
+    for variable, (name, array) in zip(variables, arrays.items(), strict=False):
+        now = np.asarray(ops.convert_to_numpy(variable.value))
+        array = array.view(now.dtype) if now.dtype.kind == "V" and array.dtype == _as_bits(now).dtype else array
+        if (array.shape, array.dtype) != (now.shape, now.dtype):
+            raise RunError(
+                f"The checkpoint is of another network: {name.partition(' ')[2]} is {array.dtype}{[*array.shape]}, "
+                f"expected {now.dtype}{[*now.shape]} for {variable.path}."
+            )
+        values.append(array)
+    if len(arrays) != len(variables):
+        raise RunError(f"The checkpoint is of another network: {len(arrays)} variables, expected {len(variables)}.")
+    for variable, array in zip(variables, values, strict=True):
+        variable.assign(array)
+    Switches(net).refresh()
+
+
+def _as_bits(array: np.ndarray) -> np.ndarray:
+    """A type that NumPy cannot write, as bfloat16, as unsigned integers of its size."""
+    return array.view(f"u{array.dtype.itemsize}")
+
+
+def _on_disk(net: Any) -> list[Any]:
+    masks = {id(mask) for mask in frozen_masks(getattr(net, "optimizer", None))}
+    return [variable for variable in state_of(net) if id(variable) not in masks]
 
 
 def state_of(net: Any) -> list[Any]:

@@ -20,13 +20,17 @@ from shrinknet.engine.callbacks import tell_trial
 from shrinknet.engine.data import Arrays, Feed, check_targets, first_batch, read_data
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.filters import Filter
+from shrinknet.fingerprint import identity, of_function, of_strategy
 from shrinknet.network import NetworkView
 from shrinknet.optimizers import reset_optimizer
 from shrinknet.pace import Pace
 from shrinknet.progress import Progress
 from shrinknet.recorder import Recorder
 from shrinknet.records import Cost, Measurement, Summary, Trial, trials_frame
+from shrinknet.resume import stored_seed
+from shrinknet.runlock import refuse_if_held
 from shrinknet.scoring import Score, Scorer, make_scorer
+from shrinknet.signals import uninterrupted
 from shrinknet.slimmer import slim
 from shrinknet.strategies import Strategy, checked_ask, load_strategy
 from shrinknet.switches import Switches, switched
@@ -137,6 +141,9 @@ def minimize(
     test_data: Any = None,
     control: bool = False,
     run_dir: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    strict: bool = False,
+    new_data: bool = False,
     seed: int | None = None,
     callbacks: Sequence[Any] = (),
     verbose: str | int = "auto",
@@ -163,9 +170,14 @@ def minimize(
         batch_size: samples a batch, for arrays.
         test_data: arrays, a tf.data.Dataset or a PyDataset that no decision sees, for the summary.
         control: also train the uncut network for as many steps, for comparison.
-        run_dir: folder for the journal, the models and the page; None: nothing is written.
+        run_dir: folder for checkpoints, journal, models and page; None: nothing is written. A run that was interrupted,
+            however that came, goes on after its last decided trial when the same call is made again, and ends in the
+            same bits; one that is finished answers at once.
+        force: where the folder holds another run, set that beside and begin anew; otherwise it is refused.
+        strict: refuse to go on with other versions, threads or devices; otherwise they are a warning.
+        new_data: go on with other data than the run began with; otherwise they are refused.
         seed: of the order of the data and the strategy; the same seed gives the same bits on the same machine. The
-            model's own seeds are the user's. None: a random one.
+            model's own seeds are the user's. None: the run folder's, or a random one.
         callbacks: Keras callbacks, told of epochs; objects with `on_trial_begin(number)` or `on_trial_end(trial)`.
         verbose: "auto": a progress bar on a terminal; 0: nothing; 1: a line a trial.
 
@@ -175,6 +187,8 @@ def minimize(
     Raises:
         ModelError, DataError, ScoreError, OptionError, StrategyError: see their sentences.
         NotEquivalentError: the slim network would not compute the same; nothing is returned.
+        RunError: the run folder holds another run, or is being written by another process.
+        StorageError: the disk is full or fails; what was decided before is kept.
 
     Example:
         >>> result = minimize(model, (x, y), (x, y), threshold=0.9, warmup_steps=20, steps=5, max_trials=2, seed=1)
@@ -185,7 +199,11 @@ def minimize(
         threshold, reference, warmup_steps, warmup_patience, steps, target, max_trials, max_seconds, min_filters
     )
     paces = Pace(pace)
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+    if run_dir is not None:
+        refuse_if_held(run_dir)
+    if seed is None:
+        seed = stored_seed(run_dir)
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
     chosen = load_strategy(strategy, seed=seed)
     _check_model(model)
     feeds = [
@@ -200,19 +218,21 @@ def minimize(
     test = None if test_data is None else read_data(test_data, batch_size, "test data")
     net = switched(model)
     check_targets(net, first_batch(feeds[0]))
+    first_batch(feeds[1])
     progress = Progress() if verbose == "auto" else None
     run = Minimization(net, feeds, test, options, paces, chosen, seed, callbacks, progress, int(verbose == 1))
-    with Recorder.open(run_dir) as recorder:
-        recorder.begin(
-            {
-                **options.__dict__,
-                "strategy": strategy,
-                "pace": pace,
-                "seed": seed,
-                "batch_size": batch_size,
-                "mode": mode,
-            }
-        )
+    config = {
+        **options.__dict__,
+        "strategy": of_strategy(strategy),
+        "pace": "adaptive" if paces.adaptive else paces.count,
+        "seed": seed,
+        "batch_size": batch_size,
+        "mode": mode,
+        "score": of_function(score),
+        "control": control,
+    }
+    with Recorder.open(run_dir, force=force, strict=strict, new_data=new_data) as recorder:
+        recorder.begin(config, lambda: identity(model, feeds, test))
         try:
             run.prepare(score, mode, recorder)
             run.run()
@@ -252,9 +272,11 @@ class Minimization:
     trials: list[Trial] = field(default_factory=list)
     warmup: list[tuple[int, float]] = field(default_factory=list)
     phase: str = "warm-up"
+    baseline: float = math.nan  # until the warm-up is over
     score_now: float | None = None
     reference: float = math.nan
     stopped: str = ""
+    unfinished: bool = False  # stopped from outside: the same command goes on
 
     def prepare(self, score: Score, mode: str, recorder: Recorder) -> None:
         """Makes the engine and the view that the strategy gets; refuses what cannot work before any training."""
@@ -268,10 +290,12 @@ class Minimization:
                 f"The model {self.net.name} has no filters that can be cut ({reasons or 'no such layers'})."
             )
         self.engine = make_engine(self.net, self.feeds[0], self.feeds[1], self.seed, self.callbacks, self._on_step)
-        self.engine.prepare(self.options.warmup_steps + self.options.steps)
-        self.scorer = make_scorer(score, mode, self.net, self.engine.evaluate())
+        self.engine.prepare(self.options.warmup_steps + self.options.steps, recorder.xla)
+        self.results = recorder.results or tuple(self.engine.evaluate())
+        self.scorer = make_scorer(score, mode, self.net, self.results)
         self.view = self._view()
         self.start = time.monotonic()
+        recorder.put_back(self)
 
     def _view(self) -> NetworkView:
         train = self.feeds[0]
@@ -292,6 +316,9 @@ class Minimization:
     def run(self) -> None:
         """The thesis's process: warm up, then trials until an end is reached."""
         self.warm_up()
+        for trial in self.recorder.decided(self):
+            self.learn(trial)
+        self.stopped = self.reason_to_stop()
         try:
             while not self.stopped:
                 batch = self.pace.next(self.ask, self.view.candidates())
@@ -301,9 +328,9 @@ class Minimization:
                 self.decide(batch)
                 self.stopped = self.reason_to_stop()
         except KeyboardInterrupt:
-            self.stopped = "Interrupted: the open trial was stepped back."
+            self.stopped, self.unfinished = "Interrupted: the open trial was stepped back.", True
         except DataError as error:
-            self.stopped = f"{error} The open trial was stepped back."
+            self.stopped, self.unfinished = f"{error} The open trial was stepped back.", True
             _LOG.warning(self.stopped)
 
     def decide(self, batch: tuple[Filter, ...]) -> None:
@@ -319,14 +346,37 @@ class Minimization:
             self.engine.train(self.options.steps, number)
             score = self.score()
         except BaseException:
-            before.restore()
+            with uninterrupted():
+                before.restore()
             raise
         ratio = self.scorer.ratio(score, self.reference)
         accepted = ratio >= self.options.threshold
-        if not accepted:
-            before.restore()
+        with uninterrupted():
+            if not accepted:
+                before.restore()
+            trial = self.trial(number, batch, score, ratio, accepted, time.monotonic() - began)
+            self.recorder.trial(self, trial)
+            self.learn(trial)
+        tell_trial(self.callbacks, "on_trial_end", trial)
+        if self.lines:
+            print(f"trial {number}: {' '.join(map(str, batch))} {'kept' if accepted else 'back'}, {self.scorer.name} "
+                  f"{score:.4g} = {ratio:.1%} of {trial.reference:.4g}, {trial.filters_left} filters left")  # fmt: skip
+
+    def learn(self, trial: Trial) -> None:
+        """What follows from a decided trial, made now or before an interruption."""
+        self.trials.append(trial)
+        if trial.accepted:
+            self.score_now = trial.score
+            self.reference = trial.score if self.options.reference == "last" else self.reference
+        self.pace.tell(trial.filters, trial.accepted)
+        self.strategy.tell(trial)
+
+    def trial(
+        self, number: int, batch: tuple[Filter, ...], score: float, ratio: float, accepted: bool, seconds: float
+    ) -> Trial:
+        """The record of a trial; the network stands as it is after the decision."""
         cost = self.cost()
-        trial = Trial(
+        return Trial(
             number,
             batch,
             score,
@@ -337,19 +387,8 @@ class Minimization:
             filters_left=len(self.switches.enabled),
             parameters=cost.parameters,
             multiply_adds=cost.multiply_adds,
-            seconds=time.monotonic() - began,
+            seconds=seconds,
         )
-        if accepted:
-            self.score_now = score
-            self.reference = score if self.options.reference == "last" else self.reference
-        self.trials.append(trial)
-        self.recorder.trial(trial)
-        self.pace.tell(batch, accepted)
-        self.strategy.tell(trial)
-        tell_trial(self.callbacks, "on_trial_end", trial)
-        if self.lines:
-            print(f"trial {number}: {' '.join(map(str, batch))} {'kept' if accepted else 'back'}, {self.scorer.name} "
-                  f"{score:.4g} = {ratio:.1%} of {trial.reference:.4g}, {trial.filters_left} filters left")  # fmt: skip
 
     def ask(self, count: int) -> tuple[Filter, ...]:
         """What the strategy wants to try, checked; never more than the target leaves."""
@@ -359,26 +398,35 @@ class Minimization:
     def warm_up(self) -> None:
         """Trains before the first trial, scoring ten times on the way; ends early when the score stagnates."""
         steps = self.options.warmup_steps
-        marks = sorted({math.ceil(steps * part / 10) for part in range(1, 11)} - {0})
-        best, stale, done = math.nan, 0, 0
-        for mark in marks:
-            self.engine.train(mark - done, trial=0, start=done)
-            done = mark
-            self.warmup.append((done, self.score()))
-            better = not self.scorer.ratio(self.warmup[-1][1], best) <= 1
-            best, stale = (self.warmup[-1][1], 0) if better else (best, stale + 1)
-            if self.options.warmup_patience is not None and stale >= self.options.warmup_patience:
-                _LOG.info("warm-up ended after %d steps: no better score in %d evaluations", done, stale)
-                break
-        self.reference = self.baseline = self.score_now = self.warmup[-1][1] if self.warmup else self.score()
-        self.scorer.check_baseline(self.baseline)
-        self.warm = Checkpoint.of(self.net)
-        self.warm_steps = done
+        marks = {math.ceil(steps * part / 10) for part in range(1, 11)} - {0}
+        for mark in sorted(marks) if math.isnan(self.baseline) else ():
+            if mark > self.warm_steps and not self.stagnates():
+                self.engine.train(mark - self.warm_steps, trial=0, start=self.warm_steps)
+                self.warmup.append((mark, self.score()))
+                self.recorder.warming(self)
+        if math.isnan(self.baseline):
+            _LOG.info("the warm-up took %d of %d steps", self.warm_steps, steps)
+            self.baseline = self.warmup[-1][1] if self.warmup else self.score()
+            self.scorer.check_baseline(self.baseline)
+        self.reference = self.score_now = self.baseline
         self.uncut = slim(self.net, self._sample())
         self.cost_before = self.cost()
         self.filters_before = len(self.switches.enabled)
+        self.warm = Checkpoint.of(self.net)
         self.recorder.warmed_up(self)
-        self.stopped = self.reason_to_stop()
+
+    @property
+    def warm_steps(self) -> int:
+        """Steps that the warm-up has taken."""
+        return self.warmup[-1][0] if self.warmup else 0
+
+    def stagnates(self) -> bool:
+        """Whether the warm-up's last scores were no better than one before them, as often as the user's patience."""
+        best, stale = math.nan, 0
+        for _, score in self.warmup:
+            better = not self.scorer.ratio(score, best) <= 1
+            best, stale = (score, 0) if better else (best, stale + 1)
+        return self.options.warmup_patience is not None and stale >= self.options.warmup_patience
 
     def score(self) -> float:
         """The validation score; NaN when any weight is not finite, which a finite loss can hide."""
@@ -420,12 +468,20 @@ class Minimization:
         """Cuts the network out, measures before and after, and writes it down."""
         small = slim(self.net, self._sample())
         accepted = [trial for trial in self.trials if trial.accepted]
-        trained = self._control(accepted) if control else None
+        trained = self._control(accepted) if control and not self.unfinished else None
+        summary = self.recorder.summary or self._summarize(small, accepted, trained)
+        result = Result(
+            small, self.net, self.uncut, trained, tuple(self.trials), summary, tuple(self.warmup), self.baseline
+        )
+        self.recorder.finished(self, result)
+        return result
+
+    def _summarize(self, small: Any, accepted: list[Trial], trained: Any) -> Summary:
         before, after = (
             self._measure(self.uncut, self.cost_before, self.baseline),
             self._measure(small, self.cost(), accepted[-1].score if accepted else self.baseline),
         )
-        summary = Summary(
+        return Summary(
             before=replace(before, filters=self.filters_before),
             after=replace(after, filters=len(self.switches.enabled)),
             accepted=len(accepted),
@@ -434,21 +490,17 @@ class Minimization:
             stopped=self.stopped,
             control_score=None if trained is None else self._score_of(trained, self.test or self.feeds[1]),
         )
-        result = Result(
-            small, self.net, self.uncut, trained, tuple(self.trials), summary, tuple(self.warmup), self.baseline
-        )
-        self.recorder.finished(self, result)
-        return result
 
     def _control(self, accepted: list[Trial]) -> Any:
         """The uncut network, trained on the very batches that the slim one was trained on, reset as often."""
-        kept = Checkpoint.of(self.net)
+        kept, numbers = Checkpoint.of(self.net), [trial.number for trial in accepted]
         self.phase = "control"
         try:
             self.warm.restore()
-            for trial in accepted:
+            for place in range(self.recorder.control(self, numbers), len(numbers)):
                 reset_optimizer(self.net.optimizer)
-                self.engine.train(self.options.steps, trial.number)
+                self.engine.train(self.options.steps, numbers[place])
+                self.recorder.controlled(self, numbers[: place + 1])
             return slim(self.net, self._sample())
         finally:
             kept.restore()

@@ -51,9 +51,14 @@ def reset_optimizer(optimizer: keras.optimizers.Optimizer) -> int:
 
 def state_variables(optimizer: Any) -> list[Any]:
     """All variables of the optimizer but learning rates and our masks, in the order in which they were built."""
-    ours = {id(mask) for part in _parts(optimizer) for mask in part.__dict__.get(_MASKS, {}).values()}
+    ours = {id(mask) for mask in frozen_masks(optimizer)}
     rates = {id(getattr(part, "_learning_rate", None)) for part in _parts(optimizer)}
     return [variable for variable in optimizer.variables if id(variable) not in ours | rates]
+
+
+def frozen_masks(optimizer: Any) -> list[Any]:
+    """The variables that `set_frozen` made in the optimizer; none where nothing was ever frozen."""
+    return [mask for part in _parts(optimizer) for mask in getattr(part, "__dict__", {}).get(_MASKS, {}).values()]
 
 
 def fresh_copy(optimizer: Any) -> Any:
@@ -129,6 +134,16 @@ def _parts(optimizer: Any) -> Iterator[Any]:
 
 def _trainable(optimizer: Any) -> list[Any]:
     return list(list(_parts(optimizer))[-1]._trainable_variables)
+
+
+def own_buffers(optimizer: Any) -> None:
+    """Before a training on JAX: no weight shares its buffer with its average.
+
+    Keras lets them share one when a training ends, and the first step of the next would give it away twice.
+    """
+    if keras.backend.backend() == "jax" and optimizer.built and any(part.use_ema for part in _parts(optimizer)):
+        for variable in _trainable(optimizer):
+            variable.assign(ops.copy(variable.value))
 
 
 def is_freezing(optimizer: Any) -> bool:

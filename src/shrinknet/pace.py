@@ -30,12 +30,12 @@ class Pace:
             raise OptionError(f"Expected pace to be 'one', 'adaptive' or a number from 1; received {pace!r}.")
         self.adaptive = pace == "adaptive"
         self.count = 1 if self.adaptive else int(pace)
-        self._halves: list[Filters] = []
+        self._halves: list[Filters] = []  # to be tried from the end
 
     def next(self, ask: Callable[[int], Filters], candidates: Collection[Filter]) -> Filters:
         """The filters of the next trial; empty: the strategy has nothing left."""
-        while self._halves:
-            batch = tuple(filter for filter in self._halves.pop() if filter in candidates)
+        for half in reversed(self._halves):
+            batch = tuple(filter for filter in half if filter in candidates)
             if batch:
                 return batch
         return ask(self.count)
@@ -45,9 +45,11 @@ class Pace:
         return self.adaptive and len(batch) > 1
 
     def tell(self, batch: Filters, accepted: bool) -> None:
-        """What became of a batch."""
+        """What became of a batch; what comes next is a function of the batches told so far."""
         if not self.adaptive:
             return
+        while self._halves and not set(batch) <= set(self._halves.pop()):
+            pass  # a half without candidates was passed over for good
         if accepted:
             self.count = self.count if self._halves else max(self.count, 2 * len(batch))
         elif len(batch) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +65,14 @@ class Scorer:
         raise ScoreError(f"Expected a positive score {self.name!r} after the warm-up; received {score}, which {what}.")
 
 
-def make_scorer(score: Score, mode: str, net: Any, results: Mapping[str, float]) -> Scorer:
+def make_scorer(score: Score, mode: str, net: Any, results: Collection[str]) -> Scorer:
     """The scorer for what the user asked for.
 
     Args:
         score: name of a compiled metric, "loss", a function of the model, or None: the first compiled metric, else
             the loss.
         mode: "max", "min", or "auto": by the metric's own word for its direction, then by its name.
-        results: what an evaluation returns; its keys are the known names.
+        results: the names of what an evaluation returns.
 
     Raises:
         ScoreError: the name is not among the results, or the direction cannot be told.

@@ -17,7 +17,7 @@ from shrinknet.errors import FilterError, ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import trace
 from shrinknet.layers import Switchboard, Switched, switched_class
-from shrinknet.optimizers import install_freezing, is_freezing, set_frozen
+from shrinknet.optimizers import install_freezing, is_freezing, own_buffers, set_frozen
 from shrinknet.rebuild import carry_compilation, carry_optimizer, clone_layer, rebuild
 
 
@@ -260,6 +260,7 @@ class _Guarded:
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         keep_frozen(self)
+        own_buffers(self.optimizer)
         return super().make_train_function(force)  # type: ignore[misc]
 
     def load_weights(self: Any, *arguments: Any, **keywords: Any) -> None:

@@ -10,6 +10,7 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 from shrinknet.cli.values import PACE, TARGET, WIDTHS
+from shrinknet.runlock import refuse_if_held
 
 # Some two minutes on two cores, and large enough to show the method.
 DEMO: dict[str, Any] = {
@@ -38,6 +39,8 @@ DEMO: dict[str, Any] = {
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of photographs to learn from.  [default: those that come with scikit-image]",
 )
+@click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+              help="What to do about a photograph that cannot be used; those that are skipped are listed.")  # fmt: skip
 @click.option(
     "--edges",
     type=click.Choice(["canny", "sobel"]),
@@ -105,17 +108,22 @@ DEMO: dict[str, Any] = {
     "--min-filters", type=click.IntRange(min=1), default=1, show_default=True, help="Filters that every layer keeps."
 )
 @click.option("--seed", type=int, help="The same seed gives the same run, bit for bit.  [default: a new one]")
+@click.option("--force", is_flag=True, help="Where --run holds another run, set that beside and begin anew.")
+@click.option("--strict", is_flag=True, help="Refuse to go on with other versions, threads or devices.")
+@click.option("--new-data", is_flag=True, help="Go on with other photographs than the run began with.")
 @json_option
-def edges(as_json: bool, **options: Any) -> None:
+def edges(as_json: bool, run_dir: Path, **options: Any) -> None:
     """Shrink an edge detector: it learns edge maps of photographs, and loses the filters that it can do without.
 
-    Prints the table before/after on photographs it has not seen, and the path of the page that tells the run.
+    Prints the table before/after on photographs it has not seen, and the path of the page that tells the run. A run
+    that was interrupted, however that came, goes on when the same command is given again.
     """
     with working():
+        refuse_if_held(run_dir)
         load_keras()
         from shrinknet.applications.edges.run import minimize_edges
 
-        record = minimize_edges(**options).to_dict()
+        record = minimize_edges(run_dir=run_dir, **options).to_dict()
     show(record, before_after(record), as_json=as_json)
 
 
@@ -128,11 +136,12 @@ def edges(as_json: bool, **options: Any) -> None:
     show_default=True,
     help="Folder that holds the run: journal, models, page.",
 )
+@click.option("--force", is_flag=True, help="Where --run holds another run, set that beside and begin anew.")
 @json_option
 @click.pass_context
-def demo(context: click.Context, as_json: bool, run_dir: Path) -> None:
+def demo(context: click.Context, /, **options: Any) -> None:
     """See it work: `minimize edges` with small settings, in a few minutes on two cores."""
-    context.invoke(edges, run_dir=run_dir, as_json=as_json, **DEMO)
+    context.invoke(edges, **options, **DEMO)
 
 
 def before_after(record: Mapping[str, Any]) -> str:
@@ -148,4 +157,5 @@ def before_after(record: Mapping[str, Any]) -> str:
         stopped=record.get("stopped", ""),
         control_score=record["control_score"],
     )
-    return f"{summary}\n\nmodel  {record['model']}\npage   {record['page']}"
+    skipped = "".join(f"\nskipped {reason}" for reason in record.get("skipped", {}).values())
+    return f"{summary}\n\nmodel  {record['model']}\npage   {record['page']}{skipped}"

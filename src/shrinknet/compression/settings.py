@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -39,8 +40,15 @@ def _described(loss: Any) -> dict[str, Any] | None:
         return None if loss is None else {"name": loss}
     if isinstance(loss, keras.losses.Loss):
         config = {key: value for key, value in loss.get_config().items() if key != "dtype"}
-        return {**_named(loss, type(loss)), "config": config}
+        return {**_named(loss, type(loss)), "config": {**_forgotten(loss), **config}}
     return _named(loss, loss)
+
+
+def _forgotten(loss: Any) -> dict[str, Any]:
+    """What a loss of Keras was built with and its get_config() leaves out, as Huber's delta."""
+    defaults = {name: taken.default for name, taken in inspect.signature(type(loss).__init__).parameters.items()}
+    kept = getattr(loss, "_fn_kwargs", {})
+    return {key: value for key, value in kept.items() if key in defaults and value != defaults[key]}
 
 
 def _named(loss: Any, owner: Any) -> dict[str, str]:

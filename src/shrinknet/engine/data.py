@@ -59,11 +59,13 @@ class Stream:
         self.what = what
         self.repeatable = hasattr(source, "__len__") or not hasattr(source, "__next__")
         self.consumed = 0  # batches taken from the source since the beginning
+        self.passes = 0  # how often the source was read from its start, if only in part
         self._iterator: Iterator[Any] | None = None
         self._first: Batch | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """One pass over the source, batch by batch."""
+        self.passes += 1
         if isinstance(self.source, keras.utils.PyDataset):
             for index in range(len(self.source)):
                 yield as_batch(self.source[index], self.what)
@@ -116,8 +118,40 @@ class Stream:
             "wrap its body in `while True:`, or hand over arrays, a tf.data.Dataset or a keras.utils.PyDataset."
         )
 
+    def skip_passes(self, passes: int) -> None:
+        """Makes the source what it is after so many passes, where each pass may give another order."""
+        for _ in range(passes - self.passes):
+            if isinstance(self.source, keras.utils.PyDataset):
+                for _ in self:  # whole: what it draws for a batch may come from the same random numbers
+                    pass
+            else:
+                self.passes += 1
+                if any(hasattr(part, "_seed") for part in _pipeline(self.source)):
+                    next(iter(self.source), None)
+
 
 Feed = Arrays | Stream
+
+
+def why_not_repeatable(feed: Feed) -> str | None:
+    """Why another process would not read the same batches in the same order; None: nothing speaks against it."""
+    if isinstance(feed, Arrays):
+        return None
+    if not feed.repeatable:
+        return f"the {feed.what} are a generator, whose place cannot be found again"
+    for part in _pipeline(feed.source):
+        seeds = [int(getattr(part, name, 1)) for name in ("_seed", "_seed2")]  # both 0: another order each time
+        if not any(seeds):
+            return f"the {feed.what} are shuffled without a seed: write shuffle(..., seed=1)"
+    return None
+
+
+def _pipeline(source: Any) -> Iterator[Any]:
+    """A tf.data.Dataset and all that it is made from; nothing for any other source."""
+    if hasattr(source, "_inputs") and hasattr(source, "element_spec"):
+        yield source
+        for part in source._inputs():
+            yield from _pipeline(part)
 
 
 def as_batch(item: Any, what: str) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -70,14 +70,16 @@ class FitEngine:
         self.feed = train
         self.validation = validation
         self.seed = seed
+        self.xla: bool | None = None
         self.callbacks = keras_callbacks(callbacks)
         self.on_step = on_step or (lambda step, steps: None)
 
-    def prepare(self, steps_ahead: int = 0) -> None:
+    def prepare(self, steps_ahead: int = 0, xla: bool | None = None) -> None:
         """Makes every variable exist that Keras would create in the first step; how to run the steps is decided here.
 
         Args:
             steps_ahead: how many training steps are to come, at least.
+            xla: what was decided about XLA when the run began; None: it begins now.
         """
         batch = keras.tree.map_structure(ops.convert_to_tensor, first_batch(self.feed))
         self.net._symbolic_build(data_batch=batch)
@@ -147,8 +149,30 @@ class FitEngine:
                 return_dict=True,
             )
         else:
+            feed.passes += 1
             results = self.net.evaluate(feed.source, verbose=0, return_dict=True)
         return {name: float(value) for name, value in results.items()}
+
+    def position(self) -> dict[str, int]:
+        """How far the streams are read: what another process needs to go on at the same batch."""
+        position = {}
+        if isinstance(self.feed, Stream):
+            position["consumed"] = self.feed.consumed
+        if isinstance(self.validation, Stream):
+            position["validation_passes"] = self.validation.passes
+        return position
+
+    def go_to(self, position: Mapping[str, int]) -> None:
+        """Reads the streams as far as they were read, without training on anything."""
+        if isinstance(self.feed, Stream):
+            while self.feed.consumed < position.get("consumed", 0):
+                self._skip(self.feed)
+        if isinstance(self.validation, Stream):
+            self.validation.skip_passes(position.get("validation_passes", 0))
+
+    def _skip(self, feed: Stream) -> None:
+        """Takes one batch of the training data and throws it away."""
+        feed.next()
 
     def is_finite(self) -> bool:
         """Whether every weight is a finite number; a finite loss does not say so."""

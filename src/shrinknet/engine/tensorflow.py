@@ -37,7 +37,6 @@ class TensorFlowEngine(FitEngine):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.xla = False
         self._device: dict[int, tuple[Feed, Any]] = {}
         self._loops: dict[Any, Any] = {}
         self._rate = 50.0  # steps a second, measured as we go
@@ -169,6 +168,7 @@ class TensorFlowEngine(FitEngine):
         from_start = feed._iterator is None
         if from_start:
             feed._iterator = iter(feed.source)
+            feed.passes += 1
         taken = int(self._loop("train_step", feed)(feed._iterator, steps))
         feed.consumed += taken
         if taken < steps:  # the end of an epoch
@@ -195,9 +195,25 @@ class TensorFlowEngine(FitEngine):
     def _results(self) -> dict[str, float]:
         return {name: float(value) for name, value in self.net.get_metrics_result().items()}
 
-    def prepare(self, steps_ahead: int = 0) -> None:
+    def _skip(self, feed: Stream) -> None:
+        if not isinstance(feed.source, tf.data.Dataset):
+            return super()._skip(feed)
+        for _ in range(2):  # the second time from its start
+            if feed._iterator is None:
+                feed._iterator = iter(feed.source)
+                feed.passes += 1
+            if next(feed._iterator, None) is not None:
+                feed.consumed += 1
+                return
+            feed._iterator = None
+        raise feed.ended()
+
+    def prepare(self, steps_ahead: int = 0, xla: bool | None = None) -> None:
         super().prepare()
-        self.decide_xla(steps_ahead)
+        if xla is None:
+            self.decide_xla(steps_ahead)
+        else:
+            self.xla = xla
 
 
 def _over_rows(step: Any, arrays: Any) -> Any:

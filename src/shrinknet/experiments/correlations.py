@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from shrinknet.errors import DataError
 from shrinknet.experiments import frame
 from shrinknet.experiments.frame import Claim, Findings, Frames, Question, markdown_claims, markdown_table
 from shrinknet.experiments.settings import Settings
 from shrinknet.experiments.statistics import COEFFICIENTS, DIGITS, Estimate, correlation, draws, estimate
 from shrinknet.experiments.thesis import COLUMNS, ROWS, table_4_1
 from shrinknet.experiments.units import Unit
+from shrinknet.tables import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +60,7 @@ class Correlations(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 3, "crop": 32, "train_crops": 16, "warmup_steps": 400, "steps": 100, "every": 50,
                   "bootstrap": 200},
-        "laptop": {"repetitions": 30, "crop": 64, "warmup_steps": 4_000, "steps": 2_000, "every": 200},
+        "laptop": {"repetitions": 20, "crop": 48, "warmup_steps": 4_000, "steps": 1_500, "every": 150},
         "paper": {},
     }  # fmt: skip
 
@@ -304,19 +306,15 @@ def _both_moments(intervals: pd.DataFrame) -> pd.DataFrame:
 
 def recorded(settings: Correlations) -> Frames | None:
     """The points of an earlier run, when the settings name them."""
-    from shrinknet.errors import OptionError
-
     if not settings.points:
         return None
-    try:
-        points = pd.read_csv(settings.points, engine="python")  # which reads every digit
-    except (OSError, ValueError) as error:
-        raise OptionError(f"The points {settings.points!r} cannot be read: {error}.") from error
-    lacking = {"repetition", "filter", *COLUMNS, "start", "reference_start", "best"} - set(points)
-    if lacking:
-        raise OptionError(
-            f"{settings.points!r} lacks the columns {', '.join(sorted(lacking))}: expected a points.csv that "
-            "`shrinknet experiment correlations` wrote."
+    points = read_csv(settings.points)
+    numbers = set(points.select_dtypes("number"))
+    lacking = {"repetition", *COLUMNS, "start", "reference_start", "best"} - numbers | {"filter"} - set(points)
+    if lacking or points.empty:
+        raise DataError(
+            f"{settings.points!r} lacks rows, or numbers in the columns {', '.join(sorted(lacking))}: expected a "
+            "points.csv that `shrinknet experiment correlations` wrote."
         )
     return {"points": points}
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from shrinknet.disk import write_file
 from shrinknet.errors import OptionError
 from shrinknet.experiments.settings import Settings, as_toml
 from shrinknet.experiments.units import Tell, Unit, complete, seconds
 from shrinknet.records import finite
-from shrinknet.runstore import write_file
+from shrinknet.tables import csv_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -214,7 +215,7 @@ def write(
 
     contents: dict[str, bytes] = {"config.toml": as_toml(settings, preset).encode()}
     for name, frame in {**frames, **findings.tables}.items():
-        contents[f"{name}.csv"] = csv(frame)
+        contents[f"{name}.csv"] = csv_bytes(frame)
         contents[f"{name}.parquet"] = _parquet(frame, facts)
     for name, figure in question.draw(frames, findings).items():
         contents |= {f"{name}.{kind}": data for kind, data in encoded(figure).items()}
@@ -224,11 +225,6 @@ def write(
     for path in paths:
         write_file(path, contents[path.name])
     return paths
-
-
-def csv(frame: pd.DataFrame) -> bytes:
-    """The table as CSV; empty cells are numbers that do not exist."""
-    return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _parquet(frame: pd.DataFrame, facts: Mapping[str, Any]) -> bytes:

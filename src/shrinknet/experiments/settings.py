@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,6 +16,7 @@ from shrinknet import __version__
 from shrinknet.errors import OptionError
 
 PRESETS = ("smoke", "laptop", "paper")
+_LARGEST_TOML = 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,17 +158,21 @@ def as_toml(settings: Settings, preset: str) -> str:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            data = file.read(_LARGEST_TOML + 1)
+        if len(data) > _LARGEST_TOML:
+            raise OptionError(f"The settings {str(path)!r} are larger than {_LARGEST_TOML:,} bytes: no settings are.")
+        return tomllib.loads(data.decode())
     except OSError as error:
         raise OptionError(f"The settings {str(path)!r} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"The settings {str(path)!r} are no TOML: {error}.") from error
 
 
 def _parsed(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
+    except (ValueError, RecursionError):
         return text  # a bare word
 
 
@@ -179,7 +185,7 @@ def _value(name: str, value: Any, hint: Any, source: str) -> Any:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_value(name, item, get_args(hint)[0], source) for item in items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not hint:
+        value = float(value) if abs(value) < 2**53 else value
+    if type(value) is not hint or (hint is float and not math.isfinite(value)):
         raise OptionError(f"Expected {name} as {hint.__name__} ({source}); received {value!r}.")
     return value

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from shrinknet.disk import write_file
 from shrinknet.errors import MissingExtraError, OptionError, RunError
 from shrinknet.experiments.settings import Settings
 from shrinknet.records import finite
-from shrinknet.runstore import write_file
 
 Unit = dict[str, Any]
 Tell = Callable[[int, int, float | None], None]

@@ -11,6 +11,7 @@ import numpy as np
 from shrinknet.costs import latency
 from shrinknet.errors import DataError
 from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
+from shrinknet.exporters.quiet import quiet
 
 
 class LiteRTExporter:
@@ -121,8 +122,9 @@ class LiteRTRunner:
     def __init__(self, content: bytes, inputs: list[str], outputs: list[str], threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self.interpreter = Interpreter(model_content=content, num_threads=threads)
-        self.interpreter.allocate_tensors()
+        with quiet():  # it tells which delegates it has
+            self.interpreter = Interpreter(model_content=content, num_threads=threads)
+            self.interpreter.allocate_tensors()
         self.threads = threads
         signature = self.interpreter.get_signature_runner()
         given, answered = signature.get_input_details(), signature.get_output_details()

@@ -10,6 +10,7 @@ import numpy as np
 from shrinknet.errors import DataError
 
 MAX_PIXELS = 50_000_000
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow knows others, of which some start programs
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -32,7 +33,7 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Colours are weighted 0.299, 0.587, 0.114 (ITU-R 601); transparency is ignored; 16 bits are kept.
 
     Args:
-        path: an image in any format that Pillow reads.
+        path: an image: BMP, JPEG, PNG, PPM and PGM, TIFF or WebP.
         max_pixels: greatest height times width that is decoded; a small file can declare an enormous image.
 
     Raises:
@@ -43,7 +44,7 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as image:
             warnings.simplefilter("ignore")  # Pillow's own size warning: the limit that counts is ours
             if image.width * image.height > max_pixels:
                 raise DataError(
@@ -52,7 +53,8 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                 )
             deep = image.mode.startswith("I;16")
             values = np.asarray(image if deep else image.convert("L"), np.float32)
-            return values / np.float32(65535 if deep else 255)
+            values /= 65535 if deep else 255
+            return values
     except DataError:
         raise
     except Exception as error:  # damaged files make decoders raise almost anything

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras import ops
 
 from shrinknet.applications.edges.data import Cropping
 from shrinknet.applications.edges.task import EdgeTask, edge_task
-from shrinknet.exporters import Exports, export
+from shrinknet.exporters import Exported, Exports, export
 from shrinknet.minimizer import Result, minimize
 from shrinknet.records import finite
 from shrinknet.report import write_page
+from shrinknet.resume import stored_seed
+from shrinknet.runlock import RunLock, refuse_if_held
 from shrinknet.runstore import RunStore
 
 BATCH_SIZE = 3  # the thesis's
@@ -29,15 +32,17 @@ class EdgeResult:
         result: what `minimize` returned.
         run: the run's folder; page: the HTML page in it.
         exports: the files written for production.
+        skipped: photographs left out, and why.
     """
 
     result: Result
     run: Path
     page: Path
     exports: Exports
+    skipped: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: before, after, control_score, trials, model, page, run, stopped, exports."""
+        """Plain JSON types: before, after, control_score, trials, model, page, run, stopped, exports, skipped."""
         summary = self.result.summary
         return finite(
             {
@@ -50,6 +55,7 @@ class EdgeResult:
                 "run": str(self.run),
                 "stopped": summary.stopped,
                 "exports": [asdict(record) for record in self.exports],
+                "skipped": dict(self.skipped),
             }
         )
 
@@ -64,22 +70,29 @@ def minimize_edges(
     kernel: int = 5,
     learning_rate: float = 2e-3,
     seed: int | None = None,
+    on_error: Literal["fail", "skip"] = "fail",
     **options: Any,
 ) -> EdgeResult:
     """Trains the thesis's network on photographs and minimizes it; test photographs take part in no decision.
 
     Args:
-        run_dir: folder for journal, models, exports, pictures and the page.
+        run_dir: folder for checkpoints, journal, models, exports, pictures and the page. A run that was interrupted
+            goes on when the same call is made again; one that is finished answers at once.
         images: a folder of photographs; None: those that scikit-image carries.
         edges: "canny" or "sobel", the edge map that is learnt.
         crop: height and width of the crops in pixels; widths: filters of each convolution; kernel: size of the masks.
         learning_rate: of Adam; the thesis does not name its own.
-        seed: of network, crops, order and strategy; None: a random one.
+        seed: of network, crops, order and strategy; None: that of the run in the folder, or a random one.
+        on_error: "fail" raises at a photograph that cannot be used, "skip" lists it in the result.
         options: those of `minimize`.
 
     Raises:
         DataError, OptionError: see their sentences.
+        RunError: the folder holds another run, or is being written by another process.
+        StorageError: the disk is full or fails; what was decided before is kept.
     """
+    refuse_if_held(run_dir)
+    seed = stored_seed(run_dir) if seed is None else seed
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
     task = edge_task(
         Cropping(crop, train=48, grid=3),
@@ -89,6 +102,7 @@ def minimize_edges(
         target=edges,
         root=images,
         seed=seed,
+        on_error=on_error,
     )
     data = task.data
     result = minimize(
@@ -103,9 +117,28 @@ def minimize_edges(
         **options,
     )
     run = Path(run_dir)
-    exports = export(result.model, run / "export", sample=data.test.x[:4])
-    _write_pictures(RunStore(run), task, result, exports)
-    return EdgeResult(result, run, write_page(run), exports)
+    with RunLock(run):
+        store = RunStore(run)
+        exports = _exported(store)
+        if not exports:
+            exports = export(result.model, run / "export", sample=data.test.x[:4])
+            _write_pictures(store, task, result, exports)
+        page = write_page(run)
+    return EdgeResult(result, run, page, exports, data.skipped)
+
+
+def _exported(store: RunStore) -> Exports:
+    """What a finished run wrote; empty where something is missing or damaged."""
+    facts = store.read_json("run")
+    records = [Exported(**{**record, "path": str(store.path / "export" / record["path"])})
+               for record in facts.get("exports", ())]  # fmt: skip
+    digests = facts.get("export_digests", {})
+    whole = all(Path(record.path).is_file() and _digest(record) == digests.get(record.format) for record in records)
+    return Exports(records if whole else ())
+
+
+def _digest(record: Exported) -> str:
+    return hashlib.sha256(Path(record.path).read_bytes()).hexdigest()
 
 
 def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Exports) -> None:
@@ -116,5 +149,6 @@ def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Ex
     }
     store.write_arrays("samples", {"input": part.x, "truth": part.y, **outputs, "names": np.array(part.names)})
     records = [{**asdict(record), "path": Path(record.path).name} for record in exports]
-    skipped = json.loads(json.dumps(dict(task.data.skipped)))
-    store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records, "skipped": skipped})
+    store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records,
+                              "export_digests": {record.format: _digest(record) for record in exports},
+                              "skipped": dict(task.data.skipped)})  # fmt: skip

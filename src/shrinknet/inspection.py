@@ -1,0 +1,161 @@
+"""Inspection: what a file of a model or of arrays declares, before anything in it is believed or allocated.
+
+A small file can declare gigabytes: in a zip archive, in an HDF5 dataset that was never written, in a layer's width.
+HDF5 can also point into other files. Nothing honest needs that: Keras and NumPy write plain members, uncompressed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from shrinknet.errors import DataError, ModelError
+
+WEIGHTS = "model.weights.h5"
+_SETTINGS = ("config.json", "metadata.json")
+_ROOM = 16 * 2**20  # bytes that a file may declare beside its own size: headers, masks, what compresses well
+_LARGEST_SETTINGS = 8 * 2**20  # bytes; parsed, text takes some ten times its size
+
+
+@contextlib.contextmanager
+def inspected(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Inspects a `.keras` or `.h5` file; while the block lasts, no network may be built that outgrows its weights.
+
+    Raises:
+        ModelError: the file leaves its folder, points elsewhere, or declares more than it holds.
+    """
+    path = Path(path)
+    try:
+        declared = _in_archive(path) if path.suffix == ".keras" else _in_hdf5(path.open("rb"), path.stat().st_size)
+    except ModelError as error:
+        raise ModelError(f"The file {path} {error} No model that Keras saved is like that; it is not opened.") from None
+    except Exception as error:  # damage makes the readers raise almost anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ModelError(f"The file {path} cannot be opened as a Keras model; it may be damaged ({error}).") from error
+    with _variables_within(4 * declared + _ROOM, path):  # an optimizer may be built that was not saved
+        yield
+
+
+def check_npz(path: str | os.PathLike[str]) -> None:
+    """Refuses a `.npz` file whose arrays are much larger than the file.
+
+    Raises:
+        DataError: they are, or it is no zip archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, Path(path).stat().st_size)
+    except (ModelError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DataError(f"The file {os.fspath(path)} {error} Save it with numpy.savez, uncompressed.") from error
+
+
+def _in_archive(path: Path) -> int:
+    """The bytes of weights that a `.keras` file declares."""
+    with zipfile.ZipFile(path) as archive:
+        _check_members(archive, path.stat().st_size)
+        for name in _SETTINGS:
+            if name in archive.namelist() and archive.getinfo(name).file_size > _LARGEST_SETTINGS:
+                raise ModelError(f"holds a {name} of more than {_LARGEST_SETTINGS:,} bytes.")
+        if WEIGHTS not in archive.namelist():
+            raise ModelError(f"holds no {WEIGHTS}.")
+        content = archive.read(WEIGHTS)
+        return _in_hdf5(io.BytesIO(content), len(content))
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    for member in members:
+        parts = member.filename.replace("\\", "/").split("/")
+        if ".." in parts or parts[0] == "" or ":" in parts[0] or stat.S_ISLNK(member.external_attr >> 16):
+            raise ModelError(f"holds {member.filename[:200]!r}, which would be written outside of its folder.")
+    if len(set(names)) != len(names):
+        raise ModelError("holds two members of one name.")
+    declared = sum(member.file_size for member in members)
+    if declared > size + _ROOM:
+        raise ModelError(f"has {size:,} bytes and would unpack to {declared:,}.")
+
+
+def _in_hdf5(file: BinaryIO, size: int) -> int:
+    """The bytes of all datasets of an HDF5 file, none of them outside of it or larger than it."""
+    import h5py
+
+    declared, seen = 0, set()
+    with file, h5py.File(file, "r") as content:
+        groups: list[Any] = [content]
+        while groups:
+            group = groups.pop()
+            _check_attributes(group)
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise ModelError(f"holds {name[:200]!r}, which points to another place or file.")
+                item = group[name]
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen:  # a group in itself would never end
+                    raise ModelError(f"holds {name[:200]!r} in two places.")
+                seen.add(address)
+                if isinstance(item, h5py.Group):
+                    groups.append(item)
+                elif isinstance(item, h5py.Dataset):
+                    declared += _of_dataset(item, name)
+                    if declared > size + _ROOM:
+                        raise ModelError(f"holds {size:,} bytes and declares weights of at least {declared:,}.")
+    return declared
+
+
+def _of_dataset(dataset: Any, name: str) -> int:
+    if dataset.external or dataset.is_virtual:
+        raise ModelError(f"holds {name[:200]!r}, whose numbers are in another file.")
+    _check_attributes(dataset)
+    return math.prod(dataset.shape or ()) * dataset.dtype.itemsize
+
+
+def _check_attributes(item: Any) -> None:
+    """Texts of no fixed length may all be the same long one."""
+    for name in item.attrs:
+        attribute = item.attrs.get_id(name)
+        if attribute.dtype.hasobject and math.prod(attribute.shape or ()) > 1:
+            raise ModelError(f"holds the attribute {name[:200]!r}, a list of texts of no fixed length.")
+        if attribute.get_storage_size() > _LARGEST_SETTINGS:
+            raise ModelError(f"holds the attribute {name[:200]!r} of more than {_LARGEST_SETTINGS:,} bytes.")
+
+
+@contextlib.contextmanager
+def _variables_within(limit: int, path: Path) -> Iterator[None]:
+    """Refuses the variable with which a network outgrows `limit` bytes, before it is allocated.
+
+    Keras packs whatever is raised while it reads a file into errors of its own; the sentence is raised at the end.
+    """
+    from keras.src.backend.common.variables import KerasVariable
+
+    initialize, made, refused = KerasVariable.__init__, [0], list[ModelError]()
+
+    def counted(self: Any, initializer: Any, shape: Any = None, *arguments: Any, **keywords: Any) -> None:
+        made[0] += 4 * math.prod(shape if shape is not None else getattr(initializer, "shape", ()))
+        if made[0] > limit:
+            refused.append(
+                ModelError(
+                    f"The file {path} describes a network whose weights take {made[0]:,} bytes or more, and holds no "
+                    f"such weights: at most {limit:,} are expected. It is not opened."
+                )
+            )
+            raise refused[0]
+        initialize(self, initializer, shape, *arguments, **keywords)
+
+    KerasVariable.__init__ = counted
+    try:
+        yield
+    except Exception:
+        if refused:
+            raise refused[0] from None
+        raise
+    finally:
+        KerasVariable.__init__ = initialize

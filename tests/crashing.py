@@ -1,0 +1,175 @@
+"""A run that can be killed: a tiny minimization whose steps are sums, disks that fail, and how bits are compared."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import keras
+import numpy as np
+import pytest
+
+import shrinknet.minimizer
+from shrinknet import minimize
+from shrinknet.checkpoint import to_arrays
+from shrinknet.disk import Disk
+from shrinknet.engine import FitEngine
+from shrinknet.runstore import RunStore
+
+RANDOM = np.random.default_rng(3)
+X = RANDOM.normal(size=(12, 3)).astype("float32")
+Y = RANDOM.normal(size=(12, 1)).astype("float32")
+# Three checkpoints in the warm-up, five trials of which some are stepped back, and a control.
+OPTIONS: dict[str, Any] = {
+    "warmup_steps": 3, "steps": 2, "strategy": "random", "threshold": 0.9, "max_trials": 5, "pace": "adaptive",
+    "control": True, "seed": 4, "batch_size": 4, "verbose": 0,
+}  # fmt: skip
+
+
+class Sums(FitEngine):
+    """Trains without a graph: each step adds to every float what follows from the seed, the batch and what is there."""
+
+    def train(self, steps: int, trial: int, start: int = 0) -> None:
+        for _, rows in self.feed.batches(self.seed, trial, steps, start):
+            noise = float(keras.random.uniform((), seed=self.draws))
+            for place, variable in enumerate((*self.net.trainable_variables, *self.net.optimizer.variables)):
+                if "float" in str(variable.dtype):
+                    value = np.asarray(variable.value)
+                    variable.assign(value * np.float32(0.97) + np.float32(np.sin(rows.sum() + place + noise) / 50))
+        self.net.optimizer.iterations.assign_add(steps)
+
+    def evaluate(self, feed: Any = None) -> dict[str, float]:
+        score = sum(float(np.abs(np.asarray(weight)).sum()) for weight in self.net.trainable_weights)
+        return {"loss": 1.0 + abs(np.sin(100 * score)) / 3}
+
+    @property
+    def draws(self) -> Any:
+        """The network's own random numbers: a state that must be put back like the others."""
+        return self.net.get_layer("dropout").seed_generator
+
+
+def model() -> Any:
+    """Two dense layers of four and three units, dropout between them."""
+    keras.utils.set_random_seed(5)
+    net = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(4, activation="tanh", name="first"),
+            keras.layers.Dropout(0.1, seed=1, name="dropout"),
+            keras.layers.Dense(3, activation="tanh", name="second"),
+            keras.layers.Dense(1, name="out"),
+        ],
+        name="tiny",
+    )
+    net.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    return net
+
+
+@contextmanager
+def sums() -> Iterator[None]:
+    """While the block lasts, `minimize` trains with `Sums`, and measures no latency."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shrinknet.minimizer, "make_engine", Sums)
+        patch.setattr("shrinknet.exporters.measured_latency", lambda model, sample: None)
+        yield
+
+
+def story(folder: pathlib.Path | None, disk: Disk | None = None, **options: Any) -> Any:
+    """One tiny run, or what is left of it."""
+    with sums(), pytest.MonkeyPatch.context() as patch:
+        if disk is not None:
+            patch.setattr("shrinknet.runstore.Disk", lambda: disk)
+        return minimize(model(), (X, Y), (X, Y), run_dir=folder, **{**OPTIONS, **options})
+
+
+def training(folder: pathlib.Path, **options: Any) -> Any:
+    """The same with real training: a convolution with BatchNormalization and Dropout, in the engine's own loop."""
+    keras.utils.set_random_seed(6)
+    layers = [
+        keras.Input((6, 6, 1)),
+        keras.layers.Conv2D(4, 3, activation="relu", name="first"),
+        keras.layers.BatchNormalization(name="norm"),
+        keras.layers.Conv2D(3, 3, activation="relu", name="second"),
+        keras.layers.Flatten(name="flat"),
+        keras.layers.Dropout(0.2, name="dropout"),
+        keras.layers.Dense(1, name="out"),
+    ]
+    net = keras.Sequential(layers, name="small")
+    net.compile(keras.optimizers.Adam(0.01), "mse")
+    data = np.resize(X, (12, 6, 6, 1)), Y
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shrinknet.exporters.measured_latency", lambda model, sample: None)
+        return minimize(net, data, data, run_dir=folder, **{**OPTIONS, "threshold": 0.5, **options})
+
+
+def bits(result: Any) -> str:
+    """A digest of everything that a run ends with but its time: weights, optimizer, seeds, switches, trials."""
+    digest = hashlib.sha256()
+    for array in [*to_arrays(result.switched).values()][:-1]:  # the last is the process's own: others draw from it too
+        digest.update(array.tobytes())
+    for net in (result.model, result.uncut, result.control):
+        for variable in net.weights if net is not None else ():
+            digest.update(np.asarray(variable).tobytes())
+    digest.update(repr([untimed(trial) for trial in result.records]).encode())
+    digest.update(repr((result.warmup, result.baseline, result.summary)).encode())
+    return digest.hexdigest()
+
+
+def untimed(trial: Any) -> dict[str, Any]:
+    """A trial without its time column."""
+    return {name: value for name, value in trial.to_dict().items() if name != "seconds"}
+
+
+def journal(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """The trials in a run's folder, without their time column."""
+    return [untimed(trial) for trial in RunStore(folder).trials()]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing that would run after it gets to the disk."""
+
+
+class Failing(Disk):
+    """Fails at one numbered action: before it, or after half of a write.
+
+    Args:
+        fail_at: number of the action, from 1; 0: never, only counts.
+        error: what is raised; lasting: at every later action too.
+    """
+
+    def __init__(self, fail_at: int = 0, error: BaseException | None = None, lasting: bool = False) -> None:
+        self.count, self.fail_at, self.lasting = 0, fail_at, lasting
+        self.error = error or full_disk()
+        self.actions: list[str] = []
+
+    def _due(self, action: str) -> bool:
+        self.count += 1
+        self.actions.append(action)
+        return bool(self.fail_at) and (self.count == self.fail_at or (self.lasting and self.count > self.fail_at))
+
+    def write(self, file: BinaryIO, data: Any) -> None:
+        if self._due("write"):
+            super().write(file, data[: len(data) // 2])
+            raise self.error
+        super().write(file, data)
+
+    def __getattribute__(self, name: str) -> Any:
+        action = super().__getattribute__(name)
+        if name not in ("sync", "replace", "sync_folder", "remove", "commit"):
+            return action
+
+        def step(*arguments: Any) -> None:
+            if self._due(name):
+                raise self.error
+            action(*arguments)
+
+        return step
+
+
+def full_disk() -> OSError:
+    """What a full disk says."""
+    return OSError(errno.ENOSPC, "No space left on device")
