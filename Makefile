@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # The core's tests must hold on every backend: all but those of applications and of what never touches a backend.
-JAX_TESTS := $(filter-out $(addprefix tests/test_,$(addsuffix .py,cli digits edges experiments imaging mutants package \
+JAX_TESTS := $(filter-out $(addprefix tests/test_,$(addsuffix .py,cli compression model_commands zoo digits edges experiments imaging mutants package \
 	report runstore strategies strategy_contract strategy_registry voc)),$(sort $(wildcard tests/test_*.py)))
 
 .DEFAULT_GOAL := help
