@@ -159,7 +159,8 @@ def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Ex
     pictures = learning_pictures(task.model, result.uncut, result.model, removed, train, part.x[0], seed)
     store.write_arrays("pictures", pictures)
     (store.path / "pictures").mkdir(exist_ok=True)
-    for name, content in as_png(pictures).items():
+    kernels = {name.replace("/", "/mask/", 1): kernel for name, kernel in store.read_arrays("kernels").items()}
+    for name, content in as_png({**pictures, **kernels}).items():
         write_file(store.path / "pictures" / f"{name}.png", content)
     records = [{**asdict(record), "path": Path(record.path).name} for record in exports]
     store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records,
