@@ -21,6 +21,7 @@ from shrinknet.rebuild import clone_layer, rebuild
 
 _POINTWISE = (
     elementwise.unary,
+    elementwise.dropout,
     elementwise.activation,
     channelwise.batch_normalization,
     channelwise.layer_scale,

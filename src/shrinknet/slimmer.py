@@ -133,17 +133,14 @@ def plan_of(switches: Switches, round_to: int = 1) -> Plan:
 
 
 def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
-    """Which disabled channels stay: a hull for each layer that lost all, and what makes widths multiples.
+    """Which disabled channels stay: a hull for each tensor that lost all, and what makes widths multiples.
 
     Widths become multiples of `round_to`, or stay the old ones. Channels that a normalisation averages over cannot stay
     without changing it: those always go.
     """
     if round_to < 1:
         raise OptionError(f"Expected round_to to be a number from 1; received {round_to!r}.")
-    stays = np.zeros_like(disabled)
-    for channels in graph.producers.values():
-        if disabled[channels].all() and not stays[channels].any():
-            stays[channels[0]] = True  # the hull of a layer that has lost all of its filters
+    stays = graph.hulls(disabled)
     averaged = np.zeros_like(disabled)
     for _, channels in graph.averages:
         averaged[channels] = True
