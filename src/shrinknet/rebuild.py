@@ -172,21 +172,23 @@ def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
     return new
 
 
-def carry_compilation(source: Any, target: Any) -> None:
+def carry_compilation(source: Any, target: Any, optimizer: Any = None) -> None:
     """Compiles `target` as `source` is: the same losses and weights, metrics and optimizer copied.
 
-    The optimizer is a fresh copy with the source's learning rate or schedule object; a model that is not compiled
-    leaves `target` so.
+    The optimizer is a fresh copy with the source's learning rate or schedule object, or the one given; a model that is
+    not compiled leaves `target` so.
     """
     if not source.compiled or source.optimizer is None:
         return
     config = dict(source._compile_config.config)
-    config["optimizer"] = fresh_copy(source.optimizer)
+    config["optimizer"] = fresh_copy(source.optimizer) if optimizer is None else optimizer
     for key in ("metrics", "weighted_metrics"):
         config[key] = tree.map_structure(_copy_metric, config[key]) if config[key] else config[key]
-    carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
+    if optimizer is None:
+        carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
     target.compile(**config)
-    target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
+    if optimizer is None:
+        target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
     target.optimizer.build(target.trainable_variables)  # Keras cannot load what was saved with an unbuilt optimizer
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from shrinknet.branches import without_constant_branches
+from shrinknet.branches import without_idle
 from shrinknet.costs import known_cost
 from shrinknet.errors import NotEquivalentError, OptionError
 from shrinknet.filters import Group
@@ -181,8 +181,9 @@ def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal[
     made = plan_of(switches, round_to)
     small, fates = apply(switches, made)
     disabled = switches.read("disabled")
-    if any(disabled[channels].all() for channels in switches.graph.producers.values()):
-        small = without_constant_branches(small)
+    bypassed = switches.bypassed
+    if bypassed or any(disabled[channels].all() for channels in switches.graph.producers.values()):
+        small = without_idle(small, bypassed)
     verify(net, small, sample)
     carry_compilation(net, small)
     if optimizer == "sliced":
