@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -209,6 +210,18 @@ def test_rows_taken_out_of_the_journal_are_missed(tmp_path: pathlib.Path) -> Non
         connection.close()
         with pytest.raises(RunError, match=message):
             store.trials()
+
+
+def test_a_row_of_another_journal_is_noticed(tmp_path: pathlib.Path) -> None:
+    store, other = filled(tmp_path / "one"), RunStore(tmp_path / "other", create=True)
+    for number in range(1, 4):
+        other.append(a_trial(number, score=0.1))
+    with contextlib.closing(sqlite3.connect(other.path / "journal.db")) as connection:
+        row = connection.execute("SELECT record, digest FROM trials WHERE row = 2").fetchone()
+    with contextlib.closing(sqlite3.connect(store.path / "journal.db")) as connection, connection:
+        connection.execute("UPDATE trials SET record = ?, digest = ? WHERE row = 2", row)
+    with pytest.raises(RunError, match="row 2 does not match"):
+        store.trials()
 
 
 def test_an_array_file_is_not_believed(store: RunStore) -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT / "tests"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Neither a kill nor a failure that we make ourselves asks for a real disk, and memory is faster.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
