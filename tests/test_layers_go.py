@@ -107,11 +107,12 @@ def test_layers_as_candidates(tmp_path: Path) -> None:
     assert [trial.filters for trial in result.records] == [(Filter("body", 0),)]
     assert result.records[0].accepted and "body" not in [layer.name for layer in result.model.layers if layer.weights]
     assert result.summary.after.parameters == result.model.count_params() == result.records[0].parameters
-    assert result.summary.before.filters - result.summary.after.filters == 0  # body's belong to outer's groups
+    assert result.summary.before.filters - result.summary.after.filters == 4
     again = run(model, candidates="layers", run_dir=tmp_path / "run")
     assert all(np.array_equal(a, b) for a, b in zip(result.model.weights, again.model.weights, strict=True))
-    rejected = run(model, candidates="layers", threshold=1.0, steps=0, strategy="ablation")
-    assert not any(trial.accepted for trial in rejected.records)
+    needed = {"score": lambda net: float(not Switches(net).bypassed), "mode": "max"}
+    rejected = run(model, candidates="layers", steps=0, strategy="ablation", **needed)
+    assert [trial.accepted for trial in rejected.records] == [False]
     assert rejected.model.count_params() == model.count_params()
 
 

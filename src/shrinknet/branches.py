@@ -63,8 +63,9 @@ class _Surgeon:
     def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
         _, old = self.old.get(id(operation), (None, None))
         if path in self.bypassed and _is_identity(old):
-            kept = old.activation is not keras.activations.linear
-            return keras.layers.Activation(old.activation, name=old.name)(*arguments) if kept else arguments[0]
+            if old.activation is keras.activations.linear:
+                return arguments[0]
+            return keras.layers.Activation(old.activation, name=old.name, dtype=old.dtype_policy)(*arguments)
         if type(old) not in (keras.layers.Add, numpy_ops.Add) or keywords:
             return operation(*arguments, **keywords)
         parts = keras.tree.flatten(arguments)

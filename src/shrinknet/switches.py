@@ -164,7 +164,7 @@ class Switches:
         sources, targets = np.flatnonzero(~disabled[reads[0]]), np.flatnonzero(~disabled[channels])
         if sources.size != targets.size or not targets.size:
             return None
-        identity: Any = np.zeros(layer.kernel.shape, layer.kernel.dtype)
+        identity: Any = np.zeros(layer.kernel.shape, "float32")
         identity[(*place, sources, targets)] = 1
         return identity
 
