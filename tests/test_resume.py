@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -23,15 +25,19 @@ import numpy as np
 import pytest
 import test_minimize
 from crashing import Killed, Sums, bits, journal, story
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import shrinknet.fingerprint
-from shrinknet import minimize
+import shrinknet.journal
+from shrinknet import minimize, switched
+from shrinknet.checkpoint import from_arrays, to_arrays
 from shrinknet.engine.data import read_data
 from shrinknet.errors import OptionError, RunError
 from shrinknet.filters import Filter
+from shrinknet.generations import Generations
 from shrinknet.pace import Pace
+from shrinknet.resume import read_saved
 from shrinknet.runlock import RunLock, refuse_if_held
 from shrinknet.runstore import RunStore
 from shrinknet.signals import uninterrupted
@@ -516,6 +522,66 @@ def test_the_checkpoint_leads_the_journal(rows: int, folder: pathlib.Path, whole
     store.journal.replace(store.trials()[:rows])
     assert bits(story(folder)) == bits(whole)
     assert journal(folder) == journal_of(whole)
+
+
+# -- files that are whole, and hold something else
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda values: st.one_of(st.lists(values, max_size=3), st.dictionaries(st.text(max_size=5), values, max_size=3)),
+    max_leaves=5,
+)
+PARTS = ["run", "warmup", "baseline", "trials", "position", "xla", "results", "elapsed", "generation"]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(part=st.sampled_from(PARTS), value=JSON, inside=st.booleans())
+def test_a_checkpoint_of_anything_is_read_or_a_typed_error(
+    begun: pathlib.Path, tmp_path_factory: pytest.TempPathFactory, part: str, value: Any, inside: bool
+) -> None:
+    store = RunStore(tmp_path_factory.getbasetemp() / "anything", create=True)
+    members = RunStore(begun).read_arrays(newest(begun).name)
+    facts = json.loads(members["facts"].tobytes())
+    old = facts[part]
+    facts[part] = {**old, next(iter(old)): value} if inside and isinstance(old, dict) and old else value
+    members["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    store.write_arrays(newest(begun).stem, members)
+    with contextlib.suppress(RunError):
+        saved = read_saved(store, Generations(store, "state"))
+        assert saved is None or isinstance(saved.trials, tuple)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(JSON | st.dictionaries(st.sampled_from(["number", "filters", "score", "x"]), JSON), min_size=1))
+def test_a_journal_of_anything_is_read_or_a_typed_error(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
+    folder = tmp_path_factory.getbasetemp() / "rows"
+    store = RunStore(folder, create=True)
+    before = ""
+    with contextlib.closing(sqlite3.connect(folder / "journal.db")) as connection, connection:
+        for number, row in enumerate(rows, 1):
+            record = json.dumps(row)
+            before = shrinknet.journal._digest(number, before, record)
+            connection.execute("INSERT INTO trials VALUES (?, ?, ?)", (number, record, before))
+        connection.execute("UPDATE head SET row = ?, digest = ?", (len(rows), before))
+    try:
+        with contextlib.suppress(RunError):
+            assert len(store.trials()) == len(rows)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("change", ["missing", "shape", "type", "more"])
+def test_the_state_of_another_network_is_refused(change: str) -> None:
+    net = switched(crashing.model())
+    arrays = to_arrays(net)
+    name = next(iter(arrays))
+    if change == "missing":
+        del arrays[name]
+    else:
+        array = arrays[name]
+        arrays[name if change != "more" else "x"] = array.astype("float64") if change == "type" else array[:1]
+    with pytest.raises(RunError, match="checkpoint is of another network"):
+        from_arrays(net, arrays)
 
 
 # -- one writer

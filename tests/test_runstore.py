@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import json
 import math
@@ -14,10 +14,11 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
+from crashing import Failing, Killed, full_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -211,6 +212,18 @@ def test_rows_taken_out_of_the_journal_are_missed(tmp_path: pathlib.Path) -> Non
             store.trials()
 
 
+def test_a_row_of_another_journal_is_noticed(tmp_path: pathlib.Path) -> None:
+    store, other = filled(tmp_path / "one"), RunStore(tmp_path / "other", create=True)
+    for number in range(1, 4):
+        other.append(a_trial(number, score=0.1))
+    with contextlib.closing(sqlite3.connect(other.path / "journal.db")) as connection:
+        row = connection.execute("SELECT record, digest FROM trials WHERE row = 2").fetchone()
+    with contextlib.closing(sqlite3.connect(store.path / "journal.db")) as connection, connection:
+        connection.execute("UPDATE trials SET record = ?, digest = ? WHERE row = 2", row)
+    with pytest.raises(RunError, match="row 2 does not match"):
+        store.trials()
+
+
 def test_an_array_file_is_not_believed(store: RunStore) -> None:
     for name, member, compression in [
         ("bomb", b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (268435456,), }", 0),
@@ -251,35 +264,6 @@ def test_readers_of_any_bytes_raise_typed_errors_only(tmp_path_factory: pytest.T
 # -- interruption
 
 
-class Failing(Disk):
-    """Fails at one numbered action: before it, or after half of a write."""
-
-    def __init__(self, fail_at: int, error: BaseException, lasting: bool = False) -> None:
-        self.count, self.fail_at, self.error, self.lasting = 0, fail_at, error, lasting
-
-    def _due(self) -> bool:
-        self.count += 1
-        return self.count == self.fail_at or (self.lasting and self.count > self.fail_at)
-
-    def write(self, file: BinaryIO, data: bytes) -> None:
-        if self._due():
-            super().write(file, data[: len(data) // 2])
-            raise self.error
-        super().write(file, data)
-
-    def __getattribute__(self, name: str) -> Any:
-        action = super().__getattribute__(name)
-        if name not in ("sync", "replace", "sync_folder", "remove", "commit"):
-            return action
-
-        def step(*arguments: Any) -> None:
-            if self._due():
-                raise self.error
-            action(*arguments)
-
-        return step
-
-
 def story(folder: pathlib.Path, disk: Disk | None = None) -> None:
     """A tiny run that goes on where the journal says."""
     store = RunStore(folder, create=True, disk=disk)
@@ -289,16 +273,12 @@ def story(folder: pathlib.Path, disk: Disk | None = None) -> None:
         store.write_json("run", {"decided": number})
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("lasting", [False, True])
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed()], ids=["full", "kill"])
+@pytest.mark.parametrize("error", [full_disk(), Killed()], ids=["full", "kill"])
 def test_a_run_interrupted_at_any_action_goes_on_to_the_same_end(
     tmp_path: pathlib.Path, error: BaseException, lasting: bool
 ) -> None:
-    counter = Failing(0, error)
+    counter = Failing()
     story(tmp_path / "whole", counter)
     expected = RunStore(tmp_path / "whole")
     assert counter.count > 20
@@ -320,26 +300,35 @@ def test_a_run_interrupted_at_any_action_goes_on_to_the_same_end(
 def test_an_old_file_stands_when_its_successor_cannot_be_written(store: RunStore) -> None:
     store.write_bytes("model.keras", b"old")
     for action in range(1, 4):
-        full = RunStore(store.path, disk=Failing(action, OSError(errno.ENOSPC, "No space left on device")))
+        full = RunStore(store.path, disk=Failing(action, full_disk()))
         with pytest.raises(StorageError, match=r"model\.keras could not be written: No space left"):
             full.write_bytes("model.keras", b"new" * 100)
         assert store.read_bytes("model.keras") == b"old"
     assert sorted(file.name for file in store.path.iterdir()) == ["journal.db", "model.keras"]
 
 
-@pytest.mark.slow
-def test_ten_processes_append_and_none_is_lost(tmp_path: pathlib.Path) -> None:
-    program = (
-        "import sys; from shrinknet.records import Trial; from shrinknet.filters import Filter\n"
-        "from shrinknet.runstore import RunStore\n"
-        "store = RunStore(sys.argv[1], create=True)\n"
-        "for n in range(20): store.append(Trial(n, (Filter(sys.argv[2], n),), 0.0, 0.0, 0.0, True))\n"
-    )
-    folder = str(tmp_path / "run")
-    processes = [subprocess.Popen([sys.executable, "-c", program, folder, f"process{n}"]) for n in range(10)]
-    assert [process.wait(timeout=120) for process in processes] == [0] * 10
-    trials = RunStore(folder).trials()
-    assert len({trial.filters for trial in trials}) == len(trials) == 200
+APPEND = """
+import sys
+from shrinknet.filters import Filter
+from shrinknet.records import Trial
+from shrinknet.runstore import RunStore
+
+store = RunStore(sys.argv[1], create=True)
+for number in range(int(sys.argv[3])):
+    store.append(Trial(number, (Filter(sys.argv[2], number),), 0.0, 0.0, 0.0, True))
+"""
+
+
+def test_ten_processes_append_two_hundred_rows_each_and_none_is_lost(tmp_path: pathlib.Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", APPEND, str(tmp_path / "run")]
+    processes = [subprocess.Popen([*command, f"process{number}", "200"], env=environment) for number in range(10)]
+    assert [process.wait(timeout=300) for process in processes] == [0] * 10
+    trials = RunStore(tmp_path / "run").trials()
+    assert len({trial.filters for trial in trials}) == len(trials) == 2000
+    for name in {trial.filters[0].layer for trial in trials}:
+        mine = [trial.number for trial in trials if trial.filters[0].layer == name]
+        assert mine == list(range(200))  # in the order in which each process appended them
 
 
 def test_run_json_can_be_read_by_people_and_an_edit_is_noticed(store: RunStore) -> None:

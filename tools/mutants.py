@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "shrinknet"
-INVARIANTS = range(1, 7)  # of docs/design.md
+INVARIANTS = range(1, 8)  # of docs/design.md
 TIME_LIMIT = 600  # seconds for the tests of one fault
 
 
@@ -43,7 +43,9 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-OPTIMIZERS, SWITCHES, CHECKPOINT = (f"tests/test_{name}.py" for name in ("optimizers", "switches", "checkpoint"))
+OPTIMIZERS, SWITCHES, CHECKPOINT, RUNSTORE, RESUME = (
+    f"tests/test_{name}.py" for name in ("optimizers", "switches", "checkpoint", "runstore", "resume")
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -181,6 +183,70 @@ MUTANTS: tuple[Mutant, ...] = (
         "if not accepted:",
         "if accepted:",
         ("tests/test_minimize.py::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
+    ),
+    Mutant(
+        "renamed-before-it-is-on-the-disk",
+        7,
+        "disk.py",
+        "                disk.sync(file)\n",
+        "",
+        (f"{RUNSTORE}::test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards",),
+    ),
+    Mutant(
+        "one-generation-only",
+        7,
+        "generations.py",
+        '        return f"{self.name}-{number % 2}"',
+        '        return f"{self.name}-{number % 1}"',
+        (f"{RESUME}::test_the_older_checkpoint_stands_in_for_a_damaged_one",),
+    ),
+    Mutant(
+        "checksum-not-compared",
+        7,
+        "runstore.py",
+        " or digest != data[-64:]:",
+        ":",
+        (f"{RUNSTORE}::test_every_flipped_bit_and_every_cut_is_detected_or_harmless",),
+    ),
+    Mutant(
+        "journal-row-does-not-vouch-for-the-one-before",
+        7,
+        "journal.py",
+        'f"{row} {before} {record}"',
+        'f"{row} {record}"',
+        (f"{RUNSTORE}::test_a_row_of_another_journal_is_noticed",),
+    ),
+    Mutant(
+        "stream-begins-anew",
+        7,
+        "recorder.py",
+        "        run.engine.go_to(saved.position)\n        return saved.trials",
+        "        return saved.trials",
+        (f"{RESUME}::test_a_stream_is_taken_on_from_the_same_batch[tf.data]",),
+    ),
+    Mutant(
+        "old-trials-are-not-told",
+        7,
+        "minimizer.py",
+        "        for trial in self.recorder.decided(self):\n            self.learn(trial)",
+        "        self.trials.extend(self.recorder.decided(self))",
+        (f"{RESUME}::test_killed_in_any_phase",),
+    ),
+    Mutant(
+        "warm-up-begins-anew",
+        7,
+        "minimizer.py",
+        "            if mark > self.warm_steps and not self.stagnates():",
+        "            if not self.stagnates():",
+        (f"{RESUME}::test_killed_in_any_phase",),
+    ),
+    Mutant(
+        "two-writers",
+        7,
+        "runlock.py",
+        "_lock(self._handle, path, fcntl.LOCK_EX)",
+        "_lock(self._handle, path, fcntl.LOCK_SH)",
+        (f"{RESUME}::test_the_same_process_is_refused_too",),
     ),
 )
 

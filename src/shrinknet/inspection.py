@@ -119,12 +119,9 @@ def _of_dataset(dataset: Any, name: str) -> int:
 
 
 def _check_attributes(item: Any) -> None:
-    """Texts of no fixed length may all be the same long one."""
     for name in item.attrs:
         attribute = item.attrs.get_id(name)
-        if attribute.dtype.hasobject and math.prod(attribute.shape or ()) > 1:
-            raise ModelError(f"holds the attribute {name[:200]!r}, a list of texts of no fixed length.")
-        if attribute.get_storage_size() > _LARGEST_SETTINGS:
+        if math.prod(attribute.shape or ()) * attribute.dtype.itemsize > _LARGEST_SETTINGS:
             raise ModelError(f"holds the attribute {name[:200]!r} of more than {_LARGEST_SETTINGS:,} bytes.")
 
 
@@ -134,9 +131,9 @@ def _variables_within(limit: int, path: Path) -> Iterator[None]:
 
     Keras packs whatever is raised while it reads a file into errors of its own; the sentence is raised at the end.
     """
-    from keras.src.backend.common.variables import KerasVariable
+    import keras
 
-    initialize, made, refused = KerasVariable.__init__, [0], list[ModelError]()
+    initialize, made, refused = keras.Variable.__init__, [0], list[ModelError]()
 
     def counted(self: Any, initializer: Any, shape: Any = None, *arguments: Any, **keywords: Any) -> None:
         made[0] += 4 * math.prod(shape if shape is not None else getattr(initializer, "shape", ()))
@@ -150,7 +147,7 @@ def _variables_within(limit: int, path: Path) -> Iterator[None]:
             raise refused[0]
         initialize(self, initializer, shape, *arguments, **keywords)
 
-    KerasVariable.__init__ = counted
+    keras.Variable.__init__ = counted
     try:
         yield
     except Exception:
@@ -158,4 +155,4 @@ def _variables_within(limit: int, path: Path) -> Iterator[None]:
             raise refused[0] from None
         raise
     finally:
-        KerasVariable.__init__ = initialize
+        keras.Variable.__init__ = initialize

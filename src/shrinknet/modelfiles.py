@@ -24,6 +24,7 @@ import shrinknet.losses  # both register what files of shrinknet's own hold
 import shrinknet.switches  # noqa: F401
 from shrinknet.errors import ModelError, OptionError
 from shrinknet.exporters.placing import place, workplace
+from shrinknet.inspection import inspected
 from shrinknet.layers import Switched
 from shrinknet.rebuild import uncompiled
 
@@ -46,7 +47,7 @@ def open_model(path: str | os.PathLike[str], *, trust: bool = False, compiled: b
     path = Path(path)
     _check_kind(path)
     try:
-        with _trusted(path, trust) as own:
+        with inspected(path), _trusted(path, trust) as own:
             try:
                 return keras.models.load_model(path, own, compile=compiled, safe_mode=not trust)
             except Exception as error:

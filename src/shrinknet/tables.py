@@ -13,7 +13,7 @@ import pandas as pd
 from shrinknet.errors import DataError
 
 LARGEST = 8 * 2**20  # bytes; our tables have thousands of them, and cells take some ten times their size in memory
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # what a text must not begin with: a spreadsheet would compute it
+_FORMULA = ("=", "+", "-", "@", "\t", "'")  # what a text must not begin with: a spreadsheet would compute it
 
 
 def read_csv(path: str | os.PathLike[str], largest: int = LARGEST) -> pd.DataFrame:
@@ -37,6 +37,8 @@ def read_csv(path: str | os.PathLike[str], largest: int = LARGEST) -> pd.DataFra
     if len(data) > largest:
         raise DataError(f"The table {name} is larger than {largest:,} bytes, which no table of shrinknet's is.")
     try:
+        if b"\0" in data:
+            raise csv.Error("it holds the character 0")
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table {name} is no CSV in UTF-8: {error}. Write it anew.") from error
@@ -53,8 +55,8 @@ def read_csv(path: str | os.PathLike[str], largest: int = LARGEST) -> pd.DataFra
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """The table as CSV, without its index; missing numbers are empty cells.
 
-    A text that a spreadsheet would take for a formula, because it begins with = + - @ or a control character, gets an
-    apostrophe before it, which `read_csv` takes off.
+    A text that a spreadsheet would take for a formula, because it begins with = + - @ or a tabulator, gets an
+    apostrophe before it, which `read_csv` takes off. Every end of a line in a text becomes that of Unix.
     """
     safe = frame.rename(columns=_quoted)
     for name in safe.select_dtypes(exclude="number"):
@@ -63,7 +65,10 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def _quoted(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r\n", "\n").replace("\r", "\n")  # pandas would leave it without quotes
+    return f"'{value}" if value.startswith(_FORMULA) else value
 
 
 def _plain(cell: str) -> str:
@@ -77,7 +82,7 @@ def _column(cells: tuple[str, ...]) -> pd.Series[Any]:
             return pd.Series([read(cell) for cell in cells], dtype=dtype)
         except (ValueError, OverflowError):
             continue
-    return pd.Series([_plain(cell) for cell in cells], dtype=object)
+    return pd.Series([_plain(cell) for cell in cells])
 
 
 def _truth(cell: str) -> bool:

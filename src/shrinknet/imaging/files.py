@@ -57,5 +57,9 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             return values
     except DataError:
         raise
+    except Image.DecompressionBombError as error:  # beyond what Pillow reads, whatever our limit
+        raise DataError(
+            f"{str(path)!r} declares more pixels than can be read ({error}); expected at most {max_pixels:,}."
+        ) from error
     except Exception as error:  # damaged files make decoders raise almost anything
         raise DataError(f"{str(path)!r} cannot be read as an image ({error}): mend, replace or remove it.") from error

@@ -98,23 +98,27 @@ def _drawable(kernel: np.ndarray) -> bool:
 def _layer(kernels: Mapping[str, np.ndarray], layer: str, removed: tuple[int, ...]) -> Html:
     states = {state: kernels[f"{state}/{layer}"] for state in STATES if f"{state}/{layer}" in kernels}
     states = {state: kernel for state, kernel in states.items() if _drawable(kernel)}
-    finite = [np.abs(kernel[np.isfinite(kernel)]).max(initial=0) for kernel in states.values()]
-    limit = float(max(finite, default=0.0))
+    limits = {state: float(np.abs(kernel[np.isfinite(kernel)]).max(initial=0)) for state, kernel in states.items()}
+    last = max((limit for state, limit in limits.items() if state != "early"), default=0.0)  # these can be compared
+    limits = {state: limit if state == "early" else last for state, limit in limits.items()}
     first = next(iter(states.values()))
     return fill(
         '<section class="masks"><h3>{layer}</h3><p class="note">{notes}</p><div class="states">{rows}</div></section>',
         layer=layer,
-        notes=" ".join(_notes(first, limit, all(np.isfinite(kernel).all() for kernel in states.values()))),
-        rows=[_row(kernel, layer, state, removed, limit) for state, kernel in states.items()],
+        notes=" ".join(_notes(first, limits, all(np.isfinite(kernel).all() for kernel in states.values()))),
+        rows=[_row(kernel, layer, state, removed, limits[state]) for state, kernel in states.items()],
     )
 
 
-def _notes(kernel: np.ndarray, limit: float, finite: bool) -> list[str]:
+def _notes(kernel: np.ndarray, limits: Mapping[str, float], finite: bool) -> list[str]:
     """Shape and scale of a layer's pictures, and what is left out of them."""
     *axes, channels, filters = kernel.shape
     shape = "\u00d7".join(map(str, axes))
     reads = f"{shape}, {plural(channels, 'channel')} in" if axes else plural(channels, "input")
-    notes = [f"{reads}. Full brightness: {number(limit)}."]
+    bright = number(max(limit for state, limit in limits.items() if state != "early" or len(limits) == 1))
+    if len(limits) > 1 and "early" in limits:
+        bright = f"{number(limits['early'])} after a few steps, {bright} afterwards"
+    notes = [f"{reads}. Full brightness: {bright}."]
     if filters > MAX_FILTERS:
         notes.append(f"The first {MAX_FILTERS} of {filters} filters are drawn.")
     if max(axes, default=1) > 1 and channels > MAX_SLICES:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from shrinknet.engine import make_engine
-from shrinknet.engine.data import Arrays
+from shrinknet.engine.data import Feed
 from shrinknet.imaging.pictures import beside, output_image, png, red_green
 from shrinknet.switches import switched
 
@@ -31,7 +31,7 @@ def feature_maps(model: Any, image: np.ndarray) -> dict[str, np.ndarray]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             before = type(layer).from_config({**layer.get_config(), "activation": "linear"})
-            reads = keras.Model(model.inputs, layer.input)(image[None])
+            reads = keras.Model(model.inputs, layer.input)([image[None]])
             before.build(reads.shape)
             before.set_weights(layer.get_weights())
             maps[layer.name] = ops.convert_to_numpy(before(reads))[0]
@@ -43,7 +43,7 @@ def learning_pictures(
     uncut: Any,
     slim: Any,
     removed: Mapping[str, Collection[int]],
-    feed: Arrays,
+    feed: Feed,
     image: np.ndarray,
     seed: int,
 ) -> dict[str, np.ndarray]:
