@@ -26,7 +26,7 @@ def tool() -> ModuleType:
 
 def measured(*arguments: str) -> dict[str, Any]:
     """What the tool prints, in a process of its own: it forks before TensorFlow has begun."""
-    command = [sys.executable, str(TOOL), *arguments]
+    command = [sys.executable, str(TOOL), *arguments, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -757,3 +758,59 @@ def test_signals_step_the_open_trial_back_and_save(
     assert "Interrupted: the open trial was stepped back." in output
     assert [row["number"] for row in journal(tmp_path / "run")] == [1, 2]
     assert bits(story(tmp_path / "run")) == bits(whole)
+
+
+# -- the command line
+
+EDGES = ["minimize", "edges", "--crop", "32", "--warmup-steps", "20", "--steps", "40", "--strategy", "random",
+         "--threshold", "0.5", "--max-trials", "4", "--seed", "1", "--json"]  # fmt: skip
+
+
+def shrinknet_edges(folder: pathlib.Path, *options: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "shrinknet", *EDGES, "--run", str(folder), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_second_command_on_the_same_run_is_refused_before_keras_is_loaded(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "keras.py").write_text("raise SystemExit('Keras was loaded')")
+    with RunLock(tmp_path), pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        process = shrinknet_edges(tmp_path)
+        output, said = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert f"is being written by process {os.getpid()} on {socket.gethostname()}" in said
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_and_ends_alike(tmp_path: pathlib.Path) -> None:
+    whole, _ = shrinknet_edges(tmp_path / "whole").communicate()
+    process = shrinknet_edges(tmp_path / "run")
+    while process.poll() is None and not _rows(tmp_path / "run"):
+        time.sleep(0.1)
+    process.terminate()
+    output, _ = process.communicate()
+    assert process.returncode == 143
+    assert 1 <= len(json.loads(output)["trials"]) < 4
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    process = shrinknet_edges(tmp_path / "moved")
+    resumed, said = process.communicate()
+    assert process.returncode == 0, said
+    again, _ = shrinknet_edges(tmp_path / "moved").communicate()
+    assert _facts(resumed) == _facts(whole) and json.loads(again) == json.loads(resumed)
+    other = shrinknet_edges(tmp_path / "moved", "--steps", "41")
+    _, said = other.communicate()
+    assert other.returncode == 2 and "steps: 40 there, 41 here" in said
+    assert RunStore(tmp_path / "whole").digest("kernels.npz") == RunStore(tmp_path / "moved").digest("kernels.npz")
+
+
+def _rows(folder: pathlib.Path) -> int:
+    return len(RunStore(folder).trials()) if (folder / "journal.db").is_file() else 0
+
+
+def _facts(output: str) -> Any:
+    """What a command printed, without times and places."""
+    facts = json.loads(output)
+    timed = [{**part, "latency_ms": None} for part in (facts["before"], facts["after"])]
+    trials = [{**trial, "seconds": None} for trial in facts["trials"]]
+    return timed, trials, facts["control_score"], facts["stopped"]

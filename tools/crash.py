@@ -1,9 +1,10 @@
-"""Kills runs, flips bits, fills the disk: measures what docs/reliability.md says. Each command prints one JSON object.
+"""Kills runs, flips bits, fills the disk: measures what docs/reliability.md says. Each command prints a table.
 
 python tools/crash.py kills 500     random kill -9 of real trainings, each resumed until the run is done
 python tools/crash.py points        a failure, a lasting failure and kills at every action on the disk
 python tools/crash.py flips 1000    single flipped bits in checkpoints and journal; 200 truncations
 python tools/crash.py full          a small tmpfs that fills up (needs root), and a limit on the size of files
+python tools/crash.py hostile       files made to harm: exit codes and memory
 """
 
 from __future__ import annotations
@@ -343,15 +344,36 @@ def _filled(folder: Path, fill: str, filler: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def hostile() -> dict[str, Any]:
+    """Opens files made to harm: exit code, memory above the process's own in MB, size, and the first words said."""
+    tests: Any = importlib.import_module("test_hostile")
+    with tempfile.TemporaryDirectory() as name:
+        found = tests.try_all(Path(name))
+    return {
+        case.replace("_", " "): f"exit code {facts['code']}, {facts['memory'] / 1e6:.0f} MB, file of "
+        f"{facts['size'] / 1e6:.2f} MB"
+        for case, facts in found.items()
+    }
+
+
+def table(found: dict[str, Any], before: str = "") -> list[str]:
+    """The lines of a Markdown table of two columns."""
+    lines = []
+    for name, value in found.items():
+        lines += table(value, f"{before}{name}: ") if isinstance(value, dict) else [f"| {before}{name} | {value} |"]
+    return lines
+
+
 def main() -> None:
     """Runs one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kills", "points", "flips", "full"])
+    parser.add_argument("what", choices=["kills", "points", "flips", "full", "hostile"])
     parser.add_argument("count", type=int, nargs="?")
     parser.add_argument("--sums", action="store_true", help="kills: train with sums instead of TensorFlow")
     parser.add_argument("--every", type=int, default=1, help="points: every so many actions")
     parser.add_argument("--recovery", type=int, default=14, help="points: kills in a row during each recovery")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args()
     logging.getLogger("shrinknet").setLevel(logging.ERROR)
     measurements: dict[str, Callable[[], dict[str, Any]]] = {
@@ -359,8 +381,10 @@ def main() -> None:
         "points": lambda: points(options.every, options.recovery),
         "flips": lambda: flips(options.count or 1000, seed=options.seed),
         "full": full,
+        "hostile": hostile,
     }
-    print(json.dumps(measurements[options.what](), indent=2))
+    found = measurements[options.what]()
+    print(json.dumps(found) if options.json else "\n".join(["| | |", "|---|---|", *table(found)]))
 
 
 if __name__ == "__main__":
