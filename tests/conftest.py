@@ -23,3 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("tensorflow"):
             if BACKEND != "tensorflow":
                 item.add_marker(pytest.mark.skip(reason=f"needs the TensorFlow backend: {mark.args[0]}"))
+
+
+@pytest.fixture
+def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converting to LiteRT twice a run takes longer than small runs do; test_model_commands.py measures for real."""
+    monkeypatch.setattr("shrinknet.exporters.measured_latency", lambda model, sample: None)

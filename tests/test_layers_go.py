@@ -13,6 +13,8 @@ from keras import layers
 from shrinknet import Checkpoint, Filter, Switches, minimize, slim, switched
 from shrinknet.errors import FilterError, OptimizerError, OptionError
 
+pytestmark = pytest.mark.usefixtures("no_latency")
+
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(24, 6, 6, 2)).astype("float32")
 Y = np.stack([X.mean((1, 2, 3)), X.max((1, 2, 3))], 1)
