@@ -26,7 +26,6 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.02, 2, 0.7), amsgrad=True),
     "schedule-free": lambda: optimizers.ScheduleFreeAdamW(0.01),
 }
-FITS_ONCE = pytest.mark.tensorflow("on JAX Keras's fit fails the second time when the optimizer averages weights")
 
 
 def noisy(optimizer: Any = None, kind: type = keras.Model) -> Any:
@@ -62,16 +61,10 @@ def by_engine(net: Any) -> Callable[[], None]:
     return lambda: engine.train(5, trial=2)
 
 
-@pytest.mark.parametrize(
-    ("name", "way"),
-    [
-        pytest.param(name, way, marks=FITS_ONCE if (name, way) == ("average", by_fit) else ())
-        for name in OPTIMIZERS
-        for way in (by_fit, by_engine)
-    ],
-)
-def test_training_after_a_restore_is_training_from_the_checkpoint(name: str, way: Any) -> None:
-    net = switched(noisy(OPTIMIZERS[name]()))
+@pytest.mark.parametrize("way", [by_fit, by_engine])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_training_after_a_restore_is_training_from_the_checkpoint(make: Callable[[], Any], way: Any) -> None:
+    net = switched(noisy(make()))
     train = way(net)
     train()
     held = everything(net)
@@ -152,7 +145,6 @@ def test_switches_go_back() -> None:
     assert_same_bits([net(X)], [switched(maps())(X)])
 
 
-@FITS_ONCE
 def test_freezing_that_was_installed_later_goes_back() -> None:
     """The masks are younger than the checkpoint: nothing may stay frozen, and training is as it was without them."""
     net, twin = (switched(maps(OPTIMIZERS["average"]())) for _ in range(2))
@@ -167,9 +159,12 @@ def test_freezing_that_was_installed_later_goes_back() -> None:
     assert Switches(net).frozen == ()
     for one in (net, twin):
         by_fit(one)()
-    assert_same_bits(net.variables, twin.variables)
-    bits = [variable for variable in net.optimizer.variables if variable.dtype != "bool"]
-    assert_same_bits(bits, twin.optimizer.variables)
+    slots = [variable for variable in net.optimizer.variables if variable.dtype != "bool"]
+    if keras.backend.backend() == "tensorflow":
+        assert_same_bits([*net.variables, *slots], [*twin.variables, *twin.optimizer.variables])
+    else:  # a step with masks is compiled and rounded in another way, of which Adam makes more where gradients are 0
+        for a, b in zip([*net.variables, *slots], [*twin.variables, *twin.optimizer.variables], strict=True):
+            np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-4)
 
 
 def test_what_was_frozen_at_the_checkpoint_is_frozen_again() -> None:

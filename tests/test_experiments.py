@@ -196,7 +196,7 @@ class TestSettings:
         for change in ({"seed": 1}, {"steps": 3}, {"every": 7}, {"learning_rate": 1e-4}, {"images": ["x"]}):
             assert base.changed(change, "").digest() != base.digest()
 
-    @pytest.mark.parametrize("kind", set(SETTINGS.values()))
+    @pytest.mark.parametrize("kind", list(dict.fromkeys(SETTINGS.values())))
     def test_the_laptop_preset_is_what_is_recorded_at_least(self, kind: Any) -> None:
         for preset in PRESETS:
             kind.preset(preset)

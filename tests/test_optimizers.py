@@ -88,9 +88,17 @@ def weights() -> list[Any]:
 def work(optimizer: Any, variables: list[Any], steps: int = 5) -> None:
     """A few updates, always with the same gradients."""
     random = np.random.default_rng(4)
+    if not optimizer.built:
+        optimizer.build(variables)
     for _ in range(steps):
         gradients = [keras.ops.convert_to_tensor(random.normal(size=v.shape).astype("float32")) for v in variables]
-        optimizer.apply(gradients, variables)
+        if keras.backend.backend() == "tensorflow":
+            optimizer.apply(gradients, variables)
+            continue
+        held = [*variables, *optimizer.variables]  # without state, as Keras trains there
+        new = optimizer.stateless_apply([v.value for v in optimizer.variables], gradients, [v.value for v in variables])
+        for variable, value in zip(held, [*new[0], *new[1]], strict=True):
+            variable.assign(keras.ops.copy(value))
 
 
 def without_rate(optimizer: Any) -> list[Any]:
@@ -163,7 +171,7 @@ def test_training_after_a_reset_is_training_with_a_fresh_optimizer_and_traces_no
     used, fresh = nets
     used.fit(X, Y, batch_size=4, epochs=2, verbose=0)
     for a, b in zip(used.variables, fresh.variables, strict=True):
-        b.assign(a)
+        b.assign(numpy(a))
     traces = used.traces
     reset_optimizer(used.optimizer)
     for net in nets:
@@ -258,7 +266,7 @@ def test_frozen_does_not_move_by_one_bit(make: Callable[..., Any]) -> None:
     assert all(moved(start, before)), "nothing would be shown by a filter that stands still by itself"
     switches.freeze(*FROZEN)
     others = other_weights(net)
-    train(net, 30)  # ends as fit does: averages are written
+    train(net, 29)  # odd: Lion goes one step there and one back; ends as fit does: averages are written
     assert_same_bits(frozen_weights(net), before)
     assert all(moved(others, other_weights(net)))
     switches.thaw(*FROZEN)

@@ -139,6 +139,8 @@ def names() -> dict[str, Any]:
 def test_examples_in_docstrings_are_true(name: str, names: dict[str, Any]) -> None:
     if name == "shrinknet.engine.tensorflow" and BACKEND != "tensorflow":
         pytest.skip("the module is for the TensorFlow backend")
+    if name.startswith("shrinknet.tfkeras."):
+        pytest.skip("it turns Keras 2 on for the whole process, and is only imported in one of its own")
     module = importlib.import_module(name)
     assert module.__doc__, f"{name} does not say what it is for"
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

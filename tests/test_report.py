@@ -114,10 +114,21 @@ def some_samples(count: int = 2, size: int = 24, seed: int = 0) -> dict[str, np.
     return {**arrays, "names": np.array([f"photograph {place}" for place in range(count)])}
 
 
+def some_pictures(size: int = 16, seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    pictures = {f"early/mask/{name[7:]}": kernel for name, kernel in some_kernels(3).items() if name[:6] == "before"}
+    for state in ("early", "before", "after"):
+        for layer, width in {"conv1": 5, "conv2": 5, "conv3": 1}.items():
+            pictures[f"{state}/map/{layer}"] = random.normal(size=(size, size, width)).astype("float32")
+        pictures[f"{state}/output"] = random.random((size, size), "float32")
+    pictures["after/map/conv1"][..., 2] = np.nan  # removed
+    return pictures
+
+
 def write_run(folder: pathlib.Path, trials: tuple[Trial, ...] | None = None, **changes: Any) -> pathlib.Path:
-    """A plausible run folder; `kernels` and `samples` set to None are left out, other changes go to run.json."""
+    """A plausible run folder; arrays set to None are left out, other changes go to run.json."""
     trials = some_trials() if trials is None else trials
-    arrays = {"kernels": some_kernels(), "samples": some_samples()}
+    arrays = {"kernels": some_kernels(), "samples": some_samples(), "pictures": some_pictures()}
     arrays = {name: changes.pop(name, arrays[name]) for name in arrays}
     store = RunStore(folder, create=True)
     store.write_json("run", some_facts(trials, **changes))
@@ -180,17 +191,24 @@ def test_a_run_under_way_shows_what_went_so_far(tmp_path: pathlib.Path) -> None:
     text = write_page(run).read_text("utf-8")
     accepted = [trial for trial in some_trials() if trial.accepted]
     assert f"Under way: {len(accepted)} of 9 cuts tried so far kept" in text
-    assert text.count("<em>removed</em>") == 2 * len(accepted)  # after warm-up and at the end
+    assert text.count("<em>removed</em>") == 3 * len(accepted) + 1  # masks in three states, and one feature map
+
+
+def test_feature_maps_are_drawn_layer_by_layer_and_state_by_state(page_of_a_run: pathlib.Path) -> None:
+    text = page_of_a_run.read_text("utf-8").partition('<section id="maps">')[2].partition('<section id="samples">')[0]
+    assert text.count("feature map before the activation") == 3 * 11 - 1
+    assert text.count("conv1[2] at the end: removed") == text.count("<em>removed</em>") == 1
+    assert [text.count(f"output {state}") for state in ("after a few steps", "after warm-up", "at the end")] == [1] * 3
 
 
 def test_a_damaged_picture_file_is_said_and_the_page_stands(tmp_path: pathlib.Path) -> None:
     run = write_run(tmp_path / "run")
-    for name in ("kernels.npz", "samples.npz"):
+    for name in ("kernels.npz", "samples.npz", "pictures.npz"):
         data = bytearray((run / name).read_bytes())
         data[len(data) // 2] ^= 1
         (run / name).write_bytes(data)
     text = write_page(run).read_text("utf-8")
-    assert "kernels.npz is damaged" in text and "samples.npz is damaged" in text and "<img" not in text
+    assert all(f"{name}.npz is damaged" in text for name in ("kernels", "samples", "pictures")) and "<img" not in text
 
 
 def test_what_is_no_run_is_refused(tmp_path: pathlib.Path) -> None:
@@ -253,7 +271,8 @@ def test_many_filters_layers_and_trials_are_cut_short_and_said(
     kernels = {f"before/layer{place}": np.zeros((3, 3, 20, 30), "float32") for place in range(14)}
     kernels["before/odd"] = np.zeros(3, "float32")  # nothing that could be drawn
     samples = some_samples(count=13, size=4)
-    text = write_page(write_run(tmp_path / "run", trials, kernels=kernels, samples=samples)).read_text("utf-8")
+    text = write_page(write_run(tmp_path / "run", trials, kernels=kernels, samples=samples,
+                                pictures=None)).read_text("utf-8")  # fmt: skip
     for said in (
         "The first 5 of 8 trials",
         "conv1[5] and 34 more",
@@ -313,7 +332,7 @@ def test_ticks_are_round_numbers(axis: Axis, labels: list[str]) -> None:
 # -- how it looks: opened in a browser
 
 PHONE, DESK = 390, 1280
-SECTIONS = ["summary", "charts", "network", "masks", "samples", "trials", "setup"]
+SECTIONS = ["summary", "charts", "network", "masks", "maps", "samples", "trials", "setup"]
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +449,7 @@ def test_the_table_before_and_after_fits_a_phone(browser: Any, page_of_a_run: pa
 def test_it_asks_for_nothing_and_complains_of_nothing(browser: Any, page_of_a_run: pathlib.Path) -> None:
     look(browser, page_of_a_run, DESK)
     images = browser.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt])")
-    assert len(images) == 2 * (5 + 5 + 1) + 2 * 4
+    assert len(images) == 3 * (5 + 5 + 1) + 3 * (5 + 5 + 1) + 3 + 2 * 4  # masks, maps, outputs, samples
     assert all(complete and width > 0 and alt for complete, width, alt in images)
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -459,12 +478,12 @@ def test_accepted_and_rejected_differ_by_shape_and_by_colour(browser: Any, page_
 def test_removed_filters_are_crossed_dimmed_and_said(browser: Any, page_of_a_run: pathlib.Path) -> None:
     look(browser, page_of_a_run, PHONE)
     masks = browser.execute_script("""
-        return [...document.querySelectorAll('.strip li')].map(li => [li.querySelector('img').alt,
+        return [...document.querySelectorAll('#masks .strip li')].map(li => [li.querySelector('img').alt,
             !!li.querySelector('.cross'), getComputedStyle(li.querySelector('img')).opacity])""")
     removed = {(f"conv{layer}", index) for layer in (1, 2) for index in range(5)} & {
         (filter.layer, filter.index) for trial in some_trials() if trial.accepted for filter in trial.filters
     }
-    assert len(masks) == 22 and removed
+    assert len(masks) == 33 and removed
     for alt, crossed, opacity in masks:
         layer, _, rest = alt.partition("[")
         gone = (layer, int(rest[0])) in removed

@@ -80,7 +80,7 @@ def densenet() -> Any:
             y = layers.Conv2D(12, 3, padding="same", use_bias=False)(layers.ReLU()(y))
             x = layers.Concatenate()([x, y])
         if number == 0:
-            x = layers.AveragePooling2D()(layers.Conv2D(x.shape[-1] // 2, 1, use_bias=False)(layers.ReLU()(x)))
+            x = layers.AveragePooling2D(2)(layers.Conv2D(x.shape[-1] // 2, 1, use_bias=False)(layers.ReLU()(x)))
     return inputs, layers.GlobalAveragePooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))
 
 

@@ -116,8 +116,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "later-compile-loses-what-is-frozen",
         3,
         "switches.py",
-        "        keep_frozen(self)\n        return super().make_train_function(force)",
-        "        return super().make_train_function(force)",
+        "        keep_frozen(self)\n        own_buffers(self.optimizer)",
+        "        own_buffers(self.optimizer)",
         (f"{OPTIMIZERS}::test_the_users_later_compile_does_not_lose_it",),
     ),
     Mutant(

@@ -1,12 +1,13 @@
-"""Branches that compute nothing: a residual branch none of whose filters is left adds a constant, and goes.
+"""Branches and layers that compute nothing: a residual branch none of whose filters is left adds a constant, and goes.
 
 A layer that has lost all of its filters keeps one as a hull, and whoever reads it reads zeros: that is exact wherever
 the layer stands. Where the branch then ends in an addition, its constant is added instead, and the branch is no longer
-part of the network.
+part of the network. A layer that is bypassed hands its input on: only its activation function stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -17,10 +18,12 @@ from keras.src.ops import numpy as numpy_ops
 from shrinknet.graph import trace
 from shrinknet.graph.calls import rule_for
 from shrinknet.graph.rules import channelwise, elementwise
+from shrinknet.layers.bypass import identity_place
 from shrinknet.rebuild import clone_layer, rebuild
 
 _POINTWISE = (
     elementwise.unary,
+    elementwise.dropout,
     elementwise.activation,
     channelwise.batch_normalization,
     channelwise.layer_scale,
@@ -28,19 +31,22 @@ _POINTWISE = (
 )
 
 
-def without_constant_branches(model: Any) -> Any:
-    """The plain model with every added branch that is constant replaced by its constant; not compiled."""
-    surgeon = _Surgeon(model)
+def without_idle(model: Any, bypassed: Container[str] = ()) -> Any:
+    """The plain model with every added branch that is constant replaced by its constant, and without the layers that
+    are bypassed and whose kernels are square; not compiled.
+    """
+    surgeon = _Surgeon(model, bypassed)
     small = rebuild(model, surgeon.make, surgeon.perform)
     for new, old in surgeon.old.values():
-        if isinstance(old, keras.layers.Layer):
+        if isinstance(old, keras.layers.Layer) and new.built:  # what was left out was never built
             for source, target in zip(old.variables, new.variables, strict=True):
                 target.assign(ops.copy(source.value))
     return small
 
 
 class _Surgeon:
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, bypassed: Container[str]) -> None:
+        self.bypassed = bypassed
         graph = trace(model)
         kernels: dict[int, list[Any]] = {}
         for weight in graph.weights:
@@ -56,6 +62,10 @@ class _Surgeon:
 
     def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
         _, old = self.old.get(id(operation), (None, None))
+        if path in self.bypassed and _is_identity(old):
+            if old.activation is keras.activations.linear:
+                return arguments[0]
+            return keras.layers.Activation(old.activation, name=old.name, dtype=old.dtype_policy)(*arguments)
         if type(old) not in (keras.layers.Add, numpy_ops.Add) or keywords:
             return operation(*arguments, **keywords)
         parts = keras.tree.flatten(arguments)
@@ -85,6 +95,13 @@ class _Surgeon:
             value = self.constant(source)
             return None if value is None else ops.convert_to_numpy(_inference(old, value))
         return None
+
+
+def _is_identity(layer: Any) -> bool:
+    """Whether the kernel hands each channel on as the one of the same number."""
+    kernel = ops.convert_to_numpy(layer.kernel)
+    place = identity_place(layer)
+    return place is not None and np.array_equal(kernel[place], np.eye(*kernel.shape[-2:]))
 
 
 def _inference(operation: Any, value: np.ndarray) -> Any:

@@ -65,9 +65,9 @@ def of_model(model: Any) -> dict[str, str]:
         "layers with filters": " ".join(layer.name for layer in model._flatten_layers() if hasattr(layer, "kernel")),
         "layers": digest_of(re.sub(r'_[0-9]+"', '"', json.dumps(settings, sort_keys=True)).encode()),
         "weights": digest_of([keras.ops.convert_to_numpy(weight) for weight in model.weights]),
-        "optimizer": _described(model.optimizer),
-        "loss": _described(model._compile_config.config.get("loss")),
-        "metrics": _described(model._compile_config.config.get("metrics")),
+        "optimizer": of_setting(model.optimizer),
+        "loss": of_setting(model._compile_config.config.get("loss")),
+        "metrics": of_setting(model._compile_config.config.get("metrics")),
     }
 
 
@@ -160,12 +160,12 @@ def digest_of(value: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def _described(value: Any) -> str:
+def of_setting(value: Any) -> str:
     """A compiled object in one line: its class and its plain settings."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_described, value)) + "]"
+        return "[" + ", ".join(map(of_setting, value)) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_described(item)}" for key, item in sorted(value.items())) + "}"
+        return "{" + ", ".join(f"{key}: {of_setting(item)}" for key, item in sorted(value.items())) + "}"
     if value is None or isinstance(value, str | int | float):
         return str(value)
     try:

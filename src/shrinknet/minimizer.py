@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shrinknet.checkpoint import Checkpoint
-from shrinknet.costs import graph_cost
+from shrinknet.costs import cost, graph_cost
 from shrinknet.engine import make_engine
 from shrinknet.engine.callbacks import tell_trial
 from shrinknet.engine.data import Arrays, Feed, check_targets, first_batch, read_data
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.filters import Filter
-from shrinknet.fingerprint import identity, of_function, of_strategy
+from shrinknet.fingerprint import identity, of_function, of_setting, of_strategy
 from shrinknet.network import NetworkView
-from shrinknet.optimizers import reset_optimizer
+from shrinknet.optimizers import other_optimizer, reset_optimizer
 from shrinknet.pace import Pace
 from shrinknet.progress import Progress
+from shrinknet.rebuild import carry_compilation
 from shrinknet.recorder import Recorder
 from shrinknet.records import Cost, Measurement, Summary, Trial, trials_frame
 from shrinknet.resume import stored_seed
@@ -33,7 +34,7 @@ from shrinknet.scoring import Score, Scorer, make_scorer
 from shrinknet.signals import uninterrupted
 from shrinknet.slimmer import slim
 from shrinknet.strategies import Strategy, checked_ask, load_strategy
-from shrinknet.switches import Switches, switched
+from shrinknet.switches import Switches, keep_frozen, switched
 
 if TYPE_CHECKING:
     import os
@@ -58,6 +59,8 @@ class Options:
     max_trials: int | None = None
     max_seconds: float | None = None
     min_filters: int = 1
+    candidates: str = "filters"
+    reset: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
@@ -66,10 +69,12 @@ class Options:
             )
         if self.reference not in ("last", "baseline"):
             raise OptionError(f"Expected reference to be 'last' or 'baseline'; received {self.reference!r}.")
+        if self.candidates not in ("filters", "layers"):
+            raise OptionError(f"Expected candidates to be 'filters' or 'layers'; received {self.candidates!r}.")
         least = {
             "warmup_steps": 0,
             "steps": 0,
-            "min_filters": 1,
+            "min_filters": 0,
             "max_trials": 0,
             "max_seconds": 0,
             "warmup_patience": 1,
@@ -137,6 +142,9 @@ def minimize(
     max_trials: int | None = None,
     max_seconds: float | None = None,
     min_filters: int = 1,
+    candidates: str = "filters",
+    trial_optimizer: Any = None,
+    reset: bool = True,
     batch_size: int = 32,
     test_data: Any = None,
     control: bool = False,
@@ -166,7 +174,13 @@ def minimize(
         pace: filters tried at once: "one", a number, or "adaptive".
         target: stop at this number (int) or share (float) of filters left.
         max_trials, max_seconds: stop after so many trials, or so long; the trial under way is finished.
-        min_filters: filters that every layer keeps.
+        min_filters: filters that every layer keeps; 0: a residual branch can be emptied, and is then taken out.
+        candidates: "filters", or "layers": convolutions and dense layers between tensors of one shape, each a candidate
+            of its own that is bypassed and taken out. A strategy sees a layer as its first filter; "sequential",
+            "random" and "ablation" suit. Filters follow in a second run, on the model that is left.
+        trial_optimizer: what the trials train with: an optimizer or its name; a learning rate or a schedule, as
+            `keras.optimizers.schedules.CosineDecay(1e-3, steps)`, for the model's own. None: the model's own.
+        reset: whether the optimizer begins each trial as new: slots, momentum, and the schedule's steps.
         batch_size: samples a batch, for arrays.
         test_data: arrays, a tf.data.Dataset or a PyDataset that no decision sees, for the summary.
         control: also train the uncut network for as many steps, for comparison.
@@ -196,8 +210,9 @@ def minimize(
         True
     """
     options = Options(
-        threshold, reference, warmup_steps, warmup_patience, steps, target, max_trials, max_seconds, min_filters
-    )
+        threshold, reference, warmup_steps, warmup_patience, steps, target, max_trials, max_seconds, min_filters,
+        candidates, reset,
+    )  # fmt: skip
     paces = Pace(pace)
     if run_dir is not None:
         refuse_if_held(run_dir)
@@ -220,7 +235,11 @@ def minimize(
     check_targets(net, first_batch(feeds[0]))
     first_batch(feeds[1])
     progress = Progress() if verbose == "auto" else None
-    run = Minimization(net, feeds, test, options, paces, chosen, seed, callbacks, progress, int(verbose == 1))
+    if trial_optimizer is not None:
+        trial_optimizer = other_optimizer(trial_optimizer, net.optimizer)
+    run = Minimization(
+        net, feeds, test, options, paces, chosen, seed, callbacks, progress, int(verbose == 1), trial_optimizer
+    )
     config = {
         **options.__dict__,
         "strategy": of_strategy(strategy),
@@ -230,6 +249,7 @@ def minimize(
         "mode": mode,
         "score": of_function(score),
         "control": control,
+        "trial_optimizer": of_setting(trial_optimizer),
     }
     with Recorder.open(run_dir, force=force, strict=strict, new_data=new_data) as recorder:
         recorder.begin(config, lambda: identity(model, feeds, test))
@@ -269,6 +289,7 @@ class Minimization:
     callbacks: Sequence[Any] = ()
     progress: Progress | None = None
     lines: int = 0
+    trial_optimizer: Any = None
     trials: list[Trial] = field(default_factory=list)
     warmup: list[tuple[int, float]] = field(default_factory=list)
     phase: str = "warm-up"
@@ -282,8 +303,8 @@ class Minimization:
         """Makes the engine and the view that the strategy gets; refuses what cannot work before any training."""
         self.recorder = recorder
         batch = first_batch(self.feeds[0])
-        shapes = [tuple(np.shape(array))[1:] for array in _leaves(batch[0])]
-        self.switches = Switches(self.net, shapes)
+        self.shapes = [tuple(np.shape(array))[1:] for array in _leaves(batch[0])]
+        self.switches = Switches(self.net, self.shapes)
         if not self.switches.filters:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
             raise ModelError(
@@ -308,6 +329,7 @@ class Minimization:
             self.switches,
             frozen=self.switches.frozen,
             min_filters=self.options.min_filters,
+            whole_layers=self.options.candidates == "layers",
             calibration=lambda: calibration.arrays[0],
             measure=lambda: self.scorer(self.net, lambda: self.engine.evaluate(calibration)),
             higher_is_better=self.scorer.higher_is_better,
@@ -340,9 +362,8 @@ class Minimization:
         before = Checkpoint.of(self.net)
         tell_trial(self.callbacks, "on_trial_begin", number)
         try:
-            self.switches.disable(*batch)
-            self.switches.freeze(*batch)
-            reset_optimizer(self.net.optimizer)
+            self.cut(batch)
+            self.reset()
             self.engine.train(self.options.steps, number)
             score = self.score()
         except BaseException:
@@ -361,6 +382,27 @@ class Minimization:
         if self.lines:
             print(f"trial {number}: {' '.join(map(str, batch))} {'kept' if accepted else 'back'}, {self.scorer.name} "
                   f"{score:.4g} = {ratio:.1%} of {trial.reference:.4g}, {trial.filters_left} filters left")  # fmt: skip
+
+    def cut(self, batch: tuple[Filter, ...]) -> None:
+        """Switches off and freezes; or bypasses the layers that these filters stand for."""
+        if self.options.candidates == "layers":
+            self.switches.bypass(*dict.fromkeys(filter.layer for filter in batch))
+        else:
+            self.switches.disable(*batch)
+            self.switches.freeze(*batch)
+
+    def reset(self) -> None:
+        """The optimizer begins anew, unless the user wants it to go on."""
+        if self.options.reset:
+            reset_optimizer(self.net.optimizer)
+
+    def begin_trials(self) -> None:
+        """From now on the network trains with the optimizer for trials; once is enough."""
+        if self.trial_optimizer is not None:
+            carry_compilation(self.net, self.net, self.trial_optimizer)
+            keep_frozen(self.net)
+            self.engine.prepare(0, self.engine.xla)
+            self.trial_optimizer = None
 
     def learn(self, trial: Trial) -> None:
         """What follows from a decided trial, made now or before an interruption."""
@@ -384,7 +426,7 @@ class Minimization:
             ratio,
             accepted,
             split=not accepted and self.pace.splits(batch),
-            filters_left=len(self.switches.enabled),
+            filters_left=self.filters_left(),
             parameters=cost.parameters,
             multiply_adds=cost.multiply_adds,
             seconds=seconds,
@@ -392,7 +434,7 @@ class Minimization:
 
     def ask(self, count: int) -> tuple[Filter, ...]:
         """What the strategy wants to try, checked; never more than the target leaves."""
-        spare = len(self.switches.enabled) - self._target()
+        spare = self.filters_left() - self._target()
         return checked_ask(self.strategy, self.view, max(1, min(count, spare)))
 
     def warm_up(self) -> None:
@@ -411,7 +453,8 @@ class Minimization:
         self.reference = self.score_now = self.baseline
         self.uncut = slim(self.net, self._sample())
         self.cost_before = self.cost()
-        self.filters_before = len(self.switches.enabled)
+        self.filters_before = self.filters_left()
+        self.begin_trials()
         self.warm = Checkpoint.of(self.net)
         self.recorder.warmed_up(self)
 
@@ -432,13 +475,22 @@ class Minimization:
         """The validation score; NaN when any weight is not finite, which a finite loss can hide."""
         return self.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
 
-    def cost(self) -> Cost:
-        """What the network would cost if it were cut now."""
-        return graph_cost(self.switches.graph, self.switches.read("disabled"))
+    def cost(self, small: Any = None) -> Cost:
+        """What the network would cost if it were cut now; or what it does cost, cut out."""
+        if small is None and self.switches.bypassed:
+            small = slim(self.net, self._sample())
+        if small is None:
+            return graph_cost(self.switches.graph, self.switches.read("disabled"))
+        return cost(small, self.shapes)
+
+    def filters_left(self) -> int:
+        """Filters that are neither disabled nor bypassed."""
+        bypassed = self.switches.bypassed
+        return sum(filter.layer not in bypassed for filter in self.switches.enabled)
 
     def reason_to_stop(self) -> str:
         """Why the run ends now; empty: it goes on."""
-        options, left = self.options, len(self.switches.enabled)
+        options, left = self.options, self.filters_left()
         last = [trial.score for trial in self.trials[-NOT_FINITE_IN_A_ROW:]]
         if len(last) == NOT_FINITE_IN_A_ROW and not any(map(math.isfinite, last)):
             return (
@@ -462,7 +514,7 @@ class Minimization:
 
     def _on_step(self, step: int, steps: int) -> None:
         if self.progress is not None:
-            self.progress.update(self.phase, step, steps, self.score_now, len(self.switches.enabled))
+            self.progress.update(self.phase, step, steps, self.score_now, self.filters_left())
 
     def finish(self, control: bool) -> Result:
         """Cuts the network out, measures before and after, and writes it down."""
@@ -479,11 +531,11 @@ class Minimization:
     def _summarize(self, small: Any, accepted: list[Trial], trained: Any) -> Summary:
         before, after = (
             self._measure(self.uncut, self.cost_before, self.baseline),
-            self._measure(small, self.cost(), accepted[-1].score if accepted else self.baseline),
+            self._measure(small, self.cost(small), accepted[-1].score if accepted else self.baseline),
         )
         return Summary(
             before=replace(before, filters=self.filters_before),
-            after=replace(after, filters=len(self.switches.enabled)),
+            after=replace(after, filters=self.filters_left()),
             accepted=len(accepted),
             rejected=len(self.trials) - len(accepted),
             steps=self.warm_steps + self.options.steps * len(accepted),
@@ -498,7 +550,7 @@ class Minimization:
         try:
             self.warm.restore()
             for place in range(self.recorder.control(self, numbers), len(numbers)):
-                reset_optimizer(self.net.optimizer)
+                self.reset()
                 self.engine.train(self.options.steps, numbers[place])
                 self.recorder.controlled(self, numbers[: place + 1])
             return slim(self.net, self._sample())

@@ -17,8 +17,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from shrinknet.errors import NotEquivalentError
+from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.graph import Call, ChannelGraph
+from shrinknet.graph.calls import Shape
 from shrinknet.graph.rules.movement import full, run_on
 
 
@@ -28,21 +29,23 @@ class Moved:
 
     Attributes:
         source: the small tensor at the chain's beginning.
+        shape: the uncut shape at the chain's end, None where a size is open.
         kept: which places of the uncut source are left, bool, batch of 1.
         places: for each place of the uncut end of the chain, its place in the uncut source, counted row by row.
         steps: the movements, each as its call and what performs it on real tensors.
     """
 
     source: Any
+    shape: Shape
     kept: np.ndarray
     places: np.ndarray
     steps: tuple[tuple[Call, Callable[[Any], Any]], ...] = ()
 
     @classmethod
-    def begin(cls, source: Any, channels: np.ndarray, shape: Any, gone: np.ndarray) -> Moved:
+    def begin(cls, source: Any, channels: np.ndarray, shape: Shape, gone: np.ndarray) -> Moved:
         """A chain that begins at a tensor with these channels, broadcastable to its uncut shape."""
         kept = full(~gone[channels], shape)
-        return cls(source, kept, np.arange(kept.size).reshape(kept.shape))
+        return cls(source, shape, kept, np.arange(kept.size).reshape(kept.shape))
 
     def then(self, call: Call, perform: Callable[[Any], Any]) -> list[Moved]:
         """The chain with one more movement; one for each of its outputs."""
@@ -50,8 +53,8 @@ class Moved:
         def step(index: int) -> tuple[Call, Callable[[Any], Any]]:
             return call, lambda tensor: keras.tree.flatten(perform(tensor))[index]
 
-        ends = enumerate(run_on(call, [self.places]))
-        return [Moved(self.source, self.kept, places, (*self.steps, step(index))) for index, places in ends]
+        ends = enumerate(zip(call.output_shapes, run_on(call, [self.places]), strict=True))
+        return [Moved(self.source, shape, self.kept, end, (*self.steps, step(i))) for i, (shape, end) in ends]
 
     def carry_out(self) -> Any:
         """The small tensor at the chain's end.
@@ -64,17 +67,23 @@ class Moved:
         have = np.arange(int(self.kept.sum())).reshape(_box(self.kept))
         if self._native(have, where):
             return functools.reduce(lambda tensor, step: step[1](tensor), self.steps, self.source)
-        if where.size == have.size and (where.reshape(-1) == have.reshape(-1)).all():
-            last = self.steps[-1][0].operation
-            name = last.name if isinstance(last, keras.layers.Layer) else None
-            return keras.layers.Reshape(where.shape[1:], name=name)(self.source)
+        shape = [-1 if self.shape[axis] is None else size for axis, size in enumerate(where.shape)][1:]
+        last = self.steps[-1][0]
+        if where.size == have.size and (where.reshape(-1) == have.reshape(-1)).all() and shape.count(-1) < 2:
+            name = last.operation.name if isinstance(last.operation, keras.layers.Layer) else None
+            return keras.layers.Reshape(shape, name=name)(self.source)
         for axis in range(1, have.ndim if where.ndim == have.ndim else 1):
             line = where[tuple(slice(None) if index == axis else 0 for index in range(where.ndim))]
             chosen = line // math.prod(have.shape[axis + 1 :]) % have.shape[axis]
             if np.array_equal(np.take(have, chosen, axis), where):
                 return ops.take(self.source, chosen, axis)
+        if -1 in shape or None in self.source.shape[1:]:
+            raise ModelError(
+                f"{last.kind} {last.path} cannot be followed without the channels that go while the model leaves sizes "
+                "open. Build the model with inputs of a fixed size, as keras.Input((128, 128, 3))."
+            )
         flat = keras.layers.Reshape((have.size,))(self.source)
-        return keras.layers.Reshape(where.shape[1:])(ops.take(flat, where.reshape(-1), 1))
+        return keras.layers.Reshape(shape)(ops.take(flat, where.reshape(-1), 1))
 
     def _native(self, have: np.ndarray, where: np.ndarray) -> bool:
         """Whether the chain's own movements, run on the small tensor, bring the right numbers."""
@@ -119,14 +128,15 @@ class Movements:
         self.graph = graph
         self.gone = gone
         self.chains: dict[int, tuple[Any, Moved]] = {}  # id of a placeholder -> (the placeholder, its chain)
+        self.carried: dict[int, Any] = {}  # id of a placeholder -> the tensor, once a reader has asked for it
         self.calls: Counter[str] = Counter()  # path of an operation -> how often it was called, as a shared layer is
 
     def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
         """Calls an operation; a movement of channels that are gone is noted down, and carried out by its reader."""
-        number = self.calls[path]
+        key = path, self.calls[path]
         self.calls[path] += 1
-        if path in self.graph.moves:
-            call, channels = self.graph.moves[path][number]
+        if key in self.graph.moves:
+            call, channels = self.graph.moves[key]
             leaves = keras.tree.flatten((arguments, keywords))
             (tensor,) = (leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor))
             _, chain = self.chains.get(id(tensor), (None, None))
@@ -134,9 +144,8 @@ class Movements:
                 chain = chain or Moved.begin(tensor, channels, call.shapes[0], self.gone)
                 return self._note(chain.then(call, _replacing(tensor, operation, arguments, keywords)), call)
         arguments, keywords = keras.tree.map_structure(self._carried_out, (arguments, keywords))
-        if path in self.graph.constants and self.gone[self.graph.constants[path][number]].any():
-            meet = self.graph.constants[path][number]
-            arguments, keywords = slice_constants((arguments, keywords), meet, self.gone)
+        if key in self.graph.constants and self.gone[self.graph.constants[key]].any():
+            arguments, keywords = slice_constants((arguments, keywords), self.graph.constants[key], self.gone)
         return operation(*arguments, **keywords)
 
     def _note(self, chains: list[Moved], call: Call) -> Any:
@@ -149,7 +158,11 @@ class Movements:
         return notes
 
     def _carried_out(self, value: Any) -> Any:
-        return self.chains[id(value)][1].carry_out() if id(value) in self.chains else value
+        if id(value) not in self.chains:
+            return value
+        if id(value) not in self.carried:
+            self.carried[id(value)] = self.chains[id(value)][1].carry_out()
+        return self.carried[id(value)]
 
 
 def _replacing(tensor: Any, operation: Any, arguments: Any, keywords: Any) -> Callable[[Any], Any]:

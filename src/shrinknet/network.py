@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from shrinknet.checkpoint import Checkpoint
 from shrinknet.filters import Filter, Group
 from shrinknet.switches import Switches
 
@@ -21,6 +22,7 @@ class NetworkView:
         switches: of the network.
         frozen: the filters that the user froze: they are no candidates.
         min_filters: how many filters every layer keeps.
+        whole_layers: candidates are layers that can be bypassed, each named by its first enabled filter.
         calibration: inputs for `activations`; measure: the score on calibration data, now.
         higher_is_better: direction of the score.
     """
@@ -31,6 +33,7 @@ class NetworkView:
         *,
         frozen: Sequence[Filter] = (),
         min_filters: int = 1,
+        whole_layers: bool = False,
         calibration: Callable[[], Any],
         measure: Callable[[], float],
         higher_is_better: bool,
@@ -38,12 +41,15 @@ class NetworkView:
         self._switches = switches
         self._frozen = frozenset(frozen)
         self._min_filters = min_filters
+        self._whole_layers = whole_layers
         self._calibration = calibration
         self._measure = measure
         self.higher_is_better = higher_is_better
         self._sizes = {group.name: Counter(filter.layer for filter in group.filters) for group in switches.groups}
 
     def candidates(self) -> tuple[Filter, ...]:
+        if self._whole_layers:
+            return tuple(Filter(layer, self.enabled(layer)[0]) for layer in self._switches.bypassable)
         left = self._left()
         return tuple(
             filter
@@ -87,6 +93,13 @@ class NetworkView:
         return ops.convert_to_numpy(heard[-1]).astype("float32")
 
     def score(self, without: Sequence[Filter] = ()) -> float:
+        if self._whole_layers:
+            before = Checkpoint.of(self._switches.net)
+            self._switches.bypass(*dict.fromkeys(filter.layer for filter in without))
+            try:
+                return self._measure()
+            finally:
+                before.restore()
         without = [filter for filter in without if filter not in self._switches.disabled]
         self._switches.disable(*without)
         try:

@@ -97,6 +97,27 @@ def fresh_copy(optimizer: Any) -> Any:
         ) from error
 
 
+def other_optimizer(spec: Any, optimizer: Any) -> Any:
+    """A new optimizer: a copy of an optimizer, one by Keras's name, or this one with another learning rate or schedule.
+
+    Raises:
+        OptimizerError: `spec` is none of these.
+    """
+    if isinstance(spec, keras.optimizers.schedules.LearningRateSchedule | float):
+        made = fresh_copy(list(_parts(optimizer))[-1])
+        made.learning_rate = spec
+        return made
+    if isinstance(spec, keras.optimizers.Optimizer):
+        return fresh_copy(spec)
+    try:
+        return keras.optimizers.get(spec)
+    except (ValueError, TypeError) as error:
+        raise OptimizerError(
+            f"Expected trial_optimizer to be a Keras optimizer, its name, a learning rate or a schedule; received "
+            f"{spec!r}."
+        ) from error
+
+
 def carry_exclusions(source: Any, target: Any, variables: list[Any], counterparts: list[Any]) -> None:
     """Excludes from weight decay what the user excluded with `exclude_from_weight_decay`: no configuration holds it.
 
@@ -134,6 +155,16 @@ def _parts(optimizer: Any) -> Iterator[Any]:
 
 def _trainable(optimizer: Any) -> list[Any]:
     return list(list(_parts(optimizer))[-1]._trainable_variables)
+
+
+def own_buffers(optimizer: Any) -> None:
+    """Before a training on JAX: no weight shares its buffer with its average.
+
+    Keras lets them share one when a training ends, and the first step of the next would give it away twice.
+    """
+    if keras.backend.backend() == "jax" and optimizer.built and any(part.use_ema for part in _parts(optimizer)):
+        for variable in _trainable(optimizer):
+            variable.assign(ops.copy(variable.value))
 
 
 def is_freezing(optimizer: Any) -> bool:

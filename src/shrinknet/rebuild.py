@@ -53,9 +53,30 @@ def _rebuild(model: Any, make: Make, perform: Perform, prefix: str, done: dict[i
         known.update({id(old): new for old, new in zip(node.outputs, tree.flatten(outputs), strict=True)})
     outputs = tree.map_structure(lambda tensor: known[id(tensor)], functional._outputs_struct)
     outputs = perform(prefix, lambda tensors: tensors, (outputs,), {})
+    _name_apart(tree.flatten(outputs), {id(made) for made in done.values()})
     new = _assemble(model, inputs, outputs)
     new._trainable = model._trainable
     return new
+
+
+def _name_apart(outputs: list[Any], made: set[int]) -> None:
+    """Renames operations that `perform` put in where their names are taken: in a model each has a name of its own."""
+    operations: dict[int, Any] = {}
+    seen: set[tuple[int, int]] = set()
+    while outputs:
+        operation, number, _ = outputs.pop()._keras_history
+        if (id(operation), number) not in seen:
+            seen.add((id(operation), number))
+            operations[id(operation)] = operation
+            outputs += operation._inbound_nodes[number].input_tensors
+    new = [one for one in operations.values() if id(one) not in made and not isinstance(one, keras.layers.InputLayer)]
+    taken = {one.name for one in operations.values() if one not in new}
+    for operation in new:
+        name, tried = operation.name, 0
+        while operation.name in taken:
+            tried += 1
+            operation.name = f"{name}_{tried}"
+        taken.add(operation.name)
 
 
 def _nested(
@@ -131,7 +152,9 @@ def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
     own = {
         key: value
         for key, value in attributes.items()
-        if isinstance(value, types.FunctionType) and not value.__module__.startswith("keras.") and key.endswith(_ROLES)
+        if isinstance(value, types.FunctionType)
+        and key.endswith(_ROLES)
+        and (isinstance(layer, keras.layers.Lambda) or not value.__module__.startswith("keras."))
     }
     stand_ins = {key: keras.activations.linear if key.endswith(_ROLES[:2]) else None for key in own}
     try:
@@ -149,21 +172,23 @@ def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
     return new
 
 
-def carry_compilation(source: Any, target: Any) -> None:
+def carry_compilation(source: Any, target: Any, optimizer: Any = None) -> None:
     """Compiles `target` as `source` is: the same losses and weights, metrics and optimizer copied.
 
-    The optimizer is a fresh copy with the source's learning rate or schedule object; a model that is not compiled
-    leaves `target` so.
+    The optimizer is a fresh copy with the source's learning rate or schedule object, or the one given; a model that is
+    not compiled leaves `target` so.
     """
     if not source.compiled or source.optimizer is None:
         return
     config = dict(source._compile_config.config)
-    config["optimizer"] = fresh_copy(source.optimizer)
+    config["optimizer"] = fresh_copy(source.optimizer) if optimizer is None else optimizer
     for key in ("metrics", "weighted_metrics"):
         config[key] = tree.map_structure(_copy_metric, config[key]) if config[key] else config[key]
-    carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
+    if optimizer is None:
+        carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
     target.compile(**config)
-    target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
+    if optimizer is None:
+        target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
     target.optimizer.build(target.trainable_variables)  # Keras cannot load what was saved with an unbuilt optimizer
 
 

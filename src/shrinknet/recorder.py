@@ -187,6 +187,7 @@ class FolderRecorder(Recorder):
             run.engine.go_to(saved.position)
             return
         run.baseline = saved.baseline
+        run.begin_trials()
         warm = self.warm.read()
         tell(self.warm.damage)
         if warm is None:
@@ -273,7 +274,7 @@ class FolderRecorder(Recorder):
             self.store.write_bytes("slim.keras", model_bytes(result.model))
         self.facts |= {
             "summary": result.summary.to_dict(),
-            "cost_after": run.cost().to_dict(),
+            "cost_after": run.cost(result.model).to_dict(),
             "removed": removed,
             "stopped": run.stopped,
             "finished": not run.unfinished,

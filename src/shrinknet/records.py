@@ -49,7 +49,8 @@ class Trial:
 
     Attributes:
         number: 1, 2, 3 ...; rejected trials are counted too.
-        filters: the filters that were disabled and frozen together.
+        filters: the filters that were disabled and frozen together; where layers were the candidates, one filter for
+            each layer that was bypassed.
         score: validation score after training without them; NaN when it could not be computed.
         reference: the score it was compared with.
         ratio: share of the reference that was kept, 1.0 = all of it, higher is better whatever the score's

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from shrinknet.branches import without_constant_branches
+from shrinknet.branches import without_idle
 from shrinknet.costs import known_cost
 from shrinknet.errors import NotEquivalentError, OptionError
 from shrinknet.filters import Group
@@ -133,17 +133,14 @@ def plan_of(switches: Switches, round_to: int = 1) -> Plan:
 
 
 def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
-    """Which disabled channels stay: a hull for each layer that lost all, and what makes widths multiples.
+    """Which disabled channels stay: a hull for each tensor that lost all, and what makes widths multiples.
 
     Widths become multiples of `round_to`, or stay the old ones. Channels that a normalisation averages over cannot stay
     without changing it: those always go.
     """
     if round_to < 1:
         raise OptionError(f"Expected round_to to be a number from 1; received {round_to!r}.")
-    stays = np.zeros_like(disabled)
-    for channels in graph.producers.values():
-        if disabled[channels].all() and not stays[channels].any():
-            stays[channels[0]] = True  # the hull of a layer that has lost all of its filters
+    stays = graph.hulls(disabled)
     averaged = np.zeros_like(disabled)
     for _, channels in graph.averages:
         averaged[channels] = True
@@ -184,8 +181,9 @@ def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal[
     made = plan_of(switches, round_to)
     small, fates = apply(switches, made)
     disabled = switches.read("disabled")
-    if any(disabled[channels].all() for channels in switches.graph.producers.values()):
-        small = without_constant_branches(small)
+    bypassed = switches.bypassed
+    if bypassed or any(disabled[channels].all() for channels in switches.graph.producers.values()):
+        small = without_idle(small, bypassed)
     verify(net, small, sample)
     carry_compilation(net, small)
     if optimizer == "sliced":

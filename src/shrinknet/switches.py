@@ -17,7 +17,8 @@ from shrinknet.errors import FilterError, ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import trace
 from shrinknet.layers import Switchboard, Switched, switched_class
-from shrinknet.optimizers import install_freezing, is_freezing, set_frozen
+from shrinknet.layers.bypass import identity_place
+from shrinknet.optimizers import install_freezing, is_freezing, own_buffers, set_frozen
 from shrinknet.rebuild import carry_compilation, carry_optimizer, clone_layer, rebuild
 
 
@@ -111,6 +112,62 @@ class Switches:
         """The opposite of `freeze`."""
         self._set("frozen", filters, False)
 
+    @property
+    def bypassed(self) -> tuple[str, ...]:
+        """The layers that are bypassed, in network order."""
+        boards = ((path, self.graph.layers[path].switchboard) for path in self._boards)
+        return tuple(path for path, board in boards if bool(keras.ops.convert_to_numpy(board.bypassed)))
+
+    @property
+    def bypassable(self) -> tuple[str, ...]:
+        """The layers that can be bypassed now, in network order: they make a tensor of the shape that they read.
+
+        As many of their filters are enabled as of the channels that they read, and none reaches an output.
+        """
+        gone = set(self.bypassed)
+        return tuple(path for path in self._boards if path not in gone and self._identity(path) is not None)
+
+    def bypass(self, *layers: str) -> None:
+        """From now on these layers hand their input on, up to their activation function; `slim` takes them out.
+
+        Their kernels become the identity between the enabled channels, their biases 0, and neither moves any more.
+
+        Raises:
+            FilterError: a layer cannot be bypassed; then nothing is changed.
+        """
+        found = [(path, self._identity(path) if path in self._boards else None) for path in layers]
+        for path, identity in found:
+            if identity is None:
+                raise FilterError(f"The layer {path} cannot be bypassed; those that can: {', '.join(self.bypassable)}.")
+        for path, identity in found:
+            layer = self.graph.layers[path]
+            layer.kernel.assign(identity)
+            if layer.bias is not None:
+                layer.bias.assign(keras.ops.zeros_like(layer.bias))
+            layer.switchboard.bypassed.assign(True)
+        self._guard(self.read("frozen"))
+
+    @cached_property
+    def _boards(self) -> tuple[str, ...]:
+        return tuple(path for path in self.graph.producers if isinstance(self.graph.layers[path], Switched))
+
+    def _identity(self, path: str) -> np.ndarray | None:
+        """The kernel with which a layer hands its input on; None where there is none."""
+        layer, calls = self.graph.layers[path], [call for call in self.graph.calls if call.path == path]
+        place = identity_place(layer)
+        same = len(calls) == 1 and calls[0].shapes[0] == calls[0].output_shapes[0]
+        reads = [weight.channels for weight in self.graph.weights if weight.path == path and not weight.owned]
+        channels = self.graph.producers[path]
+        if place is None or not same or len(reads) != 1 or any(one in self.graph.pins for one in channels.tolist()):
+            return None
+        disabled = self.read("disabled")
+        sources, targets = np.flatnonzero(~disabled[reads[0]]), np.flatnonzero(~disabled[channels])
+        if sources.size != targets.size or not targets.size:
+            return None
+        identity: Any = np.zeros(layer.kernel.shape, "float32")
+        identity[(*place, sources, targets)] = 1
+        return identity
+
     def zero(self, *filters: Filter) -> None:
         """Sets kernel slices and biases of the filters to 0; they stay enabled and trainable."""
         for weight, chosen in self._own(filters):
@@ -187,7 +244,8 @@ class Switches:
     def _guard(self, frozen: np.ndarray) -> None:
         """Freezes exactly what is marked: installs the optimizer's part when something is first frozen."""
         optimizer = getattr(self.net, "optimizer", None)
-        if optimizer is None or not (frozen.any() or is_freezing(optimizer)):
+        bypassed = self.bypassed
+        if optimizer is None or not (frozen.any() or bypassed or is_freezing(optimizer)):
             return
         if not is_freezing(optimizer):
             install_freezing(optimizer, self.net.trainable_variables)
@@ -197,6 +255,7 @@ class Switches:
             if weight.owned:
                 mask = weight.mask(frozen)
                 _, other = masks.get(id(weight.variable), (None, np.zeros_like(mask)))
+                mask = mask | (weight.path in bypassed)
                 masks[id(weight.variable)] = (weight.variable, mask | other)
         set_frozen(optimizer, masks)
 
@@ -260,6 +319,7 @@ class _Guarded:
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         keep_frozen(self)
+        own_buffers(self.optimizer)
         return super().make_train_function(force)  # type: ignore[misc]
 
     def load_weights(self: Any, *arguments: Any, **keywords: Any) -> None:
@@ -286,9 +346,10 @@ def _gated(kernel: Any, live: Any) -> Any:
 
 
 def any_frozen(net: Any) -> bool:
-    """Whether any filter of the network is frozen."""
+    """Whether any filter of the network is frozen, or any layer bypassed."""
     boards = (layer for layer in net._flatten_layers() if isinstance(layer, Switchboard))
-    return any(bool(keras.ops.convert_to_numpy(board.frozen).any()) for board in boards if hasattr(board, "frozen"))
+    switches = (switch for board in boards if hasattr(board, "frozen") for switch in (board.frozen, board.bypassed))
+    return any(bool(keras.ops.convert_to_numpy(switch).any()) for switch in switches)
 
 
 @keras.saving.register_keras_serializable("shrinknet")

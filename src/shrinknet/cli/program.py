@@ -13,6 +13,7 @@ from shrinknet.cli.doctor import doctor
 from shrinknet.cli.edges import demo, edges
 from shrinknet.cli.exits import EPILOG, Program
 from shrinknet.cli.experiment import experiment
+from shrinknet.cli.models import compress, cost, export, plan, slim
 from shrinknet.cli.report import report
 from shrinknet.cli.strategies import strategies
 
@@ -39,7 +40,7 @@ def minimize() -> None:
 
 
 minimize.add_command(edges)
-for command in (demo, report, data, experiment, strategies, doctor):
+for command in (demo, plan, slim, cost, export, compress, report, data, experiment, strategies, doctor):
     program.add_command(command)
 
 

@@ -60,4 +60,31 @@ class Widths(click.ParamType[tuple[int, ...]]):
         return tuple(map(int, parts))
 
 
-PACE, TARGET, WIDTHS = Pace(), Target(), Widths()
+class Sizes(click.ParamType[tuple[int, ...]]):
+    """The sizes of one sample, with commas between them."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        """`128,128,1` is an image of 128 by 128 with one channel."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdigit() and int(part) >= 1 for part in parts):
+            self.fail(f"expected sizes with commas, such as 128,128,1; received {value!r}.", param, context)
+        return tuple(map(int, parts))
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Words with commas between them."""
+
+    name = "NAME,NAME,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
+        """`keras,litert` is two of them."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+PACE, TARGET, WIDTHS, SIZES, NAMES = Pace(), Target(), Widths(), Sizes(), Names()

@@ -115,10 +115,6 @@ class FitEngine:
     def finalize(self) -> None:
         """What `fit` does at its end: an optimizer that averages weights writes the average."""
         self.net.optimizer.finalize_variable_values(self.net.trainable_weights)
-        if keras.backend.backend() == "jax" and getattr(self.net.optimizer, "use_ema", False):
-            # A weight and its average then share a buffer, which JAX's next step would give away twice.
-            for variable in self.net.trainable_weights:
-                variable.assign(ops.copy(variable.value))
 
     def _fit_stream(self, feed: Stream, steps: int, callbacks: Any) -> None:
         errors: list[DataError] = []  # raised through `fit`, it would come out as an error of TensorFlow's

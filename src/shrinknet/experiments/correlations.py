@@ -60,7 +60,7 @@ class Correlations(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 3, "crop": 32, "train_crops": 16, "warmup_steps": 400, "steps": 100, "every": 50,
                   "bootstrap": 200},
-        "laptop": {"repetitions": 30, "crop": 64, "warmup_steps": 4_000, "steps": 2_000, "every": 200},
+        "laptop": {"repetitions": 20, "crop": 48, "warmup_steps": 4_000, "steps": 1_500, "every": 150},
         "paper": {},
     }  # fmt: skip
 

@@ -55,7 +55,7 @@ class Probes(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 2, "crop": 32, "train_crops": 16, "warmup_steps": 400, "steps": 60,
                   "bootstrap": 200},
-        "laptop": {"repetitions": 8, "crop": 64, "warmup_steps": 4_000, "steps": 1_500},
+        "laptop": {"repetitions": 6, "crop": 40, "warmup_steps": 4_000, "steps": 1_000},
         "paper": {},
     }  # fmt: skip
 

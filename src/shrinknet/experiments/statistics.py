@@ -96,7 +96,7 @@ def estimate(samples: np.ndarray) -> Estimate:
 
 def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Columns may differ from sample to sample: shape (samples or 1, points)."""
-    share = weights / weights.sum(1, keepdims=True)
+    share = weights / np.maximum(weights.sum(1, keepdims=True), 1)  # a sample may have drawn none of the points
     x = x - (share * x).sum(1, keepdims=True)
     y = y - (share * y).sum(1, keepdims=True)
     product, squares = (share * x * y).sum(1), (share * x * x).sum(1) * (share * y * y).sum(1)

@@ -56,7 +56,7 @@ class Strategies(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 2, "crop": 32, "train_crops": 16, "warmup_steps": 300, "steps": 40,
                   "bootstrap": 200},
-        "laptop": {"repetitions": 10, "crop": 48, "warmup_steps": 4_000, "steps": 1_000},
+        "laptop": {"repetitions": 10, "crop": 40, "warmup_steps": 4_000, "steps": 1_000},
         "paper": {},
     }  # fmt: skip
 

@@ -59,6 +59,7 @@ class Exported:
             the runtime computed with.
         score: where it was measured.
         zipped_bytes: its size once compressed, where that says something: weights that were clustered or pruned.
+        note: what it is, where its format does not say.
     """
 
     format: str
@@ -70,6 +71,7 @@ class Exported:
     threads: int | None = None
     score: float | None = None
     zipped_bytes: int | None = None
+    note: str | None = None
 
 
 class Exports(tuple[Exported, ...]):
@@ -144,10 +146,12 @@ def export(
     _ = source.expected  # refuses a model whose own outputs are not finite, before anything is written
     written: list[Exported] = []
     failed: dict[str, list[str]] = {}  # problem -> formats that have it
+    wrong = False
     for name in dict.fromkeys(formats):
         try:
             written.append(_export(source, Path(folder), EXPORTERS[name](), Settings(threads)))
         except _NotWritten as error:
+            wrong |= isinstance(error, _Wrong)
             failed.setdefault(str(error), []).append(name)
     if not failed:
         return Exports(written)
@@ -155,11 +159,16 @@ def export(
         " ".join(f"No {' or '.join(names)} file of {source.name}: {problem}" for problem, names in failed.items())
     )
     failure.written = Exports(written)
+    failure.exit_code = _NotWritten.exit_code if wrong else 2
     raise failure
 
 
 class _NotWritten(ExportError):
     """Why one format could not be had."""
+
+
+class _Wrong(_NotWritten):
+    """A file was there, and computed something else: not the user's fault."""
 
 
 def require_extra(extra: str, *modules: str) -> None:
@@ -222,15 +231,15 @@ def _difference(source: Source, received: Arrays, exporter: Exporter) -> float:
     worst = 0.0
     for name, want, got in zip(source.outputs, source.expected, received, strict=True):
         if want.shape != got.shape:
-            raise _NotWritten(_wrong(f"its output {name} has shape {got.shape}, not {want.shape}"))
+            raise _Wrong(_wrong(f"its output {name} has shape {got.shape}, not {want.shape}"))
         if got.dtype.kind == "f" and not np.isfinite(got).all():
-            raise _NotWritten(_wrong(f"its output {name} is not all finite numbers"))
+            raise _Wrong(_wrong(f"its output {name} is not all finite numbers"))
         want, got = want.astype("float64"), got.astype("float64")
         scale = max(float(np.abs(want).max(initial=0.0)), 1e-30)
         error = float(np.abs(want - got).max(initial=0.0)) / scale
         if not error <= tolerance:
             what = f"its output {name} differs by {error:.1e} of its scale, where {tolerance:.0e} is allowed"
-            raise _NotWritten(_wrong(what))
+            raise _Wrong(_wrong(what))
         worst = max(worst, error)
     return worst
 
@@ -252,8 +261,10 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {where}{line.rpartition('error: ')[2].split('. ')[0][:300].rstrip('.')}"
 
 
-def measured_latency(model: Any, sample: Any) -> float | None:
-    """Median milliseconds for one sample in LiteRT on one thread; None where LiteRT cannot have the model.
+def measured_latency(
+    model: Any, sample: Any = None, threads: int = 1, input_shape: Sequence[Any] | None = None
+) -> float | None:
+    """Median milliseconds for one sample in LiteRT; None where LiteRT cannot have the model.
 
     The model's own Python call hides what a cut saves; the runtime for production shows it.
     """
@@ -262,12 +273,12 @@ def measured_latency(model: Any, sample: Any) -> float | None:
     if keras.backend.backend() != "tensorflow":
         return None
     try:
-        source = Source(model, sample)
+        source = Source(model, sample, input_shape)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "model.tflite"
             with quiet():
                 LiteRTExporter().write(source, path)
-            return LiteRTExporter().load(source, path, Settings()).latency(source.one)[0]
+            return LiteRTExporter().load(source, path, Settings(threads)).latency(source.one)[0]
     except Exception as error:  # a run is not worth losing for a number
         _LOG.warning("The latency was not measured: %s", reason(error))
         return None

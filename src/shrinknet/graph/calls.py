@@ -129,7 +129,8 @@ class Book:
     counts: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # path -> entry of its config -> labels
     products: list[tuple[str, Any, float | None]] = field(default_factory=list)  # path, kernel, uses of each number
     averages: list[tuple[Any, str, np.ndarray]] = field(default_factory=list)  # layer, path, labels it averages over
-    constants: dict[str, list[np.ndarray]] = field(default_factory=dict)  # path -> labels that constants meet, by call
+    moves: dict[tuple[str, int], Call] = field(default_factory=dict)  # path, call -> a movement that can be followed
+    constants: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)  # path, call -> labels constants meet
 
     def fresh(self, count: int) -> np.ndarray:
         """`count` labels that nobody has."""
@@ -174,6 +175,7 @@ class Call:
         shapes: the shapes of the input tensors, the batch axis included, None where unknown.
         output_shapes: the same for the output tensors.
         arguments: Keras's symbolic arguments of the call (args and kwargs, tensors among them).
+        number: how often the operation was called before: 0 but for shared layers.
         taken, given: the tensors that come in and go out, each the same object wherever it is met.
     """
 
@@ -184,6 +186,7 @@ class Call:
     output_shapes: list[Shape]
     arguments: Any
     book: Book
+    number: int = 0
     taken: list[Tensor] = field(default_factory=list)
     given: list[Tensor] = field(default_factory=list)
 
@@ -222,7 +225,7 @@ class Call:
         labels = np.broadcast_to(wide[-1], sizes)
         for other in wide[:-1]:
             self.book.tie(other, labels)
-        self.book.constants.setdefault(self.path, []).append(labels)
+        self.book.constants[self.path, self.number] = labels
         return labels
 
     def averages(self, channels: np.ndarray) -> None:

@@ -4,6 +4,7 @@ and why the others cannot be cut.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,10 +53,10 @@ class ChannelGraph:
         layers: path -> layer, in network order.
         calls: the network's operations in order, as the rules saw them.
         averages: (layer, channels) for each layer that takes statistics over channels.
-        constants: path -> the channels that constant arguments of an operation meet, shaped as its output; for each of
-            its calls.
-        moves: path -> call, for operations that only move numbers, with the channel of each place of their input; for
-            each of its calls.
+        constants: (path, number of the call) -> the channels that constant arguments of an operation meet, shaped as
+            its output.
+        moves: (path, number of the call) -> call, for operations that only move numbers, with the channel of each
+            place of its input.
         products: for each call that multiplies by a kernel (path, kernel, how often each of its numbers is used for
             one sample, None where the sizes are unknown).
         solved: label -> channel.
@@ -71,8 +72,8 @@ class ChannelGraph:
     calls: tuple[Call, ...]
     products: tuple[tuple[str, Any, float | None], ...]
     averages: tuple[tuple[Any, np.ndarray], ...]
-    constants: dict[str, list[np.ndarray]]
-    moves: dict[str, list[tuple[Call, np.ndarray]]]
+    constants: dict[tuple[str, int], np.ndarray]
+    moves: dict[tuple[str, int], tuple[Call, np.ndarray]]
     solved: np.ndarray
     outputs: tuple[Tensor, ...]
 
@@ -127,6 +128,34 @@ class ChannelGraph:
             if not weight.owned:
                 readers.setdefault(id(weight.variable), []).append(weight)
         return readers
+
+    @cached_property
+    def tensors(self) -> tuple[np.ndarray, ...]:
+        """The channels of each tensor that can be cut, each set of channels once, in network order."""
+        arrays = {id(labels): labels for call in self.calls for labels, _ in (*call.taken, *call.given)}
+        sets = (np.unique(self.solved[labels]) for labels in arrays.values())
+        return tuple({channels.tobytes(): channels for channels in sets if channels[0] not in self.pins}.values())
+
+    def hulls(self, gone: np.ndarray) -> np.ndarray:
+        """Which channels in `gone` (bools) have to stay, unread, so that no tensor is left without any.
+
+        Raises:
+            ModelError: none can stay, because a normalisation averages over them together with others that are left.
+        """
+        stays, stuck = np.zeros_like(gone), np.zeros_like(gone)
+        for _, channels in self.averages:
+            stuck[channels] |= not gone[channels].all()
+        for channels in self.tensors:
+            if gone[channels].all() and not stays[channels].any():
+                free = channels[~stuck[channels]]
+                if not free.size:
+                    named = ", ".join(str(self.groups[one]) for one in channels[:5].tolist() if one in self.groups)
+                    raise ModelError(
+                        f"All channels of a tensor are disabled ({named}), and a normalisation averages over them "
+                        "together with others: none can stay as a stand-in. Enable one of them."
+                    )
+                stays[free[0]] = True
+        return stays
 
     def channel(self, filter: Filter) -> int | None:
         """The channel of a filter; None where there is no such filter."""
@@ -225,7 +254,7 @@ class _Walker:
         self.fixed = fixed
         self.layers: dict[str, Any] = {}
         self.calls: list[Call] = []
-        self.moves: dict[str, list[Call]] = {}
+        self.times: Counter[str] = Counter()
         self.entries: dict[
             int, list[np.ndarray]
         ] = {}  # id of a nested model -> the labels that it was first called with
@@ -257,12 +286,12 @@ class _Walker:
             [tuple(tensor.shape) for tensor in outputs],
             node.arguments,
             self.book,
+            self.times[path],
         )
+        self.times[path] += 1
         self.layers.setdefault(path, operation)
         self.calls.append(call)
         call.taken, call.given = inputs, list(zip(call.checked(rule(call)), outputs, strict=True))
-        if moves:
-            self.moves.setdefault(path, []).append(call)
         return call.given
 
     def enter(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
@@ -326,8 +355,8 @@ def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelG
         calls=tuple(walker.calls),
         products=tuple(book.products),
         averages=tuple((layer, channel[labels]) for layer, _, labels in book.averages),
-        constants={path: [channel[one] for one in labels] for path, labels in book.constants.items()},
-        moves={path: [(call, channel[call.labels[0]]) for call in calls] for path, calls in walker.moves.items()},
+        constants={key: channel[labels] for key, labels in book.constants.items()},
+        moves={key: (call, channel[call.labels[0]]) for key, call in book.moves.items()},
         solved=channel,
         outputs=outputs,
     )

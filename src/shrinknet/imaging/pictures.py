@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from shrinknet.errors import DataError
+
+GREY = 112  # of gaps and of what is gone: it can be told from zero, which is black
 
 
 def red_green(values: ArrayLike, limit: float | None = None) -> np.ndarray:
@@ -56,6 +59,21 @@ def output_image(values: ArrayLike) -> np.ndarray:
     array = array - min(float(array.min()), 0.0)
     top = float(array.max())
     return np.rint(array * (255 / top) if top > 0 else array).astype(np.uint8)
+
+
+def beside(pictures: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
+    """Pictures in one row, from left to right, with a grey gap between them.
+
+    Args:
+        pictures: shape (height, width, red green blue) each, uint8, all of one height; one at least.
+        gap: pixels.
+
+    Example:
+        >>> beside([np.zeros((3, 4, 3), np.uint8)] * 2).shape
+        (3, 10, 3)
+    """
+    grey = np.full((pictures[0].shape[0], gap, 3), GREY, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (grey, picture)][1:], axis=1)
 
 
 def png(picture: np.ndarray) -> bytes:

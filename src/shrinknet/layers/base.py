@@ -35,8 +35,9 @@ class Switchboard(keras.layers.Layer):
 
     Attributes:
         disabled: bool, shape (filters,): this filter counts as 0 for everyone who reads it. Layers that have no
-            filters of their own, as normalisations, have neither this nor the next.
+            filters of their own, as normalisations, have neither this nor the next two.
         frozen: bool, shape (filters,): this filter's own weights do not move.
+        bypassed: bool, shape (): the layer hands its input on; its kernel and bias do so, and do not move.
         live: for each kernel that reads channels, a bool variable that broadcasts to it, False where the channel
             that is read is disabled.
     """
@@ -46,6 +47,7 @@ class Switchboard(keras.layers.Layer):
         if filters is not None:
             self.disabled = self._switch("disabled", (filters,), on=False)
             self.frozen = self._switch("frozen", (filters,), on=False)
+            self.bypassed = self._switch("bypassed", (), on=False)
         self.live = {name: self._switch(f"live_{name}", shape, on=True) for name, shape in kernels.items()}
         self.built = True
 

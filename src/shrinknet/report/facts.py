@@ -32,6 +32,8 @@ class RunFacts:
         trials: in the order they were decided.
         kernels: `before/<layer>` and `after/<layer>`, shape (... kernel axes and channels in, filters).
         samples: `input`, `truth`, `before`, `after`, shape (samples, height, width, channels), and `names`.
+        pictures: `<state>/map/<layer>`, shape (height, width, filters), NaN where a filter is gone; `<state>/output`,
+            shape (height, width); `early/mask/<layer>` as in `kernels`.
         missing: file name -> why it could not be read.
     """
 
@@ -50,6 +52,7 @@ class RunFacts:
     trials: tuple[Trial, ...]
     kernels: Mapping[str, np.ndarray]
     samples: Mapping[str, np.ndarray]
+    pictures: Mapping[str, np.ndarray]
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     missing: Mapping[str, str]
@@ -64,7 +67,7 @@ def read_facts(store: RunStore) -> RunFacts:
     record = store.read_json("run")
     trials = store.trials()
     missing: dict[str, str] = {}
-    kernels, samples = _arrays(store, "kernels", missing), _arrays(store, "samples", missing)
+    kernels, samples, pictures = (_arrays(store, name, missing) for name in ("kernels", "samples", "pictures"))
     try:
         score = record.get("score") or {}
         config = dict(record.get("config") or {})
@@ -85,6 +88,7 @@ def read_facts(store: RunStore) -> RunFacts:
             trials=trials,
             kernels=kernels,
             samples=samples,
+            pictures=pictures,
             config=config,
             environment=dict(record.get("environment") or {}),
             missing=missing,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from shrinknet.imaging.pictures import png, red_green
+from shrinknet.imaging.pictures import GREY, png, red_green
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number, plural
 
@@ -17,24 +17,25 @@ MAX_COLUMN = 6  # channels in of a filter that are drawn below each other
 MAX_WEIGHTS = 1024  # of a slice: longer ones are cut off
 _ZOOM = 6  # pixels a weight
 _GAP = 2  # pixels between slices
-_GREY = 112  # of the gaps: it can be told from a weight of zero, which is black
-_STATES = {"before": "after warm-up", "after": "at the end"}
+STATES = {"early": "after a few steps", "before": "after warm-up", "after": "at the end"}
 
-_CROSS = Html(
+CROSS = Html(
     '<svg class="cross" viewBox="0 0 10 10" preserveAspectRatio="none" aria-hidden="true">'
     '<path class="halo" d="M0 0L10 10M0 10L10 0"/><path d="M0 0L10 10M0 10L10 0"/></svg>'
 )
 
 
 def masks_section(facts: RunFacts) -> Html:
-    """A row a layer, before and after."""
-    names = [name.partition("/") for name, kernel in facts.kernels.items() if _drawable(kernel)]
-    layers = list(dict.fromkeys(layer for state, _, layer in names if state in _STATES))
+    """A row a layer, as it was on the way."""
+    early = {f"early/{name[11:]}": kernel for name, kernel in facts.pictures.items() if name.startswith("early/mask/")}
+    kernels = {**facts.kernels, **early}
+    names = [name.partition("/") for name, kernel in kernels.items() if _drawable(kernel)]
+    layers = list(dict.fromkeys(layer for state, _, layer in names if state in STATES))
     if not layers:
         why = facts.missing.get("kernels.npz", "The run has not kept its masks.")
         return fill("<p>{why}</p>", why=why)
     cut = [f"The first {MAX_LAYERS} of {len(layers)} layers are drawn."] * (len(layers) > MAX_LAYERS)
-    rows = [_layer(facts.kernels, layer, facts.removed.get(layer, ())) for layer in layers[:MAX_LAYERS]]
+    rows = [_layer(kernels, layer, facts.removed.get(layer, ())) for layer in layers[:MAX_LAYERS]]
     return fill(
         '<p>Weights below zero are <b class="negative">red</b>, above zero <b class="positive">green</b>, zero is '
         "black; the greater the absolute value, the brighter. One row a layer, one picture a filter, one square a "
@@ -81,11 +82,11 @@ def mosaic(planes: list[np.ndarray], limit: float, columns: int) -> np.ndarray:
     """
     height, width = (size * _ZOOM for size in planes[0].shape)
     rows = -(-len(planes) // columns)
-    picture = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), _GREY, np.uint8)
+    picture = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), GREY, np.uint8)
     for place, plane in enumerate(planes):
         top, left = place // columns * (height + _GAP), place % columns * (width + _GAP)
         drawn = red_green(np.nan_to_num(plane, posinf=limit, neginf=-limit), limit)
-        drawn[np.isnan(plane)] = _GREY
+        drawn[np.isnan(plane)] = GREY
         picture[top : top + height, left : left + width] = drawn.repeat(_ZOOM, 0).repeat(_ZOOM, 1)
     return picture
 
@@ -95,25 +96,29 @@ def _drawable(kernel: np.ndarray) -> bool:
 
 
 def _layer(kernels: Mapping[str, np.ndarray], layer: str, removed: tuple[int, ...]) -> Html:
-    states = {state: kernels[f"{state}/{layer}"] for state in _STATES if f"{state}/{layer}" in kernels}
+    states = {state: kernels[f"{state}/{layer}"] for state in STATES if f"{state}/{layer}" in kernels}
     states = {state: kernel for state, kernel in states.items() if _drawable(kernel)}
-    finite = [np.abs(kernel[np.isfinite(kernel)]).max(initial=0) for kernel in states.values()]
-    limit = float(max(finite, default=0.0))
+    limits = {state: float(np.abs(kernel[np.isfinite(kernel)]).max(initial=0)) for state, kernel in states.items()}
+    last = max((limit for state, limit in limits.items() if state != "early"), default=0.0)  # these can be compared
+    limits = {state: limit if state == "early" else last for state, limit in limits.items()}
     first = next(iter(states.values()))
     return fill(
         '<section class="masks"><h3>{layer}</h3><p class="note">{notes}</p><div class="states">{rows}</div></section>',
         layer=layer,
-        notes=" ".join(_notes(first, limit, all(np.isfinite(kernel).all() for kernel in states.values()))),
-        rows=[_row(kernel, layer, state, removed, limit) for state, kernel in states.items()],
+        notes=" ".join(_notes(first, limits, all(np.isfinite(kernel).all() for kernel in states.values()))),
+        rows=[_row(kernel, layer, state, removed, limits[state]) for state, kernel in states.items()],
     )
 
 
-def _notes(kernel: np.ndarray, limit: float, finite: bool) -> list[str]:
+def _notes(kernel: np.ndarray, limits: Mapping[str, float], finite: bool) -> list[str]:
     """Shape and scale of a layer's pictures, and what is left out of them."""
     *axes, channels, filters = kernel.shape
     shape = "\u00d7".join(map(str, axes))
     reads = f"{shape}, {plural(channels, 'channel')} in" if axes else plural(channels, "input")
-    notes = [f"{reads}. Full brightness: {number(limit)}."]
+    bright = number(max(limit for state, limit in limits.items() if state != "early" or len(limits) == 1))
+    if len(limits) > 1 and "early" in limits:
+        bright = f"{number(limits['early'])} after a few steps, {bright} afterwards"
+    notes = [f"{reads}. Full brightness: {bright}."]
     if filters > MAX_FILTERS:
         notes.append(f"The first {MAX_FILTERS} of {filters} filters are drawn.")
     if max(axes, default=1) > 1 and channels > MAX_SLICES:
@@ -143,7 +148,7 @@ def _row(kernel: np.ndarray, layer: str, state: str, removed: tuple[int, ...], l
     for index in range(min(kernel.shape[-1], MAX_FILTERS)):
         weights, gone = kernel[..., index], index in removed
         low, high = (number(float(edge)) for edge in (weights.min(), weights.max()))
-        told = f"{layer}[{index}] {_STATES[state]}: weights from {low} to {high}{', removed' if gone else ''}"
+        told = f"{layer}[{index}] {STATES[state]}: weights from {low} to {high}{', removed' if gone else ''}"
         masks.append(
             fill(
                 '<li class="{kind}"><div class="frame"><img src="{source}" alt="{told}">{cross}</div>'
@@ -151,7 +156,7 @@ def _row(kernel: np.ndarray, layer: str, state: str, removed: tuple[int, ...], l
                 kind="gone" if gone else "stays",
                 source=data_uri(png(mosaic(slices(weights), limit, columns))),
                 told=told,
-                cross=_CROSS if gone else None,
+                cross=CROSS if gone else None,
                 index=index,
                 removed=Html(" <em>removed</em>") if gone else None,
             )
@@ -159,7 +164,7 @@ def _row(kernel: np.ndarray, layer: str, state: str, removed: tuple[int, ...], l
     share, size = (17 * columns, 5.5 * columns) if planes <= MAX_COLUMN else (22, 7)
     return fill(
         '<div><h4>{state}</h4><ul class="strip" style="--least: min({share}%, {size}rem)">{masks}</ul></div>',
-        state=_STATES[state],
+        state=STATES[state],
         share=share,
         size=size,
         masks=masks,

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable
 
 from shrinknet.report.facts import RunFacts, read_facts
+from shrinknet.report.maps import maps_section
 from shrinknet.report.markup import Html, fill, pairs
 from shrinknet.report.masks import masks_section
 from shrinknet.report.network import HATCH, network_section
@@ -107,6 +108,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[RunFacts], Html]], ...] = (
     ("charts", "Trial by trial", charts_section),
     ("network", "The network", network_section),
     ("masks", "The masks", masks_section),
+    ("maps", "Feature maps", maps_section),
     ("samples", "On test images", samples_section),
     ("trials", "All trials", trials_table),
     ("setup", "Set-up", _setup),

@@ -12,7 +12,10 @@ import numpy as np
 from keras import ops
 
 from shrinknet.applications.edges.data import Cropping
+from shrinknet.applications.edges.pictures import as_png, learning_pictures
 from shrinknet.applications.edges.task import EdgeTask, edge_task
+from shrinknet.disk import write_file
+from shrinknet.engine.data import read_data
 from shrinknet.exporters import Exported, Exports, export
 from shrinknet.minimizer import Result, minimize
 from shrinknet.records import finite
@@ -20,6 +23,7 @@ from shrinknet.report import write_page
 from shrinknet.resume import stored_seed
 from shrinknet.runlock import RunLock, refuse_if_held
 from shrinknet.runstore import RunStore
+from shrinknet.switches import Switches
 
 BATCH_SIZE = 3  # the thesis's
 
@@ -122,7 +126,7 @@ def minimize_edges(
         exports = _exported(store)
         if not exports:
             exports = export(result.model, run / "export", sample=data.test.x[:4])
-            _write_pictures(store, task, result, exports)
+            _write_pictures(store, task, result, exports, seed)
         page = write_page(run)
     return EdgeResult(result, run, page, exports, data.skipped)
 
@@ -141,13 +145,23 @@ def _digest(record: Exported) -> str:
     return hashlib.sha256(Path(record.path).read_bytes()).hexdigest()
 
 
-def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Exports) -> None:
-    """Adds to the run what only this application knows: test photographs with their outputs before and after."""
+def _write_pictures(store: RunStore, task: EdgeTask, result: Result, exports: Exports, seed: int) -> None:
+    """Adds to the run what only this application knows: outputs for test photographs, masks and feature maps."""
     part = task.samples()
     outputs = {
         name: ops.convert_to_numpy(model(part.x)) for name, model in (("before", result.uncut), ("after", result.model))
     }
     store.write_arrays("samples", {"input": part.x, "truth": part.y, **outputs, "names": np.array(part.names)})
+    train = read_data((task.data.train.x, task.data.train.y), BATCH_SIZE, "training data")
+    removed: dict[str, list[int]] = {}
+    for filter in Switches(result.switched).disabled:
+        removed.setdefault(filter.layer, []).append(filter.index)
+    pictures = learning_pictures(task.model, result.uncut, result.model, removed, train, part.x[0], seed)
+    store.write_arrays("pictures", pictures)
+    (store.path / "pictures").mkdir(exist_ok=True)
+    kernels = {name.replace("/", "/mask/", 1): kernel for name, kernel in store.read_arrays("kernels").items()}
+    for name, content in as_png({**pictures, **kernels}).items():
+        write_file(store.path / "pictures" / f"{name}.png", content)
     records = [{**asdict(record), "path": Path(record.path).name} for record in exports]
     store.write_json("run", {**store.read_json("run"), "task": "edges", "exports": records,
                               "export_digests": {record.format: _digest(record) for record in exports},

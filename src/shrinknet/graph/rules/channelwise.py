@@ -95,9 +95,11 @@ def group_normalization(call: Call) -> list[np.ndarray]:
 @rule(layers.PReLU)
 def prelu(call: Call) -> list[np.ndarray]:
     """One slope for each channel; alpha: the input's shape without the batch axis, shared axes of size 1."""
-    if call.operation.alpha.shape[-1] == call.shapes[0][-1]:
-        call.owns(call.operation.alpha, -1, call.channels(0))
-    return [call.labels[0]]
+    alpha, labels = call.operation.alpha, call.labels[0]
+    for axis, count in enumerate(labels.shape):
+        if count > 1 and alpha.shape[axis - 1] > 1:
+            call.owns(alpha, axis - 1, call.channels(0, axis))
+    return [labels]
 
 
 @rule(LayerScale)

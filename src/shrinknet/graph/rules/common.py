@@ -45,19 +45,31 @@ ELEMENTWISE = {
 }
 
 
+def classes(module: object, names: str) -> list[type]:
+    """The classes of a module with these names; those that this version of Keras does not have are left out."""
+    return [getattr(module, name) for name in names.split() if hasattr(module, name)]
+
+
+def mixing(function: Any) -> str | None:
+    """Why channels cannot be cut behind this activation function, `{}` for its layer; None where they can."""
+    if function is None or function in ELEMENTWISE or type(function) in (layers.ReLU, layers.LeakyReLU, layers.ELU):
+        return None
+    name = getattr(function, "__name__", type(function).__name__)
+    return f"{name} of {{}} {'mixes its channels' if 'softmax' in name else 'has no rule'}"
+
+
 def activated(call: Call, labels: np.ndarray, function: Any) -> list[np.ndarray]:
     """The labels of an output after the activation function of its layer."""
-    if function is None or function in ELEMENTWISE or type(function) in (layers.ReLU, layers.LeakyReLU, layers.ELU):
-        return [labels]
-    name = getattr(function, "__name__", type(function).__name__)
-    mixes = "mixes its channels" if "softmax" in name else "has no rule"
-    call.book.pins.append((labels.reshape(-1), f"the activation {name} of {call.path} {mixes}"))
+    reason = mixing(function)
+    if reason:
+        call.book.pins.append((labels.reshape(-1), f"the activation {reason.format(call.path)}"))
     return [labels]
 
 
 def channel_axis(layer: Any) -> int:
-    """The axis of a layer's channels."""
-    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+    """The axis of the channels of a layer or operation; the last where it does not say."""
+    known = getattr(layer, "data_format", "channels_last") or keras.config.image_data_format()
+    return 1 if known == "channels_first" else -1
 
 
 def places(shape: Shape, axis: int) -> Shape:

@@ -10,40 +10,56 @@ from keras.src.ops import nn as nn_ops
 from keras.src.ops import numpy as numpy_ops
 
 from shrinknet.graph.calls import Call, rule
-from shrinknet.graph.rules.common import activated
-
-
-def _classes(module: object, names: str) -> list[type]:
-    return [getattr(module, name) for name in names.split() if hasattr(module, name)]
+from shrinknet.graph.rules.common import classes, mixing
 
 
 @rule(
-    layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Dropout, layers.GaussianNoise, layers.GaussianDropout,
+    layers.ReLU, layers.LeakyReLU, layers.ELU, layers.GaussianNoise, layers.GaussianDropout,
     layers.AlphaDropout, layers.ActivityRegularization, layers.Identity,
     layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
-    *_classes(nn_ops, "Relu Relu6 Sigmoid SparseSigmoid Softplus Softsign SoftShrink SparsePlus Silu Squareplus "
+    *classes(nn_ops, "Relu Relu6 Sigmoid SparseSigmoid Softplus Softsign SoftShrink SparsePlus Silu Squareplus "
               "LogSigmoid LeakyRelu HardSigmoid HardSilu Elu Selu Gelu Celu TanhShrink HardTanh HardShrink Threshold"),
-    *_classes(numpy_ops, "Absolute Arcsinh Arctan Ceil Clip Copy Cos Cosh Exp Exp2 Expm1 Floor Log Log10 Log1p Log2 "
-              "LogicalNot NanToNum Negative Reciprocal Round Sign Sin Sinh Sqrt Square Tan Tanh Trunc"),
-    *_classes(core_ops, "Cast SaturateCast StopGradient"),
-    *_classes(math_ops, "Rsqrt Erf"),
+    *classes(numpy_ops, "Absolute Abs Fabs Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cbrt Ceil Copy Cos Cosh "
+              "Deg2rad Exp Exp2 Expm1 Floor Isfinite Isinf Isnan Log Log10 Log1p Log2 LogicalNot NanToNum Negative "
+              "OnesLike Rad2deg Reciprocal Round Sign Signbit Sin Sinc Sinh Sqrt Square Tan Tanh Trunc ZerosLike"),
+    *classes(core_ops, "Cast SaturateCast StopGradient"),
+    *classes(math_ops, "Rsqrt Erf Erfc Erfinv"),
 )  # fmt: skip
 def unary(call: Call) -> list[np.ndarray]:
     """Treats each number, or each channel, by itself."""
     return [call.labels[0]]
 
 
+@rule(layers.Dropout)
+def dropout(call: Call) -> list[np.ndarray]:
+    """Each number by itself, or what lies on an axis together; a number of channels that is written down stays."""
+    sizes = call.operation.noise_shape or ()
+    if any(size not in (None, 1) and count > 1 for size, count in zip(sizes, call.labels[0].shape, strict=False)):
+        return call.opaque(f"the noise_shape of {call.path} says how many channels there are")
+    return [call.labels[0]]
+
+
+@rule(numpy_ops.Clip)
+def clip(call: Call) -> list[np.ndarray]:
+    """Between two numbers; with bounds for each channel it cannot be cut."""
+    if np.ndim(call.operation.x_min) or np.ndim(call.operation.x_max):
+        return call.opaque(f"{call.path} has bounds of its own for each channel")
+    return [call.labels[0]]
+
+
 @rule(layers.Activation)
 def activation(call: Call) -> list[np.ndarray]:
     """As its function does."""
-    return activated(call, call.labels[0], call.operation.activation)
+    reason = mixing(call.operation.activation)
+    return call.opaque(f"the activation {reason.format(call.path)}") if reason else [call.labels[0]]
 
 
 @rule(layers.Softmax, nn_ops.Softmax, nn_ops.LogSoftmax)
 def softmax(call: Call) -> list[np.ndarray]:
     """Divides by a sum: over channels it cannot be cut, over places it can."""
-    axes = np.atleast_1d(-1 if call.operation.axis is None else call.operation.axis)
-    if any(call.labels[0].shape[axis] > 1 or axis in (-1, len(call.shapes[0]) - 1) for axis in axes):
+    rank = len(call.shapes[0])
+    axes = range(rank) if call.operation.axis is None else np.atleast_1d(call.operation.axis) % rank
+    if any(call.labels[0].shape[axis] > 1 or axis in (0, rank - 1) for axis in axes):
         return call.opaque(f"the softmax {call.path} mixes its channels")
     return [call.labels[0]]
 
@@ -64,8 +80,9 @@ def normalization(call: Call) -> list[np.ndarray]:
 
 @rule(
     layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum,
-    *_classes(numpy_ops, "Add Subtract Multiply Divide DivideNoNan TrueDivide Maximum Minimum Power Where Equal "
-              "NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr Logaddexp Fmax Fmin"),
+    *classes(numpy_ops, "Add Subtract Multiply Divide DivideNoNan TrueDivide Maximum Minimum Power Where Equal "
+              "NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalXor Logaddexp Logaddexp2 Fmax "
+              "Fmin Mod Fmod FloorDivide Arctan2 Hypot Isclose"),
 )  # fmt: skip
 def tied(call: Call) -> list[np.ndarray]:
     """Place by place: the channels that meet stay or go together."""

@@ -63,21 +63,40 @@ def movement(call: Call) -> list[np.ndarray]:
         outputs[index] = collapse(output[:1])
         if any(size is None and count > 1 for size, count in zip(shape, outputs[index].shape, strict=True)):
             return call.opaque(f"{call.kind} {call.path} spreads channels over places whose number is not known")
+    call.book.moves[call.path, call.number] = call
     return outputs
 
 
 @rule(layers.Concatenate, numpy_ops.Concatenate)
 def concatenation(call: Call) -> list[np.ndarray]:
-    """Channels one after the other; joined along another axis, those that come to lie in one line are tied."""
-    axis = call.operation.axis % len(call.output_shapes[0])
-    if any(shape[axis] is None for shape in call.shapes):
-        return (
-            [call.tied()]
-            if all(labels.shape[axis] == 1 for labels in call.labels)
-            else call.opaque(f"{call.path} joins parts whose size is not known")
-        )
-    sizes = list(np.broadcast_shapes(*(np.delete(labels.shape, axis) for labels in call.labels)))
+    """Channels one after the other; joined along another axis, those that come to lie in one line are tied.
+
+    A constant among them is never cut.
+    """
+    rank = len(call.output_shapes[0])
+    axis = call.operation.axis % rank
+    known, given = iter(zip(call.labels, call.shapes, strict=True)), call.arguments.args or call.arguments.kwargs
     parts = []
-    for labels, shape in zip(call.labels, call.shapes, strict=True):
-        parts.append(np.broadcast_to(labels, (*sizes[:axis], shape[axis], *sizes[axis:])))
-    return [call.book.settle(collapse(np.concatenate(parts, axis)))]
+    for leaf in keras.tree.flatten(given):
+        if isinstance(leaf, keras.KerasTensor):
+            parts.append(next(known))
+        elif np.ndim(leaf) == rank:
+            parts.append((call.book.pinned(f"it meets a constant in {call.path}", rank), np.shape(leaf)))
+    if any(shape[axis] is None for _, shape in parts):
+        if all(labels.shape[axis] == 1 for labels in call.labels) and len(parts) == len(call.labels):
+            return [call.tied()]
+        return call.opaque(f"{call.path} joins parts whose size is not known")
+    sizes = list(np.broadcast_shapes(*(np.delete(labels.shape, axis) for labels, _ in parts)))
+    spread = [np.broadcast_to(labels, (*sizes[:axis], shape[axis], *sizes[axis:])) for labels, shape in parts]
+    return [call.book.settle(collapse(np.concatenate(spread, axis)))]
+
+
+@rule(numpy_ops.Stack)
+def stack(call: Call) -> list[np.ndarray]:
+    """Along a new axis: what comes to lie in one line is tied."""
+    if len(call.labels) != len(keras.tree.flatten(call.arguments.args or call.arguments.kwargs)):
+        return call.opaque(f"{call.path} stacks constants")
+    first, *others = np.broadcast_arrays(*call.labels)
+    for labels in others:
+        call.book.tie(first, labels)
+    return [np.expand_dims(first, call.operation.axis)]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from keras import layers
+from keras.src.ops import image as image_ops
 from keras.src.ops import nn as nn_ops
 from keras.src.ops import numpy as numpy_ops
 
 from shrinknet.graph.calls import Call, rule
-from shrinknet.graph.rules.common import channel_axis
+from shrinknet.graph.rules.common import channel_axis, classes
 
 _NAMES = """MaxPooling{n}D AveragePooling{n}D ZeroPadding{n}D Cropping{n}D UpSampling{n}D GlobalMaxPooling{n}D
 GlobalAveragePooling{n}D AdaptiveAveragePooling{n}D AdaptiveMaxPooling{n}D"""
-POOLING = [
-    getattr(layers, name) for n in (1, 2, 3) for name in _NAMES.format(n=n).split() if hasattr(layers, name)
-]  # fmt: skip
+POOLING = classes(layers, " ".join(_NAMES.format(n=n) for n in (1, 2, 3)))
 
 
 @rule(*POOLING, layers.Resizing)
@@ -24,13 +23,13 @@ def pooling(call: Call) -> list[np.ndarray]:
     return [call.spread(call.channels(0, axis), axis)]
 
 
-@rule(nn_ops.MaxPool, nn_ops.AveragePool)
+@rule(nn_ops.MaxPool, nn_ops.AveragePool, nn_ops.AdaptiveMaxPool, nn_ops.AdaptiveAveragePool, image_ops.Resize)
 def pooling_operation(call: Call) -> list[np.ndarray]:
     """The same, as a raw operation."""
     return list(pooling(call))
 
 
-@rule(numpy_ops.Mean, numpy_ops.Sum, numpy_ops.Max, numpy_ops.Min, numpy_ops.Amax, numpy_ops.Amin)
+@rule(*classes(numpy_ops, "Mean Sum Prod Max Min Amax Amin Std Var Median Any All"))
 def reduction(call: Call) -> list[np.ndarray]:
     """Over places it is a pooling; over channels nothing can be cut exactly."""
     rank = len(call.shapes[0])

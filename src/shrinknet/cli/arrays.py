@@ -1,0 +1,62 @@
+"""Arrays that commands read from `.npy` and `.npz` files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from shrinknet.errors import DataError
+
+
+def read_sample(path: Path | None) -> Any:
+    """Inputs for a model: the array of a `.npy` file; of a `.npz` file its only array, `x`, `x0`, `x1` ..., or a dict.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    if path is None:
+        return None
+    arrays = _arrays(path)
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    return _numbered(arrays, "x") if "x" in arrays or "x0" in arrays else arrays
+
+
+def read_data(path: Path | None) -> tuple[Any, ...] | None:
+    """Data to train on: the arrays `x` and `y` of a `.npz` file (`x0`, `x1` ... for several), and `sample_weight`.
+
+    Raises:
+        DataError: they are not there.
+    """
+    if path is None:
+        return None
+    arrays = _arrays(path)
+    x, y = _numbered(arrays, "x"), _numbered(arrays, "y")
+    if x is None or y is None:
+        names = ", ".join(arrays) or "none"
+        raise DataError(f"Expected arrays named x and y (x0, x1 ... for several) in {path}; it holds {names}.")
+    return (x, y, arrays["sample_weight"]) if "sample_weight" in arrays else (x, y)
+
+
+def _numbered(arrays: dict[str, Any], kind: str) -> Any:
+    if kind in arrays:
+        return arrays[kind]
+    names = sorted((name for name in arrays if re.fullmatch(rf"{kind}\d+", name)), key=lambda name: int(name[1:]))
+    return [arrays[name] for name in names] or None
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        with loaded as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, KeyError) as error:
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"Expected arrays of numbers in a .npy or .npz file; {path} cannot be read ({words})."
+        ) from error

@@ -1,0 +1,260 @@
+"""`shrinknet plan`, `slim`, `cost`, `export` and `compress`: what is done with a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shrinknet.cli.arrays import read_data, read_sample
+from shrinknet.cli.output import json_option, load_keras, show, working
+from shrinknet.cli.values import NAMES, SIZES
+
+Shapes = tuple[tuple[int, ...], ...]
+
+model_argument = click.argument("model", type=click.Path(exists=True, path_type=Path))
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Run Python code that the model file holds, and import classes that it names. Only for files of your own.",
+)
+shape_option = click.option(
+    "--input-shape",
+    "shapes",
+    type=SIZES,
+    multiple=True,
+    help="Shape of one sample, such as 128,128,1, where the model leaves sizes open; once for each input.",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads that latency is measured with."
+)
+round_option = click.option(
+    "--round-to",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Keep the widths that are left to multiples of this number, such as 8.",
+)
+array_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _shape(shapes: Shapes) -> Any:
+    return (shapes[0] if len(shapes) == 1 else list(shapes)) if shapes else None
+
+
+@click.command()
+@model_argument
+@shape_option
+@round_option
+@trust_option
+@json_option
+def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool) -> None:
+    """Show which filters hang together in MODEL, what can never be cut and why, and what a switched MODEL would lose.
+
+    MODEL is a .keras or .h5 file. In a plain one nothing is switched off yet: the table shows what there is to cut.
+    """
+    with working():
+        load_keras()
+        from shrinknet.modelfiles import has_switches, open_model
+        from shrinknet.slimmer import plan as plan_of
+        from shrinknet.switches import Switches, switched
+
+        opened = open_model(model, trust=trust)
+        net = opened if has_switches(opened) else switched(opened)
+        planned = plan_of(net, _shape(shapes), round_to)
+        groups = Switches(net).groups
+    together = [str(group) for group in groups if len(group.filters) > 1]
+    record = {
+        "filters": [str(group.name) for group in groups],
+        "groups": together,
+        "removed": [str(group.name) for group in planned.removed],
+        "unswitchable": planned.unswitchable,
+        "before": planned.before and planned.before.to_dict(),
+        "after": planned.after and planned.after.to_dict(),
+    }
+    lines = [f"{len(groups)} filters can be cut, {len(together)} of them with others that hang on them."]
+    lines += [f"Together: {names}" for names in together[:20]]
+    lines += [f"... and {len(together) - 20} more groups (--json lists them)"] if len(together) > 20 else []
+    show(record, "\n".join([str(planned), *lines]), as_json=as_json)
+
+
+@click.command()
+@model_argument
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@shape_option
+@round_option
+@click.option("--sample", type=array_file, help="Inputs to prove it on, .npy or .npz.  [default: random numbers]")
+@trust_option
+@json_option
+def slim(
+    model: Path, out: Path, shapes: Shapes, round_to: int, sample: Path | None, trust: bool, as_json: bool
+) -> None:
+    """Cut out of the switched network in MODEL what is switched off, and write the small network to OUT.
+
+    OUT is a .keras file. It is written only if the network in it computes the same, and it loads where shrinknet is
+    not installed.
+    """
+    with working():
+        load_keras()
+        from shrinknet.modelfiles import check_target, open_model, write_model
+        from shrinknet.records import cost_change
+        from shrinknet.slimmer import plan as plan_of
+        from shrinknet.slimmer import slim as cut
+
+        check_target(out, model)
+        net = open_model(model, trust=trust, compiled=True)
+        planned = plan_of(net, _shape(shapes), round_to)
+        small = cut(net, read_sample(sample), round_to=round_to)
+        before, after = planned.before, _known_cost(small, shapes)
+        complete = write_model(small, out)
+    record = {
+        "model": str(out),
+        "compiled": complete,
+        "removed": [str(group.name) for group in planned.removed],
+        "before": before and before.to_dict(),
+        "after": after and after.to_dict(),
+    }
+    text = cost_change(before, after) if before and after else f"{len(planned.removed)} filters are gone."
+    show(record, f"{text}\n\nmodel  {out}", as_json=as_json)
+
+
+@click.command()
+@model_argument
+@click.argument("after", type=click.Path(exists=True, path_type=Path), required=False)
+@shape_option
+@click.option("--latency", is_flag=True, help="Also measure one sample in LiteRT.")
+@threads_option
+@trust_option
+@json_option
+def cost(
+    model: Path, after: Path | None, shapes: Shapes, latency: bool, threads: int, trust: bool, as_json: bool
+) -> None:
+    """Count parameters, multiply-adds, bytes and activation memory of MODEL, layer by layer; or compare with AFTER.
+
+    A switched model counts as if its disabled filters had been cut out. Twice the multiply-adds are the floating-point
+    operations of convolutions and matrix products.
+    """
+    with working():
+        load_keras()
+        from shrinknet.costs import cost as cost_of
+        from shrinknet.exporters import measured_latency
+        from shrinknet.modelfiles import open_model
+        from shrinknet.records import cost_change
+
+        opened = [open_model(path, trust=trust) for path in (model, after) if path is not None]
+        costs = [cost_of(each, _shape(shapes)) for each in opened]
+        times = [measured_latency(each, None, threads, _shape(shapes)) for each in opened] if latency else []
+    names = ("before", "after") if after else ("cost",)
+    record = {name: each.to_dict() for name, each in zip(names, costs, strict=True)}
+    for name, time in zip(names, times, strict=False):
+        record[name]["latency_ms"] = time
+    text = cost_change(*costs) if after else str(costs[0])
+    told = ["unknown" if time is None else f"{time:.4g} ms" for time in times]
+    words = f"One sample in LiteRT, {threads} {'thread' if threads == 1 else 'threads'}: {', then '.join(told)}."
+    show(record if after else record["cost"], "\n".join([text, words] if latency else [text]), as_json=as_json)
+
+
+@click.command()
+@model_argument
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--formats",
+    type=NAMES,
+    default="keras,litert",
+    show_default=True,
+    help="keras, savedmodel, litert, litert-float16, litert-dynamic, litert-int8, onnx; with commas between them.",
+)
+@click.option(
+    "--sample",
+    type=array_file,
+    help="Inputs to compare on, .npy or .npz; for litert-int8 real ones, a hundred or more.  [default: random numbers]",
+)
+@shape_option
+@threads_option
+@trust_option
+@json_option
+def export(
+    model: Path, folder: Path, formats: tuple[str, ...], sample: Path | None, shapes: Shapes, threads: int,
+    trust: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Write MODEL to FOLDER in formats for production; each file is loaded back, run and compared.
+
+    A file that computes something else is not left behind, and one that lay there before is left as it was.
+    """
+    from shrinknet.errors import ExportError
+
+    with working():
+        load_keras()
+        from shrinknet.exporters import Exports
+        from shrinknet.exporters import export as write
+        from shrinknet.modelfiles import open_model
+
+        opened = open_model(model, trust=trust)
+        failure = None
+        try:
+            files = write(opened, folder, formats, read_sample(sample), threads=threads, input_shape=_shape(shapes))
+        except ExportError as error:
+            failure, files = error, error.written or Exports()
+    if files:
+        show({**files.to_dict(), "refused": [str(failure)] if failure else []}, str(files), as_json=as_json)
+    if failure is not None:
+        raise failure
+
+
+@click.command()
+@model_argument
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--data", type=array_file, required=True, help="What to train on: a .npz file with the arrays x and y (x0, x1 ...)."
+)
+@click.option("--test-data", type=array_file, help="The same to score on.  [default: --data]")
+@click.option(
+    "--methods",
+    type=NAMES,
+    default="quantization-aware,clustering,pruning,pruning-2-4",
+    show_default=True,
+    help="With commas between them.",
+)
+@click.option("--score", help="A compiled metric, or loss.  [default: the first compiled metric]")
+@click.option("--loss", help="What to train for, by Keras's name for it.  [default: the compiled loss]")
+@click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True, help="Times through the data.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a batch.")
+@click.option("--learning-rate", type=float, help="Of the training.  [default: the optimizer's]")
+@click.option(
+    "--clusters", type=click.IntRange(min=2), default=16, show_default=True, help="Different numbers in each kernel."
+)
+@click.option(
+    "--sparsity", type=float, default=0.5, show_default=True, help="Share of numbers that become 0 by pruning."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the training.")
+@threads_option
+@trust_option
+@json_option
+def compress(
+    model: Path, folder: Path, data: Path, test_data: Path | None, trust: bool, as_json: bool, **options: Any
+) -> None:
+    """Train MODEL on with tensorflow-model-optimization, and write what comes out to FOLDER as LiteRT files.
+
+    Quantization-aware training, weight clustering, and pruning of single numbers; needs the extra tfmot. A method that
+    refuses the network says why in a sentence.
+    """
+    with working():
+        load_keras()
+        from shrinknet.compression import compress as work
+        from shrinknet.modelfiles import open_model
+
+        opened = open_model(model, trust=trust, compiled=True)
+        files = work(opened, folder, read_data(data), test_data=read_data(test_data), **options)
+    show(files.to_dict(), str(files), as_json=as_json)
+
+
+def _known_cost(model: Any, shapes: Shapes) -> Any:
+    """What a model costs; None where it leaves sizes open that were not given."""
+    from shrinknet.costs import cost as cost_of
+    from shrinknet.errors import ModelError
+
+    try:
+        return cost_of(model, _shape(shapes))
+    except ModelError:
+        return None

@@ -1,0 +1,212 @@
+"""compress: a job for a process of its own; what comes back is loaded, run, measured and scored."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shrinknet.compression.data import Samples, read_samples
+from shrinknet.compression.description import Description
+from shrinknet.compression.scores import make_score
+from shrinknet.compression.settings import job_losses, job_optimizer
+from shrinknet.errors import ExportError, OptionError
+from shrinknet.exporters import Exported, Exports, export, require_extra
+from shrinknet.exporters.base import Arrays, Runner, Settings, Source, in_batches
+from shrinknet.exporters.litert import LiteRTRunner
+from shrinknet.exporters.placing import place, workplace
+from shrinknet.exporters.quiet import quiet
+from shrinknet.graph.channels import functional_of
+from shrinknet.scoring import Score
+
+METHODS = ("quantization-aware", "clustering", "pruning", "pruning-2-4")
+COMPARED = 64  # samples that the network rebuilt in tf_keras is compared on
+
+
+def compress(
+    model: Any,
+    folder: str | os.PathLike[str],
+    data: Any,
+    methods: Sequence[str] = METHODS,
+    *,
+    score: Score = None,
+    test_data: Any = None,
+    loss: Any = None,
+    epochs: int = 5,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    clusters: int = 16,
+    sparsity: float = 0.5,
+    seed: int = 0,
+    threads: int = 1,
+) -> Exports:
+    """Trains a slim network on with tensorflow-model-optimization, and writes what comes out as LiteRT files.
+
+    The network is rebuilt in tf_keras, in a process of its own, and compared with the original before it is trained.
+    Needs the extra `tfmot`.
+
+    Args:
+        model: a plain Sequential or Functional model, as `slim` returns it; it is not changed.
+        folder: where to write; made if need be. Files are named after the model and the method, and replaced only by
+            whole ones.
+        data: arrays to train on, (x, y) or (x, y, sample_weight).
+        methods: "quantization-aware": int8, trained with its rounding; "clustering": a few different numbers in each
+            kernel; "pruning": the smallest numbers become 0; "pruning-2-4": two of each four numbers become 0.
+        score: what the files are scored by: name of a compiled metric, "loss", or a function that is given the file
+            as something to call like the model; None: the first compiled metric, else the loss.
+        test_data: arrays to score on; None: those of `data`.
+        loss: what to train for; None: the compiled loss. A loss of your own must stand in a module.
+        epochs, batch_size: of the training, by the model's own kind of optimizer, or Adam.
+        learning_rate: None: the optimizer's.
+        clusters: different numbers in each kernel, 2 or more; sparsity: share of the numbers in each kernel that
+            become 0 by "pruning", above 0 and below 1.
+        seed: of the training.
+        threads: that LiteRT computes with while the latency is measured.
+
+    Returns:
+        A record for the network itself in LiteRT, then one for each method, each with its score and its size as it is
+        and compressed. Methods that refuse the network are not among them: `refused` says why.
+
+    Raises:
+        MissingExtraError: the extra is not installed. OptionError: an option is outside of its range.
+        ModelError: there is no loss that the other process could have. DataError: the data are not arrays that fit.
+        ScoreError: there is no such score. ExportError: LiteRT cannot have the network at all.
+    """
+    _check_options(methods, epochs, batch_size, learning_rate, clusters, sparsity)
+    require_extra("tfmot", "tf_keras", "tensorflow_model_optimization")
+    functional = functional_of(model)
+    counts = len(functional.inputs), len(functional.outputs)
+    samples = read_samples(data, "training data", *counts)
+    tested = samples if test_data is None else read_samples(test_data, "test data", *counts)
+    source = Source(model, tested.x)
+    facts: dict[str, Any] = {
+        "losses": job_losses(model, loss), "optimizer": job_optimizer(model, learning_rate),
+        "methods": list(dict.fromkeys(methods)), "epochs": epochs, "batch_size": batch_size, "clusters": clusters,
+        "sparsity": sparsity, "seed": seed,
+    }  # fmt: skip
+    rate = make_score(score, model, tested, source.expected)
+    (plain,) = export(model, folder, ("litert",), tested.x, threads=threads)
+    scored = _Scored(source, Path(folder), Settings(threads), rate)
+    records, refused = [scored.known(plain)], []
+    with tempfile.TemporaryDirectory(prefix="shrinknet-") as job:
+        log = _work(Path(job), facts, source, samples)
+        for method in facts["methods"]:
+            try:
+                records.append(scored.result(method, Path(job), log))
+            except ExportError as error:
+                refused.append(str(error))
+    exports = Exports(records)
+    exports.refused = tuple(refused)
+    return exports
+
+
+def _check_options(
+    methods: Sequence[str], epochs: int, batch_size: int, learning_rate: float | None, clusters: int, sparsity: float
+) -> None:
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        raise OptionError(f"Expected methods among {', '.join(METHODS)}; received {', '.join(unknown) or 'none'}.")
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("clusters", clusters, 2)):
+        if value < least:
+            raise OptionError(f"Expected {name} to be {least} or more; received {value}.")
+    if not 0 < sparsity < 1:
+        raise OptionError(
+            f"Expected sparsity, the share of numbers that become 0, between 0 and 1; received {sparsity}."
+        )
+    if learning_rate is not None and not learning_rate > 0:
+        raise OptionError(f"Expected learning_rate above 0; received {learning_rate}.")
+
+
+def _work(job: Path, facts: dict[str, Any], source: Source, samples: Samples) -> str:
+    """Has the job done by a process of its own; what that wrote on its screen."""
+    description = Description(source.model, source.inputs)
+    weights: dict[str, Any] = description.arrays
+    compared: dict[str, Any] = {f"sample{index}": array[:COMPARED] for index, array in enumerate(source.sample)}
+    compared |= {f"expected{index}": array[:COMPARED] for index, array in enumerate(source.expected)}
+    compared |= samples.named()
+    (job / "job.json").write_text(json.dumps({**facts, "description": description.facts}))
+    np.savez(job / "weights.npz", **weights)
+    np.savez(job / "data.npz", **compared)
+    own = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    environment = {
+        **os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": os.pathsep.join(own),
+    }  # fmt: skip
+    with (
+        open(job / "log.txt", "wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "shrinknet.tfkeras", str(job)],
+            stdin=subprocess.PIPE,  # it ends when this pipe does
+            stdout=log,
+            stderr=log,
+            env=environment,
+        ) as process,
+    ):
+        try:
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    return (job / "log.txt").read_text(errors="replace")
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Loads files, runs them on the test data, scores them and puts them in their place."""
+
+    source: Source
+    folder: Path
+    settings: Settings
+    rate: Callable[[Arrays, Runner], float]
+
+    def known(self, record: Exported) -> Exported:
+        """The record of a file that was exported, with its score."""
+        content = Path(record.path).read_bytes()
+        runner = LiteRTRunner(content, self.source.inputs, self.source.outputs, self.settings.threads)
+        return replace(record, score=self._score(runner), zipped_bytes=_zipped(content), note="as it is")
+
+    def result(self, method: str, job: Path, log: str) -> Exported:
+        """What a method made, in its place.
+
+        Raises:
+            ExportError: it made nothing, or something that answers no finite numbers; in a sentence.
+        """
+        told = job / f"{method}.json"
+        if not told.exists():
+            last = next((line for line in reversed(log.splitlines()) if line.strip()), "it said nothing")
+            raise ExportError(f"No {method} of {self.source.name}: the process ended before it was done ({last}).")
+        result = json.loads(told.read_text())
+        if "refused" in result:
+            raise ExportError(f"No {method} of {self.source.name}: {result['refused'].rstrip('.')}.")
+        content = (job / f"{method}.tflite").read_bytes()
+        with quiet():
+            runner = LiteRTRunner(content, result["inputs"], result["outputs"], self.settings.threads)
+        score = self._score(runner)
+        timed = runner.latency(self.source.one)
+        with workplace(self.folder) as scratch:
+            written = scratch / f"{self.source.name}.{method}.tflite"
+            written.write_bytes(content)
+            target = self.folder / written.name
+            place(written, target)
+        return Exported(
+            method, str(target), len(content), None, *timed, runner.threads, score, _zipped(content), result["note"]
+        )
+
+    def _score(self, runner: Runner) -> float:
+        answers = in_batches(runner, self.source)
+        if not all(np.isfinite(array).all() for array in answers if array.dtype.kind == "f"):
+            raise ExportError(f"A file of {self.source.name} answers numbers that are not finite; it was not kept.")
+        return self.rate(answers, runner)
+
+
+def _zipped(content: bytes) -> int:
+    return len(zlib.compress(content, 9))

@@ -1,0 +1,64 @@
+"""Scores of exported files: the model's own metrics, or a function of the user's, on what a file answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from shrinknet.compression.data import Samples
+from shrinknet.exporters.base import Arrays
+from shrinknet.graph.channels import functional_of
+from shrinknet.scoring import Score, Scorer, make_scorer
+
+
+class Answers:
+    """An exported file that is called like the model it came from: `file(x)` and `file.predict(x)` answer arrays.
+
+    Args:
+        model: the Keras model; run: from one array for each input to one for each output.
+    """
+
+    def __init__(self, model: Any, run: Callable[[Arrays], Arrays]) -> None:
+        self.run = run
+        self.structure = functional_of(model)._outputs_struct
+
+    def __call__(self, x: Any, **_: Any) -> Any:
+        arrays = [np.asarray(array, "float32") for array in keras.tree.flatten(x)]
+        return keras.tree.pack_sequence_as(self.structure, self.run(arrays))
+
+    predict = __call__
+
+
+def results(model: Any, answers: Arrays, samples: Samples) -> dict[str, float]:
+    """The compiled metrics and the loss of answers to samples, by name; the model's own metrics start anew."""
+    structure = functional_of(model)._outputs_struct
+    y_pred = keras.tree.pack_sequence_as(structure, [keras.ops.convert_to_tensor(array) for array in answers])
+    y = keras.tree.pack_sequence_as(structure, samples.y)
+    model.reset_metrics()
+    found = dict(model.compute_metrics(None, y, y_pred, samples.weights))
+    found["loss"] = model.compute_loss(None, y, y_pred, samples.weights, training=False)
+    model.reset_metrics()
+    return {name: float(keras.ops.convert_to_numpy(value)) for name, value in found.items()}
+
+
+def make_score(
+    score: Score, model: Any, samples: Samples, answers: Arrays
+) -> Callable[[Arrays, Callable[[Arrays], Arrays]], float]:
+    """A function that scores a file: from its answers to the samples, and from the file itself.
+
+    Args:
+        score: as `minimize` takes it: name of a compiled metric, "loss", a function of the model, or None.
+        answers: of the model itself; they tell which names there are.
+
+    Raises:
+        ScoreError: there is no such score.
+    """
+    scorer: Scorer
+    if callable(score):
+        scorer = Scorer(getattr(score, "__name__", "score"), True, score)
+    else:
+        scorer = make_scorer(score, "max", model, results(model, answers, samples))  # its direction is nobody's concern
+    return lambda given, run: scorer(Answers(model, run), lambda: results(model, given, samples))

@@ -1,0 +1,81 @@
+"""Feature maps as pictures: what each layer computes for one image before its activation, and the output after it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shrinknet.imaging.pictures import GREY, output_image, png, red_green
+from shrinknet.report.facts import RunFacts
+from shrinknet.report.markup import Html, data_uri, fill, number
+from shrinknet.report.masks import CROSS, MAX_FILTERS, MAX_LAYERS, STATES
+
+
+def maps_section(facts: RunFacts) -> Html:
+    """A block a layer, a row a state; empty where the run has kept none."""
+    layers = list(dict.fromkeys(name.split("/", 2)[2] for name in facts.pictures if "/map/" in name))
+    if not layers:
+        why = facts.missing.get("pictures.npz")
+        return fill("<p>{why}</p>", why=why) if why else Html("")
+    return fill(
+        '<p>What each filter computes for one test image before the activation: below zero <b class="negative">red'
+        '</b>, above zero <b class="positive">green</b>, the greater the absolute value, the brighter. Removed filters '
+        "compute nothing and are crossed.</p>{layers}{outputs}",
+        layers=[_layer(facts, layer) for layer in layers[:MAX_LAYERS]],
+        outputs=_outputs(facts),
+    )
+
+
+def _layer(facts: RunFacts, layer: str) -> Html:
+    states = {state: facts.pictures.get(f"{state}/map/{layer}") for state in STATES}
+    rows = [_row(layer, state, maps) for state, maps in states.items() if maps is not None and maps.ndim == 3]
+    return fill('<section class="masks"><h3>{layer}</h3>{rows}</section>', layer=layer, rows=rows)
+
+
+def _row(layer: str, state: str, maps: np.ndarray) -> Html:
+    finite = np.abs(maps[np.isfinite(maps)])
+    limit = float(finite.max()) if finite.size else 0.0
+    items = []
+    for index in range(min(maps.shape[2], MAX_FILTERS)):
+        values = maps[..., index]
+        gone = not np.isfinite(values).all()
+        picture = np.full((*values.shape, 3), GREY, np.uint8) if gone else red_green(values, limit)
+        items.append(
+            fill(
+                '<li class="{kind}"><div class="frame"><img src="{source}" alt="{told}">{cross}</div>'
+                "<span>[{index}]{removed}</span></li>",
+                kind="gone" if gone else "stays",
+                source=data_uri(png(picture)),
+                told=f"{layer}[{index}] {STATES[state]}: {'removed' if gone else 'feature map before the activation'}",
+                cross=CROSS if gone else None,
+                index=index,
+                removed=Html(" <em>removed</em>") if gone else None,
+            )
+        )
+    return fill(
+        '<h4>{state}</h4><ul class="strip" style="--least: min(17%, 9rem)">{items}</ul>'
+        '<p class="note">Full brightness: {limit}.</p>',
+        state=STATES[state],
+        items=items,
+        limit=number(limit),
+    )
+
+
+def _outputs(facts: RunFacts) -> Html:
+    drawn = {state: facts.pictures.get(f"{state}/output") for state in STATES}
+    items = [
+        fill(
+            '<figure><img src="{source}" alt="output {state}"><figcaption>{state}</figcaption></figure>',
+            source=data_uri(png(output_image(np.nan_to_num(values)))),
+            state=STATES[state],
+        )
+        for state, values in drawn.items()
+        if values is not None and values.ndim == 2
+    ]
+    return (
+        fill(
+            '<section class="sample"><h3>Output after the activation</h3><div class="images">{items}</div></section>',
+            items=items,
+        )
+        if items
+        else Html("")
+    )

@@ -1,0 +1,127 @@
+"""The methods of tensorflow-model-optimization: each trains on a copy of the network, and converts what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from shrinknet.tfkeras.repair import repair_pruning
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained on.
+
+    Attributes:
+        x, y: arrays, a list for several inputs or outputs; weights: of the samples, or None.
+        loss: what `compile` takes; optimizer: its description for `tf_keras.optimizers.get`.
+        epochs, batch_size: whole numbers from 1.
+    """
+
+    x: Any
+    y: Any
+    weights: Any
+    loss: Any
+    optimizer: Mapping[str, Any]
+    epochs: int
+    batch_size: int
+
+    @property
+    def steps(self) -> int:
+        """Batches in all epochs."""
+        return self.epochs * -(-len(tf.nest.flatten(self.x)[0]) // self.batch_size)
+
+    def run(self, model: Any, callbacks: list[Any] | None = None) -> None:
+        """Trains the model in place."""
+        model.compile(tf_keras.optimizers.get(dict(self.optimizer)), self.loss)
+        model.fit(
+            self.x,
+            self.y,
+            sample_weight=self.weights,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What came out: the content of a LiteRT file, its inputs and outputs by name and in order, and what it is."""
+
+    content: bytes
+    inputs: list[str]
+    outputs: list[str]
+    note: str
+
+
+def quantization_aware(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
+    """Trains with the rounding of int8 in place; weights and what is computed are int8 afterwards."""
+    quantized = tfmot.quantization.keras.quantize_model(model)
+    training.run(quantized)
+    content = _converted(quantized, tf.lite.Optimize.DEFAULT)
+    return Compressed(content, quantized.input_names, quantized.output_names, "int8, trained so")
+
+
+def clustering(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
+    """Each kernel is left with a few different numbers, which compress well."""
+    start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+    count = settings["clusters"]
+    clustered = tfmot.clustering.keras.cluster_weights(model, count, cluster_centroids_init=start)
+    training.run(clustered)
+    stripped = tfmot.clustering.keras.strip_clustering(clustered)
+    most = max((len(np.unique(kernel)) for kernel in _kernels(stripped)), default=0)
+    return _finished(stripped, f"at most {most} different numbers in a kernel")
+
+
+def pruning(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
+    """The smallest numbers of each kernel become zero, little by little over the first half of the training."""
+    end = max(training.steps // 2, 1)
+    every = max(end // 20, 1)
+    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, settings["sparsity"], 0, end, frequency=every)
+    return _pruned(model, training, pruning_schedule=schedule)
+
+
+def pruning_2_4(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
+    """Two of each four numbers next to each other among a filter's inputs become zero, as some hardware wants it."""
+    schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, 0, frequency=1)
+    return _pruned(model, training, pruning_schedule=schedule, sparsity_m_by_n=(2, 4))
+
+
+def _pruned(model: Any, training: Training, **options: Any) -> Compressed:
+    repair_pruning()
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, **options)
+    training.run(wrapped, [tfmot.sparsity.keras.UpdatePruningStep()])
+    stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+    kernels = _kernels(stripped)
+    zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / max(sum(kernel.size for kernel in kernels), 1)
+    return _finished(stripped, f"{zeros:.1%} of the numbers in kernels are 0")
+
+
+def _kernels(model: Any) -> list[np.ndarray]:
+    """The kernels of a model: what multiplies, without biases and statistics."""
+    return [weight.numpy() for weight in model.trainable_weights if len(weight.shape) > 1]
+
+
+def _finished(model: Any, note: str) -> Compressed:
+    return Compressed(_converted(model), model.input_names, model.output_names, note)
+
+
+def _converted(model: Any, *optimizations: Any) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = list(optimizations)
+    return converter.convert()
+
+
+METHODS: dict[str, Callable[[Any, Training, Mapping[str, Any]], Compressed]] = {
+    "quantization-aware": quantization_aware,
+    "clustering": clustering,
+    "pruning": pruning,
+    "pruning-2-4": pruning_2_4,
+}
