@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from shrinknet.errors import DataError
+from shrinknet.inspection import check_npz
 
 
 def read_sample(path: Path | None) -> Any:
@@ -49,6 +51,8 @@ def _numbered(arrays: dict[str, Any], kind: str) -> Any:
 def _arrays(path: Path) -> dict[str, Any]:
     import numpy as np
 
+    if zipfile.is_zipfile(path):
+        check_npz(path)
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
