@@ -17,8 +17,8 @@ NAMES = ("correlations", "drop-gain", "strategies", "probes")  # QUESTIONS, whic
 @click.option(
     "--preset",
     type=click.Choice(["smoke", "laptop", "paper"]),
-    help="How much: seconds, some twenty minutes on two cores, or the thesis's own numbers.  [default: smoke, or what "
-    "--config says]",
+    help="How much: seconds, half an hour on one core, or the thesis's own numbers.  [default: smoke, or what --config "
+    "says]",
 )
 @click.option(
     "--config",
