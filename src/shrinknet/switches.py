@@ -143,7 +143,7 @@ class Switches:
             layer = self.graph.layers[path]
             layer.kernel.assign(identity)
             if layer.bias is not None:
-                layer.bias.assign(keras.ops.zeros_like(layer.bias))
+                layer.bias.assign(keras.ops.zeros_like(layer.bias.value))
             layer.switchboard.bypassed.assign(True)
         self._guard(self.read("frozen"))
 
