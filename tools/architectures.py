@@ -159,6 +159,8 @@ def page(records: list[dict[str, Any]]) -> str:
         "has threshold 0.97 and 400 steps a trial (the others 250): with 0.98 and 250 it lost 58 %, 12 % and 58 %.",
         "Scores are on test data that no decision saw: accuracy for the digits, soft F1 for the photographs. *Kept* is",
         "the score of the slim network over that of its control, the uncut network trained on the very same batches.",
+        "Where it is far above 1 the control ended on a bad step, as a network with batch normalisation can after its",
+        "optimizer was reset: it says nothing for the slim one, and *before* is the score to compare with.",
         "Written by `python tools/architectures.py --write docs/architectures.md`.",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, shared with other work, Python {platform.python_version()}, "
