@@ -177,6 +177,12 @@ def page(records: list[dict[str, Any]]) -> str:
             f"| {record['score'][0]:.3f} | {record['score'][1]:.3f} | {record['control']:.3f} "
             f"| {record['score'][1] / record['control']:.3f} | {record['trials']} |"
         )
+    good = [
+        record["multiply_adds"][1] <= 0.7 * record["multiply_adds"][0]
+        and record["score"][1] >= 0.98 * record["control"]
+        for record in records
+    ]
+    lines += ["", f"{sum(good)} of {len(good)} runs lost 30 % or more of the multiply-adds and kept 0.98 or more."]
     return "\n".join(lines) + "\n"
 
 
