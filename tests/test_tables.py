@@ -92,6 +92,7 @@ def test_any_bytes_are_a_table_or_a_typed_error(folder: Path, data: bytes) -> No
     except DataError:
         return
     (folder / "again.csv").write_bytes(csv_bytes(read))
+    assert read_csv(folder / "again.csv").shape == read.shape
 
 
 def test_a_table_that_is_not_there(folder: Path) -> None:

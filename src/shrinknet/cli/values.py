@@ -45,33 +45,25 @@ class Target(click.ParamType[int | float]):
         return share
 
 
-class Widths(click.ParamType[tuple[int, ...]]):
-    """Whole numbers with commas between them."""
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers from 1, with commas between them.
+
+    Args:
+        what: what they are, and an example, for the message.
+    """
 
     name = "N,N,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
-        """`5,5,1` is three convolutions of 5, 5 and 1 filters."""
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).split(",")
-        if not all(part.strip().isdigit() and int(part) >= 1 for part in parts):
-            self.fail(f"expected numbers of filters with commas, such as 5,5,1; received {value!r}.", param, context)
-        return tuple(map(int, parts))
-
-
-class Sizes(click.ParamType[tuple[int, ...]]):
-    """The sizes of one sample, with commas between them."""
-
-    name = "N,N,..."
+    def __init__(self, what: str) -> None:
+        self.what = what
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
-        """`128,128,1` is an image of 128 by 128 with one channel."""
+        """`5,5,1` is three of them."""
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isdigit() and int(part) >= 1 for part in parts):
-            self.fail(f"expected sizes with commas, such as 128,128,1; received {value!r}.", param, context)
+            self.fail(f"expected {self.what}; received {value!r}.", param, context)
         return tuple(map(int, parts))
 
 
@@ -87,4 +79,6 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
-PACE, TARGET, WIDTHS, SIZES, NAMES = Pace(), Target(), Widths(), Sizes(), Names()
+PACE, TARGET, NAMES = Pace(), Target(), Names()
+WIDTHS = Numbers("numbers of filters with commas, such as 5,5,1")
+SIZES = Numbers("sizes of one sample with commas, such as 128,128,1")

@@ -7,7 +7,7 @@ import numpy as np
 from shrinknet.imaging.pictures import GREY, output_image, png, red_green
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number
-from shrinknet.report.masks import CROSS, MAX_FILTERS, MAX_LAYERS, STATES
+from shrinknet.report.masks import MAX_FILTERS, MAX_LAYERS, STATES, tile
 
 
 def maps_section(facts: RunFacts) -> Html:
@@ -39,18 +39,8 @@ def _row(layer: str, state: str, maps: np.ndarray) -> Html:
         values = maps[..., index]
         gone = not np.isfinite(values).all()
         picture = np.full((*values.shape, 3), GREY, np.uint8) if gone else red_green(values, limit)
-        items.append(
-            fill(
-                '<li class="{kind}"><div class="frame"><img src="{source}" alt="{told}">{cross}</div>'
-                "<span>[{index}]{removed}</span></li>",
-                kind="gone" if gone else "stays",
-                source=data_uri(png(picture)),
-                told=f"{layer}[{index}] {STATES[state]}: {'removed' if gone else 'feature map before the activation'}",
-                cross=CROSS if gone else None,
-                index=index,
-                removed=Html(" <em>removed</em>") if gone else None,
-            )
-        )
+        what = "removed" if gone else "feature map before the activation"
+        items.append(tile(index, picture, f"{layer}[{index}] {STATES[state]}: {what}", gone))
     return fill(
         '<h4>{state}</h4><ul class="strip" style="--least: min(17%, 9rem)">{items}</ul>'
         '<p class="note">Full brightness: {limit}.</p>',

@@ -19,7 +19,7 @@ _ZOOM = 6  # pixels a weight
 _GAP = 2  # pixels between slices
 STATES = {"early": "after a few steps", "before": "after warm-up", "after": "at the end"}
 
-CROSS = Html(
+_CROSS = Html(
     '<svg class="cross" viewBox="0 0 10 10" preserveAspectRatio="none" aria-hidden="true">'
     '<path class="halo" d="M0 0L10 10M0 10L10 0"/><path d="M0 0L10 10M0 10L10 0"/></svg>'
 )
@@ -43,6 +43,20 @@ def masks_section(facts: RunFacts) -> Html:
         "that read a removed filter count as zero, whatever they show.</p>{rows}{cut}",
         rows=rows,
         cut=cut and fill('<p class="note">{cut}</p>', cut=cut),
+    )
+
+
+def tile(index: int, picture: np.ndarray, told: str, gone: bool) -> Html:
+    """One filter's picture with its number; `told` is for those who cannot see it."""
+    return fill(
+        '<li class="{kind}"><div class="frame"><img src="{source}" alt="{told}">{cross}</div>'
+        "<span>[{index}]{removed}</span></li>",
+        kind="gone" if gone else "stays",
+        source=data_uri(png(picture)),
+        told=told,
+        cross=_CROSS if gone else None,
+        index=index,
+        removed=Html(" <em>removed</em>") if gone else None,
     )
 
 
@@ -149,18 +163,7 @@ def _row(kernel: np.ndarray, layer: str, state: str, removed: tuple[int, ...], l
         weights, gone = kernel[..., index], index in removed
         low, high = (number(float(edge)) for edge in (weights.min(), weights.max()))
         told = f"{layer}[{index}] {STATES[state]}: weights from {low} to {high}{', removed' if gone else ''}"
-        masks.append(
-            fill(
-                '<li class="{kind}"><div class="frame"><img src="{source}" alt="{told}">{cross}</div>'
-                "<span>[{index}]{removed}</span></li>",
-                kind="gone" if gone else "stays",
-                source=data_uri(png(mosaic(slices(weights), limit, columns))),
-                told=told,
-                cross=CROSS if gone else None,
-                index=index,
-                removed=Html(" <em>removed</em>") if gone else None,
-            )
-        )
+        masks.append(tile(index, mosaic(slices(weights), limit, columns), told, gone))
     share, size = (17 * columns, 5.5 * columns) if planes <= MAX_COLUMN else (22, 7)
     return fill(
         '<div><h4>{state}</h4><ul class="strip" style="--least: min({share}%, {size}rem)">{masks}</ul></div>',
