@@ -56,7 +56,6 @@ class Child:
     """
 
     def __init__(self, folder: Path, story: Callable[..., Any]) -> None:
-
         self.end = folder.with_name(f"{folder.name}.bits")
         reading, writing = os.pipe()
         self.pid = os.fork()
@@ -74,11 +73,12 @@ class Child:
         self.pipe = reading
         self.said = b""
 
-    def listen(self, events: int, seconds: float = 120) -> bool:
+    def listen(self, events: int, seconds: float = 600) -> bool:
         """Waits for so many events; False when the process ended before."""
         stop = time.monotonic() + seconds
         while self.said.count(b"\n") < events:
             if not select.select([self.pipe], [], [], max(0.0, stop - time.monotonic()))[0]:
+                self.kill()
                 raise TimeoutError(f"the run said nothing for {seconds:.0f} seconds after {self.said!r}")
             if not self._hear():
                 return False
