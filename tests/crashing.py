@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-import shrinknet.minimizer
+import shrinknet.loop
 from shrinknet import minimize
 from shrinknet.checkpoint import to_arrays
 from shrinknet.disk import Disk
@@ -73,8 +73,8 @@ def model() -> Any:
 def sums() -> Iterator[None]:
     """While the block lasts, `minimize` trains with `Sums`, and measures no latency."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shrinknet.minimizer, "make_engine", Sums)
-        patch.setattr("shrinknet.exporters.measured_latency", lambda model, sample: None)
+        patch.setattr(shrinknet.loop, "make_engine", Sums)
+        patch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
         yield
 
 
@@ -102,7 +102,7 @@ def training(folder: pathlib.Path, **options: Any) -> Any:
     net.compile(keras.optimizers.Adam(0.01), "mse")
     data = np.resize(X, (12, 6, 6, 1)), Y
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.exporters.measured_latency", lambda model, sample: None)
+        patch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
         return minimize(net, data, data, run_dir=folder, **{**OPTIONS, "threshold": 0.5, **options})
 
 

@@ -228,9 +228,9 @@ def test_the_same_seed_gives_the_same_bits_in_two_processes() -> None:
         """
         import hashlib, json, sys
         sys.path.insert(0, "tests")
-        import shrinknet.exporters
+        import shrinknet.result
         from test_minimize import run
-        shrinknet.exporters.measured_latency = lambda model, sample: None
+        shrinknet.result.measured_latency = lambda model, sample: None
         result = run(strategy="random", pace="adaptive", max_trials=4, threshold=0.5)
         weights = hashlib.sha256(b"".join(w.tobytes() for w in result.model.get_weights())).hexdigest()
         trials = [[str(t.filters), t.score.hex(), t.accepted] for t in result.records]

@@ -108,7 +108,7 @@ def _minimized(folder: pathlib.Path | None, make: Any = _arrays, **options: Any)
     settings = {"strategy": "random", "max_trials": 3, "threshold": 0.5, "control": True}
     options = {"warmup_steps": 4, "steps": 3, "seed": 1, "batch_size": 12, "verbose": 0, **settings, **options}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.exporters.measured_latency", lambda model, sample: None)
+        patch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
         return minimize(test_minimize.classifier(), make(), make(), run_dir=folder, **options)
 
 
@@ -170,7 +170,7 @@ def test_the_time_that_a_run_has_taken_counts(tmp_path: pathlib.Path, monkeypatc
     options = {"max_seconds": 1e6, "control": False}
     interrupted(tmp_path / "run", 6, monkeypatch, **options)
     seconds = iter(range(0, 10**9, 400_000))
-    monkeypatch.setattr("shrinknet.minimizer.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("shrinknet.loop.time.monotonic", lambda: float(next(seconds)))
     assert "1e+06 seconds" in story(tmp_path / "run", **options).summary.stopped
 
 

@@ -179,7 +179,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rejected-trial-kept",
         6,
-        "minimizer.py",
+        "loop.py",
         "if not accepted:",
         "if accepted:",
         ("tests/test_minimize.py::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
@@ -227,7 +227,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "old-trials-are-not-told",
         7,
-        "minimizer.py",
+        "loop.py",
         "        for trial in self.recorder.decided(self):\n            self.learn(trial)",
         "        self.trials.extend(self.recorder.decided(self))",
         (f"{RESUME}::test_killed_in_any_phase",),
@@ -235,7 +235,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "warm-up-begins-anew",
         7,
-        "minimizer.py",
+        "loop.py",
         "            if mark > self.warm_steps and not self.stagnates():",
         "            if not self.stagnates():",
         (f"{RESUME}::test_killed_in_any_phase",),
