@@ -17,6 +17,7 @@ from core_models import VECTORS, Counting, X, assert_same_bits, copies, maps, nu
 
 from shrinknet import Filter, Switches, reset_optimizer, switched
 from shrinknet.errors import OptimizerError
+from shrinknet.optimizers import fresh_copy, other_optimizer
 
 optimizers = keras.optimizers
 SHIPPED = {
@@ -154,6 +155,16 @@ def test_a_rate_that_was_replaced_by_a_schedule_stays_the_schedule() -> None:
     reset_optimizer(optimizer)
     assert optimizer._learning_rate is schedule
     work(optimizer, variables)
+
+
+@pytest.mark.tensorflow("it is TensorFlow's SavedModel that refuses")
+@pytest.mark.parametrize("spec", [None, Falling()], ids=["its own", "another"])
+def test_a_copy_with_a_schedule_can_be_saved_by_tensorflow(spec: Any, tmp_path: Path) -> None:
+    """A rate that a schedule replaces later leaves a hole in Keras's list of variables: TensorFlow does not save it."""
+    optimizer = optimizers.Adam(0.01 if spec else Falling())
+    model = vectors(fresh_copy(optimizer) if spec is None else other_optimizer(spec, optimizer))
+    model.optimizer.build(model.trainable_variables)
+    model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
 
 
 def test_an_optimizer_that_was_never_used_can_be_reset() -> None:

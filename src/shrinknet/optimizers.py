@@ -61,33 +61,35 @@ def frozen_masks(optimizer: Any) -> list[Any]:
     return [mask for part in _parts(optimizer) for mask in getattr(part, "__dict__", {}).get(_MASKS, {}).values()]
 
 
-def fresh_copy(optimizer: Any) -> Any:
+def fresh_copy(optimizer: Any, rate: Any = None) -> Any:
     """A new, unbuilt optimizer of the same (plain) class and settings; a schedule is shared, not copied.
+
+    Args:
+        rate: another learning rate or schedule; None: the optimizer's own.
 
     Raises:
         OptimizerError: its configuration does not describe it.
     """
     kind = _plain(type(optimizer))
-    rate = getattr(optimizer, "_learning_rate", None)
-    shared = rate if callable(rate) and not isinstance(rate, keras.Variable) else None
+    own = getattr(optimizer, "_learning_rate", None)
+    if rate is None and callable(own) and not isinstance(own, keras.Variable):
+        rate = own
     try:
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             return kind(
-                fresh_copy(optimizer.inner_optimizer),
+                fresh_copy(optimizer.inner_optimizer, rate),
                 initial_scale=optimizer.initial_scale,
                 dynamic_growth_steps=optimizer.dynamic_growth_steps,
                 name=optimizer.name,
             )
-        if shared is None:
+        if rate is None:
             return kind.from_config(_settings(optimizer))
         try:
             optimizer.__dict__["_learning_rate"] = None  # a schedule of the user's own may have no config
-            config = {**_settings(optimizer), "learning_rate": 1.0}
+            config = {**_settings(optimizer), "learning_rate": rate}  # set later, TensorFlow could not save the copy
         finally:
-            optimizer.__dict__["_learning_rate"] = rate
-        copy = kind.from_config(config)
-        copy.learning_rate = shared
-        return copy
+            optimizer.__dict__["_learning_rate"] = own
+        return kind.from_config(config)
     except OptimizerError:
         raise
     except Exception as error:
@@ -104,9 +106,7 @@ def other_optimizer(spec: Any, optimizer: Any) -> Any:
         OptimizerError: `spec` is none of these.
     """
     if isinstance(spec, keras.optimizers.schedules.LearningRateSchedule | float):
-        made = fresh_copy(list(_parts(optimizer))[-1])
-        made.learning_rate = spec
-        return made
+        return fresh_copy(list(_parts(optimizer))[-1], spec)
     if isinstance(spec, keras.optimizers.Optimizer):
         return fresh_copy(spec)
     try:
