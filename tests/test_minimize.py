@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from shrinknet import Filter, Switches, minimize
-from shrinknet.errors import DataError, ModelError, OptionError, ScoreError, StrategyError
+from shrinknet.errors import DataError, ModelError, OptimizerError, OptionError, ScoreError, StrategyError
 from shrinknet.layers import Switchboard
 
 pytestmark = pytest.mark.usefixtures("no_latency")
@@ -270,6 +270,7 @@ def _not_finite() -> Any:
     ("model", "message"),
     [
         (lambda: keras.Sequential([keras.layers.Dense(2)], name="unbuilt"), "unbuilt is not built.*keras.Input"),
+        (lambda: "small.keras", "Expected a compiled Keras model; received str"),
         (_uncompiled, "raw is not compiled.*model.compile"),
         (_without_filters, "no filters that can be cut.*dense.*output"),
         (_not_finite, "conv1/bias.*not all finite"),
@@ -299,12 +300,32 @@ BAD = np.where(np.arange(48)[:, None, None, None] == 3, np.nan, X)
         (None, DATA, "training data as .x, y.*NoneType"),
         (DATA, iter([DATA]), "validation data are a generator"),
         ((X, np.tile(Y, 2)), DATA, "targets have shape .2,.*output .1,.*broadcast"),
+        (DATA, (X[:, :4], Y), r"shape .8, 8, 1. in the validation data.*received .4, 8, 1."),
+        ((np.full((48, 8, 8, 1), "a"), Y), DATA, "Expected numbers in the training data"),
         (((X[:4], Y[:4]) for _ in range(3)), DATA, "ran dry after 3 batches.*while True"),
     ],
 )
 def test_data_that_cannot_be_used(train: Any, validation: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         minimize(classifier(), train, validation, warmup_steps=10, steps=2, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.eye(3)[Y[:, 0].astype(int)], r"shape .3,. a sample.*class numbers.*categorical_crossentropy"),
+        (Y + 2, "hold the class 3.0; the model's output knows 0 to 2"),
+        (Y - 1, "hold the class -1.0"),
+    ],
+)
+def test_class_numbers_that_are_none(targets: Any, message: str) -> None:
+    kinds = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 1)), kinds.Flatten(), kinds.Dense(4), kinds.Dense(3)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(DataError, match=message):
+        minimize(model, (X, targets), DATA, warmup_steps=1, steps=1, verbose=0)
+    with pytest.raises(DataError, match=message):
+        minimize(model, DATA, (X, targets), warmup_steps=1, steps=1, verbose=0)
 
 
 class Batches(keras.utils.PyDataset):
@@ -358,6 +379,15 @@ def test_a_generator_that_runs_dry_in_a_trial_steps_back_and_keeps_what_was_deci
         ({"target": 1.5}, OptionError, "target.*1.5"),
         ({"steps": -1}, OptionError, "steps.*-1"),
         ({"min_filters": -1}, OptionError, "min_filters.*-1"),
+        ({"threshold": "0.9"}, OptionError, "received '0.9'"),
+        ({"steps": 1.5}, OptionError, "steps to be a whole number.*1.5"),
+        ({"batch_size": 0}, OptionError, "batch_size.*at least 1.*received 0"),
+        ({"seed": "a"}, OptionError, "seed to be a whole number.*'a'"),
+        ({"callbacks": object()}, OptionError, "callbacks to be a list; received object"),
+        ({"callbacks": [3]}, OptionError, "on_trial_begin.*received 3"),
+        ({"trial_optimizer": {}}, OptimizerError, "trial_optimizer.*received {}"),
+        ({"trial_optimizer": math.nan}, OptimizerError, "learning rate for the trials above 0; received nan"),
+        ({"trial_optimizer": -1}, OptimizerError, "received -1"),
         ({"strategy": "cosine-maximum"}, StrategyError, "cosine-maximum.*cosine-max"),
         ({"strategy": Script([Filter("conv1", 0)] * 2), "pace": 2}, StrategyError, "conv1.0..*twice"),
         ({"strategy": Script([Filter("conv9", 0)])}, StrategyError, "conv9"),

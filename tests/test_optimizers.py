@@ -167,6 +167,14 @@ def test_a_copy_with_a_schedule_can_be_saved_by_tensorflow(spec: Any, tmp_path: 
     model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
 
 
+@pytest.mark.parametrize("spec", [Falling(), 0.1, np.float32(0.1), "rmsprop", optimizers.SGD(0.1)], ids=type)
+def test_another_optimizer_scales_the_loss_as_the_first(spec: Any) -> None:
+    made = other_optimizer(spec, loss_scaled())
+    assert isinstance(made, optimizers.LossScaleOptimizer) and made.dynamic_growth_steps == 3
+    assert not isinstance(other_optimizer(spec, optimizers.Adam(0.01)), optimizers.LossScaleOptimizer)
+    assert not made.built
+
+
 def test_an_optimizer_that_was_never_used_can_be_reset() -> None:
     optimizer = optimizers.Adam(0.01)
     assert reset_optimizer(optimizer) == 1  # the step counter; nothing else exists yet

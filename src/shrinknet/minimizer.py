@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
-from shrinknet.engine.data import check_targets, first_batch, read_data
-from shrinknet.errors import DataError, ModelError
+from shrinknet.engine.data import Arrays, check_inputs, check_targets, first_batch, read_data
+from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.fingerprint import identity, of_function, of_setting, of_strategy
 from shrinknet.loop import Minimization
 from shrinknet.optimizers import other_optimizer
-from shrinknet.options import Options
+from shrinknet.options import Options, is_number
 from shrinknet.pace import Pace
 from shrinknet.progress import Progress
 from shrinknet.recorder import Recorder
@@ -117,6 +118,8 @@ def minimize(
         candidates, reset,
     )  # fmt: skip
     paces = Pace(pace)
+    _check_numbers(batch_size, seed)
+    _check_callbacks(callbacks)
     if run_dir is not None:
         refuse_if_held(run_dir)
     if seed is None:
@@ -135,8 +138,10 @@ def minimize(
         )
     test = None if test_data is None else read_data(test_data, batch_size, "test data")
     net = switched(model)
-    check_targets(net, first_batch(feeds[0]))
-    first_batch(feeds[1])
+    for feed, what in zip([*feeds, test], ("training", "validation", "test"), strict=True):
+        if feed is not None:
+            check_inputs(net, first_batch(feed), f"{what} data")
+            check_targets(net, feed.arrays if isinstance(feed, Arrays) else first_batch(feed))
     progress = Progress() if verbose == "auto" else None
     if trial_optimizer is not None:
         trial_optimizer = other_optimizer(trial_optimizer, net.optimizer)
@@ -165,7 +170,28 @@ def minimize(
                 progress.close()
 
 
+def _check_numbers(batch_size: Any, seed: Any) -> None:
+    if not (is_number(batch_size, whole=True) and batch_size >= 1):
+        raise OptionError(f"Expected batch_size to be a whole number of at least 1; received {batch_size!r}.")
+    if not (seed is None or (is_number(seed, whole=True) and seed >= 0)):
+        raise OptionError(f"Expected seed to be a whole number of at least 0, or None; received {seed!r}.")
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, Sequence):
+        raise OptionError(f"Expected callbacks to be a list; received {type(callbacks).__name__}.")
+    for callback in callbacks:
+        told = hasattr(callback, "on_trial_begin") or hasattr(callback, "on_trial_end")
+        if not (told or isinstance(callback, keras.callbacks.Callback)):
+            raise OptionError(
+                "Expected each callback to be a keras.callbacks.Callback, or to have on_trial_begin or on_trial_end; "
+                f"received {callback!r}."
+            )
+
+
 def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"Expected a compiled Keras model; received {type(model).__name__}.")
     if not getattr(model, "built", False):
         raise ModelError(f"The model {model.name} is not built. Start it with keras.Input(shape), or call it once.")
     if not model.compiled or model.optimizer is None:

@@ -8,6 +8,7 @@ the update the old slice is put back with a select, whatever momentum, decay or 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from keras.src import api_export
 from keras.src.saving import object_registration
 
 from shrinknet.errors import OptimizerError
+from shrinknet.options import is_number
 
 _MASKS = "_shrinknet_masks"  # in the instance's __dict__: key of a model variable -> optimizer variable, bool
 
@@ -105,17 +107,25 @@ def other_optimizer(spec: Any, optimizer: Any) -> Any:
     Raises:
         OptimizerError: `spec` is none of these.
     """
-    if isinstance(spec, keras.optimizers.schedules.LearningRateSchedule | float):
-        return fresh_copy(list(_parts(optimizer))[-1], spec)
-    if isinstance(spec, keras.optimizers.Optimizer):
-        return fresh_copy(spec)
+    if isinstance(spec, keras.optimizers.schedules.LearningRateSchedule):
+        return fresh_copy(optimizer, spec)
+    if is_number(spec):
+        if not 0 < spec < math.inf:
+            raise OptimizerError(f"Expected a learning rate for the trials above 0; received {spec!r}.")
+        return fresh_copy(optimizer, float(spec))
     try:
-        return keras.optimizers.get(spec)
-    except (ValueError, TypeError) as error:
+        made = fresh_copy(spec) if isinstance(spec, keras.optimizers.Optimizer) else keras.optimizers.get(spec)
+    except OptimizerError:
+        raise
+    except Exception as error:
         raise OptimizerError(
             f"Expected trial_optimizer to be a Keras optimizer, its name, a learning rate or a schedule; received "
             f"{spec!r}."
         ) from error
+    scaled = keras.optimizers.LossScaleOptimizer
+    if isinstance(optimizer, scaled) and not isinstance(made, scaled):
+        return scaled(made, optimizer.initial_scale, optimizer.dynamic_growth_steps)
+    return made
 
 
 def carry_exclusions(source: Any, target: Any, variables: list[Any], counterparts: list[Any]) -> None:
@@ -124,7 +134,7 @@ def carry_exclusions(source: Any, target: Any, variables: list[Any], counterpart
     Args:
         variables: the trainable variables that `source` updates; counterparts: those of `target`, in the same order.
     """
-    for old, new in zip(_parts(source), _parts(target), strict=True):
+    for old, new in zip(reversed([*_parts(source)]), reversed([*_parts(target)]), strict=False):  # the inner ones first
         excluded = getattr(old, "_exclude_from_weight_decay", None)
         if excluded is not None:
             pairs = zip(variables, counterparts, strict=True)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
+from typing import Any
 
 from shrinknet.errors import OptionError
+
+
+def is_number(value: Any, *, whole: bool = False) -> bool:
+    """Whether it is a number of Python's or NumPy's; True and False are none."""
+    return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,9 @@ class Options:
     reset: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
+        if not (is_number(self.threshold) and 0 < self.threshold <= 1):
             raise OptionError(
-                f"Expected threshold in (0, 1], the share of the score that a cut must keep; received {self.threshold}."
+                f"Expected threshold in (0, 1], the share of the score to keep; received {self.threshold!r}."
             )
         if self.reference not in ("last", "baseline"):
             raise OptionError(f"Expected reference to be 'last' or 'baseline'; received {self.reference!r}.")
@@ -42,8 +49,10 @@ class Options:
         }
         for name, bound in least.items():
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value >= bound):
-                raise OptionError(f"Expected {name} to be a number of at least {bound}; received {value!r}.")
+            whole = name != "max_seconds"
+            if value is not None and not (is_number(value, whole=whole) and value >= bound):
+                kind = "whole number" if whole else "number"
+                raise OptionError(f"Expected {name} to be a {kind} of at least {bound}; received {value!r}.")
         target = self.target
         if target is not None and not (0 < target < 1 if isinstance(target, float) else target >= 1):
             raise OptionError(

@@ -184,11 +184,9 @@ def carry_compilation(source: Any, target: Any, optimizer: Any = None) -> None:
     config["optimizer"] = fresh_copy(source.optimizer) if optimizer is None else optimizer
     for key in ("metrics", "weighted_metrics"):
         config[key] = tree.map_structure(_copy_metric, config[key]) if config[key] else config[key]
-    if optimizer is None:
-        carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
+    carry_exclusions(source.optimizer, config["optimizer"], source.trainable_variables, target.trainable_variables)
     target.compile(**config)
-    if optimizer is None:
-        target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
+    target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
     target.optimizer.build(target.trainable_variables)  # Keras cannot load what was saved with an unbuilt optimizer
 
 

@@ -24,7 +24,7 @@ class Result:
     """What `minimize` returns.
 
     Attributes:
-        model: the slim network, plain Keras, compiled as the user's model.
+        model: the slim network, plain Keras, compiled as the user's model; with `trial_optimizer`, where one was given.
         switched: the switched network it came from.
         uncut: the plain network after its warm-up, before the first cut.
         control: the uncut network trained for as many steps as the slim one; None unless it was asked for.

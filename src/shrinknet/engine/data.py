@@ -223,25 +223,56 @@ def first_batch(feed: Feed) -> Batch:
     return feed.peek()
 
 
-def check_targets(net: Any, batch: Batch) -> None:
-    """Refuses targets that one of Keras's losses would broadcast against the output in silence.
+def check_inputs(net: Any, batch: Batch, what: str) -> None:
+    """Refuses inputs that are text, or of another shape than the model takes.
 
     Raises:
-        DataError: shapes differ by more than a trailing axis of 1, and the loss is not one that takes class numbers.
+        DataError: says which.
+    """
+    arrays = keras.tree.flatten(batch[0])
+    if hasattr(batch[0], "keys") or len(arrays) != len(net.inputs):
+        return  # by name, or as Keras will say
+    for array, tensor in zip(arrays, net.inputs, strict=True):
+        got, wanted = tuple(np.shape(array))[1:], tuple(tensor.shape)[1:]
+        if np.asarray(array).dtype.kind in "OSU" and tensor.dtype != "string":
+            raise DataError(f"Expected numbers in the {what}; received {np.asarray(array).dtype}.")
+        if len(got) == len(wanted) and not _fits(got, wanted):
+            raise DataError(f"Expected samples of shape {wanted} in the {what} (None: any size); received {got}.")
+
+
+def _fits(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
+
+
+def check_targets(net: Any, batch: Batch) -> None:
+    """Refuses targets that one of Keras's losses would broadcast against the output in silence, or cannot take.
+
+    Raises:
+        DataError: shapes differ by more than a trailing axis of 1; class numbers have another shape, or are none.
     """
     losses = net._compile_config.config.get("loss") if net.compiled else None
     if len(net.outputs) != 1 or hasattr(batch[1], "keys") or not isinstance(losses, str | keras.losses.Loss):
         return
     name = losses if isinstance(losses, str) else type(losses).__name__
-    if "sparse" in name.lower() or not (isinstance(losses, str) or type(losses).__module__.startswith("keras.")):
+    if not (isinstance(losses, str) or type(losses).__module__.startswith("keras.")):
         return
     target, output = tuple(np.shape(batch[1]))[1:], tuple(net.outputs[0].shape)[1:]
-
-    def fits(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-        return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
-
-    if not (fits(target, output) or fits((*target, 1), output) or fits(target, (*output, 1))):
+    if "sparse" in name.lower():
+        _check_classes(np.asarray(batch[1]), target, output, getattr(losses, "ignore_class", None))
+    elif not (_fits(target, output) or _fits((*target, 1), output) or _fits(target, (*output, 1))):
         raise DataError(
             f"The targets have shape {target} a sample, the model's output {output}: the loss {name} would broadcast "
             "one against the other in silence. Give targets of the output's shape."
         )
+
+
+def _check_classes(targets: np.ndarray, target: tuple[int, ...], output: tuple[Any, ...], ignored: int | None) -> None:
+    if not (_fits(target, output[:-1]) or _fits(target, (*output[:-1], 1))):
+        raise DataError(
+            f"The targets have shape {target} a sample; the loss takes class numbers of shape {output[:-1]}. "
+            "For one-hot targets compile with categorical_crossentropy."
+        )
+    wrong = targets[(targets < 0) | (targets >= (output[-1] or np.inf))]
+    wrong = wrong[wrong != ignored] if ignored is not None else wrong
+    if wrong.size:
+        raise DataError(f"The targets hold the class {wrong.flat[0]}; the model's output knows 0 to {output[-1] - 1}.")
