@@ -203,7 +203,9 @@ def check(data: Any, share: float) -> None:
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max(initial=1e-30))
     for layer in switches.graph.producers:
         assert switches.graph.unswitchable.get(layer, "a reason")
-    assert small.count_params() < model.count_params() or not switches.disabled or share > 0.5
+    emptied = {filter.layer for filter in switches.disabled} - {filter.layer for filter in switches.enabled}
+    smaller = small.count_params() < model.count_params()
+    assert smaller or not switches.disabled or emptied  # an emptied layer keeps a filter that nobody reads
 
 
 ANY = settings(max_examples=25, suppress_health_check=list(HealthCheck))
