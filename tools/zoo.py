@@ -108,8 +108,8 @@ def images(model: Any, batch: int = 4, seed: int = 2) -> np.ndarray:
 def settle_statistics(model: Any, inputs: Any) -> None:
     """Sets the statistics of batch normalisations to those of these inputs: numbers stay of order 1 in any depth.
 
-    With 0.02 in place of 0.1, one unit in the last place of the inputs moves ResNet152's outputs by 2e-5 of their scale:
-    nothing could be compared to 1e-5.
+    With 0.02 in place of 0.1, one unit in the last place of the inputs moves ResNet152's outputs by 2e-5 of their
+    scale, and nothing could be compared to 1e-5.
     """
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
