@@ -126,7 +126,7 @@ def read_rows(path: str | os.PathLike[str], shape: tuple[int, int] = SHAPE) -> I
         DataError: as `read`.
     """
     seen: dict[tuple[str, int], int] = {}
-    for line, name, number, text in _cells(Path(path)):
+    for line, name, number, text in list(_cells(Path(path))):  # read to its end before anybody else reads a CSV
         where = f"{os.fspath(path)}, line {line}"
         if not name or name != Path(name).name or name.startswith("."):
             raise DataError(f"{where}: expected the name of an image, such as 0002cc93b.jpg; received {name!r}.")
