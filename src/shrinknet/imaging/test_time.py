@@ -1,0 +1,41 @@
+"""Test-time augmentation: several views of an image are shown to the network, and its answers are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from shrinknet.errors import OptionError
+
+FLIPS: dict[str, tuple[int, ...]] = {"none": (), "horizontal": (2,), "vertical": (1,), "both": (1, 2)}
+
+
+def flipped_average(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    flips: Sequence[str] = ("none", "horizontal", "vertical", "both"),
+) -> np.ndarray:
+    """The mean of a network's answers to flipped images; each answer is flipped back first.
+
+    An answer without height and width, such as the probabilities of a classifier, is averaged as it is.
+
+    Args:
+        predict: images to answers, shape (images, height, width, channels) or (images, ...).
+        images: shape (images, height, width, channels).
+        flips: some of "none", "horizontal", "vertical" and "both"; one at least. Each costs one run of the network.
+
+    Raises:
+        OptionError: there is no such flip, or none is asked for.
+    """
+    unknown = [name for name in flips if name not in FLIPS]
+    if unknown or not flips:
+        raise OptionError(f"Expected flips out of {', '.join(FLIPS)}, one at least; received {list(flips)}.")
+    total: np.ndarray | None = None
+    for name in flips:
+        axes = FLIPS[name]
+        answer = np.asarray(predict(np.flip(images, axes)))
+        answer = np.flip(answer, axes) if answer.ndim == 4 else answer
+        total = answer.astype(np.float64) if total is None else total + answer
+    assert total is not None  # noqa: S101
+    return (total / len(flips)).astype(np.float32)
