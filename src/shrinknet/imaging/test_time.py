@@ -31,11 +31,8 @@ def flipped_average(
     unknown = [name for name in flips if name not in FLIPS]
     if unknown or not flips:
         raise OptionError(f"Expected flips out of {', '.join(FLIPS)}, one at least; received {list(flips)}.")
-    total: np.ndarray | None = None
+    answers = []
     for name in flips:
-        axes = FLIPS[name]
-        answer = np.asarray(predict(np.flip(images, axes)))
-        answer = np.flip(answer, axes) if answer.ndim == 4 else answer
-        total = answer.astype(np.float64) if total is None else total + answer
-    assert total is not None  # noqa: S101
-    return (total / len(flips)).astype(np.float32)
+        answer = np.asarray(predict(np.flip(images, FLIPS[name])))
+        answers.append(np.flip(answer, FLIPS[name]) if answer.ndim == 4 else answer)
+    return np.mean(answers, axis=0, dtype=np.float64).astype(np.float32)
