@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +29,7 @@ _MEASURED = {
 COLUMNS = ("image", "class", "component", *_MEASURED.values())
 
 
-def components(
-    masks: ArrayLike, image: str = "", classes: Sequence[str | int] = (), *, least: int = 1
-) -> pd.DataFrame:
+def components(masks: ArrayLike, image: str = "", classes: Sequence[str | int] = (), *, least: int = 1) -> pd.DataFrame:
     """A row for each connected region; pixels that touch at a corner are connected.
 
     Args:
@@ -51,6 +50,9 @@ def components(
     """
     from skimage import measure  # costs half a second to import
 
+    label: Any = measure.label
+    properties: Any = measure.regionprops_table
+
     layers = np.asarray(masks)
     if layers.ndim != 3:
         raise DataError(f"Expected masks of shape (height, width, classes); received an array of {layers.shape}.")
@@ -58,8 +60,8 @@ def components(
     for place, name in enumerate(list(classes) or range(1, layers.shape[2] + 1)):
         if not layers[..., place].any():
             continue
-        labels = measure.label(layers[..., place] > 0, connectivity=2)
-        table = pd.DataFrame(measure.regionprops_table(labels, properties=_properties())).rename(columns=_MEASURED)
+        labels = label(layers[..., place] > 0, connectivity=2)
+        table = pd.DataFrame(properties(labels, properties=_properties())).rename(columns=_MEASURED)
         table = table[table["area"] >= least].reset_index(drop=True)
         table.insert(0, "image", image)
         table.insert(1, "class", name)

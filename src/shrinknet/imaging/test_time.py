@@ -35,4 +35,4 @@ def flipped_average(
     for name in flips:
         answer = np.asarray(predict(np.flip(images, FLIPS[name])))
         answers.append(np.flip(answer, FLIPS[name]) if answer.ndim == 4 else answer)
-    return np.mean(answers, axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(np.mean(answers, axis=0, dtype=np.float64), np.float32)

@@ -33,7 +33,7 @@ def paint(number: int, random: np.random.Generator, plate: Surface) -> np.ndarra
 
 
 def _specks(random: np.random.Generator, plate: Surface) -> np.ndarray:
-    height, width = plate.grey.shape
+    height, _ = plate.grey.shape
     marks, mask = np.zeros_like(plate.grey), np.zeros(plate.grey.shape, np.uint8)
     count = int(np.clip(random.lognormal(np.log(19), 0.85), 3, 160))
     clusters = 1 + int(random.random() < 0.25)
@@ -118,7 +118,9 @@ def _scale(random: np.random.Generator, height: int, width: int) -> np.ndarray:
 def _worn(random: np.random.Generator, marks: np.ndarray) -> np.ndarray:
     """Marks that fade and come back along their way, as those of a real tool do."""
     height, width = marks.shape
-    return np.asarray(marks * np.clip(0.85 + 0.35 * smooth_noise(random, height, width, height // 12, width // 12), 0.2, 1.3))
+    return np.asarray(
+        marks * np.clip(0.85 + 0.35 * smooth_noise(random, height, width, height // 12, width // 12), 0.2, 1.3)
+    )
 
 
 def _taper(marks: np.ndarray, line: np.ndarray, wide: int, strength: float) -> None:
@@ -156,7 +158,9 @@ def _vertical(
     column = random.uniform(plate.left + 8, max(plate.right - 8, plate.left + 9)) if column is None else column
     start = random.uniform(-0.15 * length, height - 0.85 * length)
     rows = start + np.linspace(0, length, max(length // 16, 3))
-    drift = np.cumsum(random.normal(0, wander * 0.4, len(rows))) + random.normal(0, wander) * np.linspace(-1, 1, len(rows))
+    drift = np.cumsum(random.normal(0, wander * 0.4, len(rows))) + random.normal(0, wander) * np.linspace(
+        -1, 1, len(rows)
+    )
     columns = np.clip(column + drift, plate.left + 3, max(plate.right - 4, plate.left + 4))
     return np.stack([columns, np.clip(rows, 0, height - 1)], -1).astype(np.int32)[:, None]
 

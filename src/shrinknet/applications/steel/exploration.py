@@ -105,7 +105,9 @@ def pixel_statistics(areas: pd.DataFrame, column: str = "percent") -> pd.DataFra
     Returns:
         source, images, mean, median, std (of a sample: divided by n - 1, as pandas does), max, min, all in per cent.
     """
-    groups = {"All_data": areas} | {source: areas[areas["source"] == source] for source in published.FIGURE_12["source"][1:]}
+    groups = {"All_data": areas} | {
+        source: areas[areas["source"] == source] for source in published.FIGURE_12["source"][1:]
+    }
     rows = [
         {"source": source, "images": len(rows), **{name: getattr(rows[column], name)() for name in STATISTICS}}
         for source, rows in groups.items()

@@ -19,9 +19,9 @@ from shrinknet.applications.steel.runlengths import build_rles
 from shrinknet.applications.steel.surfaces import surface
 from shrinknet.errors import DataError, OptionError
 
-NOTICE = """These plates are synthetic. They were drawn by `shrinknet data steel` (count {count}, seed {seed}); no camera
-took them and no steel has these defects. Results on them say nothing about real plates. The layout is that of the
-Severstal competition: train.csv has ImageId, ClassId and EncodedPixels; a plate without a row is clean.
+NOTICE = """These plates are synthetic. They were drawn by shrinknet (steel, count {count}, seed {seed}). No camera took
+them, and no steel has these defects. Results on them say nothing about real plates. The layout is that of the Severstal
+competition: train.csv has ImageId, ClassId and EncodedPixels; a plate without a row is clean.
 """
 QUALITY = 90  # of the JPEG files
 

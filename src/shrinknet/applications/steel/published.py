@@ -10,9 +10,10 @@ multiple of three, and the median and the maximum are even, too. Of classes 1 an
 all multiples of three, and odd numbers are among them. `channel_evidence` does this arithmetic again. With 3, 3, 2 and
 2 channels the mean areas are 1.07, 0.83, 6.43 and 8.63 % of a plate. For class 3 this is certain, for the others
 likely. The rows of all data and of several classes mix colours; nothing puts them right but the plates themselves.
-**Its split.** It names none, but its accuracies are fractions. 0.847222 on the test set is 61 of 72, and 0.916667 is 132
-of 144: a tenth of the 720 and 1,440 images. 0.893822 on the training set is 463 of 518, and 0.917954 is 951 of 1,036:
-four fifths of what is left. So 72 % train, 18 % validate and 10 % test.
+
+**Its split.** It names none, but its accuracies are fractions. 0.847222 on the test set is 61 of 72, and 0.916667 is
+132 of 144: a tenth of the 720 and 1,440 images. 0.893822 on the training set is 463 of 518, and 0.917954 is 951 of
+1,036: four fifths of what is left. So 72 % train, 18 % validate and 10 % test.
 
 **Its F1.** The precision and the recall that it prints for the test sets give an F1 of 0.9259 and 0.8602, where it
 prints 0.9256 and 0.8598: each is the mean over batches of the batch's own value, which is not the value of the whole.

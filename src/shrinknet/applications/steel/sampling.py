@@ -54,7 +54,9 @@ def balanced_sample(
         names, wanted = single["ImageId"][kinds == number].to_numpy(), clean if number == 0 else each_class
         if len(names) < wanted:
             what = f"plates with class {number} alone" if number else "clean plates"
-            raise DataError(f"There are {len(names):,} {what}, and {wanted:,} are asked for: ask for fewer, or add some.")
+            raise DataError(
+                f"There are {len(names):,} {what}, and {wanted:,} are asked for: ask for fewer, or add some."
+            )
         chosen = names[np.sort(random.permutation(len(names))[:wanted])]
         rows += [(str(name), number, part) for name, part in zip(chosen, _parts(wanted, shares, random), strict=True)]
     table = pd.DataFrame(rows, columns=["ImageId", "ClassId", "part"])
@@ -100,7 +102,9 @@ def _parts(count: int, shares: Sequence[float], random: np.random.Generator) -> 
     numbers = np.maximum(1, np.rint(np.array(shares) * count).astype(int))
     numbers[0] = count - numbers[1:].sum()
     if numbers[0] < 1:
-        raise OptionError(f"Expected shares that leave a plate to train on; received {tuple(shares)} of {count} plates.")
+        raise OptionError(
+            f"Expected shares that leave a plate to train on; received {tuple(shares)} of {count} plates."
+        )
     return random.permutation(np.repeat(PARTS, numbers))
 
 

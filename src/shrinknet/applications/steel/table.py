@@ -180,7 +180,9 @@ def master_table(
             "ImageId": pd.Series(list(ordered), dtype="str"),
             "Defect": pd.Series(["yes" if defects else "no" for defects in ordered.values()], dtype="str"),
             "Defect_no": pd.Series([len(defects) for defects in ordered.values()], dtype="int64"),
-            "ClassId": pd.Series([[number for number, _ in defects] or [0] for defects in ordered.values()], dtype=object),
+            "ClassId": pd.Series(
+                [[number for number, _ in defects] or [0] for defects in ordered.values()], dtype=object
+            ),
             "EncodedPixels": pd.Series(
                 [[text for _, text in defects] or np.nan for defects in ordered.values()], dtype=object
             ),

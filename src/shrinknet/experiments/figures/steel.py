@@ -65,7 +65,7 @@ def areas(table: pd.DataFrame) -> Figure:
                     hue="source", hue_order=order, legend=False)  # fmt: skip
         for place, name in enumerate(order):
             for statistic, marker in (("mean", "D"), ("median", "_")):
-                value = right.at[name, statistic]
+                value = float(right.loc[name, [statistic]].to_numpy(float)[0])
                 if np.isfinite(value):
                     axis.plot(place + 0.38, value, marker, color="black", markersize=7 if marker == "_" else 4,
                               label=f"the report's {statistic}, put right" if place == 0 else None)  # fmt: skip
