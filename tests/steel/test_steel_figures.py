@@ -36,7 +36,9 @@ def test_areas_examples_and_histories(master: pd.DataFrame) -> None:
     picture = np.zeros((4, 8, 3), np.uint8)
     made = {name: {"image": picture, "overlay": picture} for name in ("a", "b", "c")}
     assert len(steel.examples(made).axes) == 6
-    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "f1": [0.1, 0.2], "val_f1": [0, 1]})
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "f1": [0.1, 0.2], "val_f1": [0, 1]}
+    )
     drawn = steel.histories({"binary": history})
     assert [line.get_ydata().tolist() for line in drawn.axes[0].lines] == [[2.0, 1.0], [2.5, 1.5]]
     for one in (figure, drawn):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shrinknet.applications.steel import generate, master_table, published, read
+from shrinknet.applications.steel import generate, published, read
 from shrinknet.applications.steel.checking import check_images
 from shrinknet.applications.steel.generation import Mixture, plate
 from shrinknet.errors import DataError, OptionError

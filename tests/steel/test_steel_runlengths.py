@@ -181,7 +181,7 @@ class TestBuildMask:
         master = master_table(self.table, ["a.jpg", "b.jpg", "c.jpg"])
         for name in ("a.jpg", "b.jpg", "c.jpg"):
             assert np.array_equal(build_mask(master, name, (2, 2)), build_mask(self.table, name, (2, 2)))
-        with pytest.raises(DataError, match="lists no image 'd.jpg'"):
+        with pytest.raises(DataError, match=r"lists no image 'd\.jpg'"):
             build_mask(master, "d.jpg", (2, 2))
 
     def test_an_unknown_class(self) -> None:

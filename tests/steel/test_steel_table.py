@@ -88,7 +88,10 @@ class TestMalformed:
             (HEADER + "a.png,3,-1 2\n", "starts at pixel -1"),
             (HEADER + "a.png,3,1 5 3 2\n", "line 2: Run 2 of 2, '3 2', overlaps"),
             (HEADER + "a.png,3,96 2\n", "line 2: Run 1 of 1, '96 2', ends at pixel 97, past the end"),
-            (HEADER + "a.png,3,1 2\nb.png,4,1 2\na.png,3,5 1\n", "line 4: image 'a.png' and class 3 were listed in line 2"),
+            (
+                HEADER + "a.png,3,1 2\nb.png,4,1 2\na.png,3,5 1\n",
+                "line 4: image 'a.png' and class 3 were listed in line 2",
+            ),
             (HEADER + "a.png,3,1 2\n\nd.png,3,1 2\n", "line 4: the image 'd.png' is not in"),
             (HEADER + "../a.png,3,1 2\n", "line 2: expected the name of an image"),
             (HEADER + ",3,1 2\n", "line 2: expected the name of an image"),

@@ -185,7 +185,10 @@ def fit_classifier(
     callbacks = []
     if tell is not None:
         callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: tell(epoch + 1, dict(logs))))
-    history = model.fit(train, validation_data=validation, epochs=epochs, verbose=0, callbacks=callbacks).history
+    # the dataset shuffles itself
+    history = model.fit(
+        train, validation_data=validation, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks
+    ).history
     return {name: [float(value) for value in values] for name, values in history.items()}
 
 
