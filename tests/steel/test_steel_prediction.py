@@ -196,6 +196,12 @@ class TestNetworks:
             found = predict(path, grey, outlining=Outlining(batch=2))  # the last batch is smaller
             assert found.table.equals(expected.table)
 
+    def test_a_smaller_batch_is_filled_up_and_cut_again(self, grey: np.ndarray) -> None:
+        network, images = Network(painter()), grey[..., None]
+        whole = network(images)
+        assert np.array_equal(network(images[3:]), whole[3:])
+        assert np.array_equal(network(images[:1]), whole[:1])
+
     def test_integers_at_the_borders(self, grey: np.ndarray, tmp_path: Path) -> None:
         model, images = painter(), grey[..., None]
         path = litert(model, tmp_path / "model.tflite", images)

@@ -114,6 +114,7 @@ class TestMalformed:
             ("5 -2", "has -2 pixels"),
             ("1 5 3 2", "Run 2 of 2, '3 2', overlaps"),
             ("3 2 3 2", "overlaps"),
+            ("1 5 5 2", "overlaps"),
             ("9 2 1 2", "'1 2', begins before the run in front of it"),
             ("409600 2", "ends at pixel 409601, past the end of a mask of 256 x 1600 = 409,600"),
             ("409601 1", "past the end"),

@@ -178,9 +178,11 @@ class TestMasterTable:
         assert np.isnan(master["EncodedPixels"][2])
 
     def test_from_files(self, folder: Path) -> None:
-        (folder / "train.csv").write_text(HEADER + "a.png,3,1 2\n")  # 256 x 1600 is what paths are read as
-        master = master_table(folder / "train.csv", folder / "train_images")
-        assert master["ClassId"].tolist() == [[3], [0], [0]]
+        plates = read(folder, SHAPE)
+        master = master_table(folder / "train.csv", folder / "train_images", SHAPE)
+        assert master.equals(master_table(plates.table, plates.images))
+        with pytest.raises(DataError, match="past the end"):
+            master_table(folder / "train.csv", folder / "train_images", (2, 2))
 
     def test_an_image_that_is_not_there(self, folder: Path) -> None:
         with pytest.raises(DataError, match=r"names the image 'a.png', which is not among the 1 images"):

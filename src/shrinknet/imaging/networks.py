@@ -45,7 +45,7 @@ class Network:
 
 
 class _Keras:
-    """A Keras model; every batch has the same size, so that it is compiled once."""
+    """A Keras model; smaller batches are filled up to the largest so far, so that it is compiled once."""
 
     def __init__(self, model: Any, name: str) -> None:
         if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.inputs[0].shape) != 4:
@@ -54,11 +54,12 @@ class _Keras:
                 f"channels) and one output; it has the inputs {[tuple(one.shape) for one in model.inputs]} and "
                 f"{len(model.outputs)} outputs."
             )
-        self.model = model
+        self.model, self.batch = model, 0
         self.input_shape = tuple(model.inputs[0].shape[1:])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self.model.predict_on_batch(images), np.float32)
+        self.batch = max(self.batch, len(images))
+        return np.asarray(self.model.predict_on_batch(_filled(images, self.batch)), np.float32)[: len(images)]
 
 
 class _LiteRT:
@@ -96,8 +97,7 @@ class _LiteRT:
 
     def _batch(self, images: np.ndarray) -> np.ndarray:
         size = len(images)
-        if self.fixed and size < self.fixed:
-            images = np.concatenate([images, np.repeat(images[-1:], self.fixed - size, 0)])
+        images = _filled(images, self.fixed or size)
         if images.shape != self.shape:
             self.interpreter.resize_tensor_input(self.input["index"], images.shape)
             self.interpreter.allocate_tensors()
@@ -105,6 +105,12 @@ class _LiteRT:
         self.interpreter.set_tensor(self.input["index"], _quantized(images, self.input))
         self.interpreter.invoke()
         return _numbers(self.interpreter.get_tensor(self.output["index"]), self.output)[:size]
+
+
+def _filled(images: np.ndarray, size: int) -> np.ndarray:
+    """A batch of `size` images: the last one is repeated."""
+    missing = size - len(images)
+    return np.concatenate([images, np.repeat(images[-1:], missing, 0)]) if missing > 0 else images
 
 
 def _opened(path: Path) -> Any:

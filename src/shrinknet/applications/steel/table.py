@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import os
 import sys
@@ -63,22 +64,20 @@ class Plates:
     def masks(self, name: str) -> np.ndarray:
         """The masks of one plate, shape (height, width, classes), uint8, 0 or 1."""
         mask = np.zeros((*self.shape, len(CLASSES)), np.uint8)
-        for number, text in self._rows().get(name, ()):
+        for number, text in self._rows.get(name, ()):
             mask[..., number - 1] = rle2mask(text, self.shape)
         return mask
 
     def classes(self, name: str) -> tuple[int, ...]:
         """The classes of defects on one plate, in order; none for a clean plate."""
-        return tuple(sorted(number for number, _ in self._rows().get(name, ())))
+        return tuple(sorted(number for number, _ in self._rows.get(name, ())))
 
+    @functools.cached_property
     def _rows(self) -> dict[str, list[tuple[int, str]]]:
         """Image -> its classes and run lengths; made once, because a table of 7,000 rows is slow to search."""
-        found: dict[str, list[tuple[int, str]]] | None = self.__dict__.get("_by_image")
-        if found is None:
-            found = {}
-            for name, number, text in self.table[list(COLUMNS)].itertuples(index=False):
-                found.setdefault(name, []).append((number, text))
-            self.__dict__["_by_image"] = found
+        found: dict[str, list[tuple[int, str]]] = {}
+        for name, number, text in self.table[list(COLUMNS)].itertuples(index=False):
+            found.setdefault(name, []).append((number, text))
         return found
 
 
@@ -148,13 +147,16 @@ def read_rows(path: str | os.PathLike[str], shape: tuple[int, int] = SHAPE) -> I
 
 
 def master_table(
-    table: pd.DataFrame | str | os.PathLike[str], images: Sequence[str] | str | os.PathLike[str]
+    table: pd.DataFrame | str | os.PathLike[str],
+    images: Sequence[str] | str | os.PathLike[str],
+    shape: tuple[int, int] = SHAPE,
 ) -> pd.DataFrame:
     """A row for every image, clean ones too: the report's `df_master`.
 
     Args:
         table: `train.csv`, or the table of `read`.
         images: the folder of images, or their names.
+        shape: height and width of every image in pixels, for the checks of `train.csv`.
 
     Returns:
         ImageId; Defect, "yes" or "no"; Defect_no, the number of classes; ClassId, their list, [0] for a clean plate;
@@ -168,7 +170,7 @@ def master_table(
     if isinstance(table, pd.DataFrame):
         rows = table[list(COLUMNS)].itertuples(index=False)
     else:
-        rows = ((name, number, text) for _, name, number, text in read_rows(table) if text)
+        rows = ((name, number, text) for _, name, number, text in read_rows(table, shape) if text)
     found: dict[str, list[tuple[int, str]]] = {name: [] for name in names}
     for name, number, text in rows:
         if name not in found:
