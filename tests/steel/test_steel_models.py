@@ -278,6 +278,47 @@ class TestStreams:
         with pytest.raises(DataError, match="received 0 plates and masks"):
             plate_batches(plates, [])
 
+    def test_crops_are_parts_of_plates_and_hit_their_defects(self, plates: Any) -> None:
+        from shrinknet.applications.steel.streams import Crops, plate_arrays, plate_batches
+
+        names = [name for name in plates.images if plates.classes(name)][:6]
+        images, masks = plate_arrays(plates, names, size=SHAPE)
+        passes = [list(plate_batches(plates, names, size=SHAPE, batch=1, crops=Crops(16, 24, 1.0))) for _ in range(2)]
+        for place, (image, mask) in enumerate(passes[0]):
+            views = np.lib.stride_tricks.sliding_window_view(images[place, ..., 0], (16, 24))
+            row, column = np.argwhere((views == image[0, ..., 0].numpy()).all((2, 3)))[0]
+            assert np.array_equal(mask[0], masks[place, row : row + 16, column : column + 24])
+            assert mask.numpy().any()
+        assert all(np.array_equal(one[0], other[0]) for one, other in zip(*passes, strict=True))
+        stream = plate_batches(plates, names, size=SHAPE, batch=6, crops=Crops(16, 24))
+        first, second = (next(iter(stream))[0].numpy() for _ in range(2))
+        assert not np.array_equal(first, second)  # another crop in each pass
+
+    def test_crops_choose_the_class_before_the_pixel(self) -> None:
+        from shrinknet.applications.steel.streams import Crops
+
+        mask = np.zeros((40, 200, 4), np.uint8)
+        mask[:, :150, 3] = 1
+        mask[5, 195, 0] = 1
+        crops, random = Crops(10, 10, 1.0), np.random.default_rng(0)
+        corners = [crops.corner(mask, random) for _ in range(400)]
+        hits = [mask[row : row + 10, column : column + 10, 0].any() for row, column in corners]
+        assert 0.4 < np.mean(hits) < 0.6
+        anywhere = [Crops(10, 10, 0.0).corner(mask, random) for _ in range(400)]
+        assert min(row for row, _ in anywhere) == 0
+        assert max(row for row, _ in anywhere) == 30
+
+    @pytest.mark.parametrize("crops", [(65, 10), (10, 129)])
+    def test_crops_that_do_not_fit(self, plates: Any, crops: tuple[int, int]) -> None:
+        from shrinknet.applications.steel.streams import Crops, plate_batches
+
+        with pytest.raises(OptionError, match="crops of at most 64 x 128"):
+            plate_batches(plates, plates.images, size=SHAPE, crops=Crops(*crops))
+        with pytest.raises(OptionError, match="none with labels"):
+            plate_batches(plates, plates.images[:1], np.zeros((1, 1)), size=SHAPE, crops=Crops(8, 8))
+        with pytest.raises(OptionError, match="Crops expect"):
+            Crops(0, 1)
+
     @pytest.mark.parametrize("options", [{"shift": 0.6}, {"brightness": -0.1}, {"contrast": 1.0}])
     def test_augmentations(self, options: dict[str, float]) -> None:
         from shrinknet.applications.steel.streams import Augmentation

@@ -101,13 +101,13 @@ class DiceLoss(keras.losses.Loss):
     """One minus the soft Dice of each image, pooled over its classes; in [0, 1], lower is better.
 
     Dice is (2 TP + s) / (area + area + s) with TP the sum of products and areas the sums of truth and output. Pooled,
-    because three of four masks are blank: taken mask by mask, a blank one has no gradient that tells right from wrong.
+    because most of an image's masks are blank: mask by mask, a network that marks nothing has a low loss already.
 
     Args:
-        smooth: s in pixels; the larger it is, the less a few wrong pixels on a clean image cost.
+        smooth: s in pixels; the larger it is, the less small defects count, and a few wrong pixels on a clean image.
     """
 
-    def __init__(self, smooth: float = 100.0, name: str = "dice_loss", **options: Any) -> None:
+    def __init__(self, smooth: float = 1.0, name: str = "dice_loss", **options: Any) -> None:
         super().__init__(name=name, **options)
         self.smooth = smooth
 
@@ -127,7 +127,7 @@ class DiceLoss(keras.losses.Loss):
 class CrossEntropyDiceLoss(DiceLoss):
     """Binary cross-entropy plus `DiceLoss`: the first teaches clean images, the second small defects."""
 
-    def __init__(self, smooth: float = 100.0, name: str = "cross_entropy_dice_loss", **options: Any) -> None:
+    def __init__(self, smooth: float = 1.0, name: str = "cross_entropy_dice_loss", **options: Any) -> None:
         super().__init__(smooth=smooth, name=name, **options)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:

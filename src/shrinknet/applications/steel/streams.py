@@ -45,6 +45,39 @@ class Augmentation:
             )
 
 
+@dataclass(frozen=True)
+class Crops:
+    """Parts of plates instead of whole ones, for networks that outline: on a whole plate hardly a pixel is marked.
+
+    Attributes:
+        height, width: in pixels of the resized plate.
+        on_defect: share of crops around a pixel of a defect, where the plate has one; the others lie anywhere.
+    """
+
+    height: int = 128
+    width: int = 128
+    on_defect: float = 0.75
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1 or not 0 <= self.on_defect <= 1:
+            raise OptionError(
+                f"Crops expect a height and width of at least 1 and on_defect in [0, 1]; received {self}."
+            )
+
+    def corner(self, mask: np.ndarray, random: np.random.Generator) -> tuple[int, int]:
+        """The upper left corner, (row, column), of a crop of masks of shape (height, width, classes)."""
+        rooms = (mask.shape[0] - self.height, mask.shape[1] - self.width)
+        row, column = (int(random.integers(room + 1)) for room in rooms)
+        present = [place for place in range(mask.shape[2]) if mask[..., place].any()]
+        if present and random.random() < self.on_defect:
+            # the class first, so that a small defect is seen as often as a large one
+            places = np.flatnonzero(mask[..., random.choice(present)])
+            pixel = divmod(int(places[random.integers(len(places))]), mask.shape[1])
+            row = pixel[0] - int(random.integers(self.height))
+            column = pixel[1] - int(random.integers(self.width))
+        return min(max(row, 0), rooms[0]), min(max(column, 0), rooms[1])
+
+
 def plate_arrays(
     plates: Plates, names: Sequence[str], *, size: tuple[int, int] = SIZE, channels: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -102,6 +135,7 @@ def plate_batches(
     batch: int = 8,
     shuffle: bool = False,
     augment: Augmentation | None = None,
+    crops: Crops | None = None,
     seed: int = 0,
 ) -> tf.data.Dataset:
     """Batches of plates with their masks, or with labels, read from files as they are needed.
@@ -114,38 +148,60 @@ def plate_batches(
         batch: plates a batch; the last may be smaller.
         shuffle: another order in each pass, by the seed.
         augment: applied to plates and masks alike; None: nothing.
-        seed: of order and augmentation.
+        crops: one crop of each plate, another in each pass; None: whole plates. Not with labels, which a crop may miss.
+        seed: of order, crops and augmentation.
 
     Returns:
         A dataset of (images in [0, 1], targets), float32, of known length.
 
     Raises:
         DataError: there are no names, or not one label for each.
+        OptionError: crops do not fit into the plates, or are asked for with labels.
     """
     import tensorflow as tf
 
     if not len(names) or (labels is not None and len(labels) != len(names)):
         given = "masks" if labels is None else f"{len(labels):,} labels"
         raise DataError(f"Expected plates, with one label each; received {len(names):,} plates and {given}.")
-    names = list(names)
+    if crops and (labels is not None or crops.height > size[0] or crops.width > size[1]):
+        raise OptionError(f"Expected crops of at most {size[0]} x {size[1]}, and none with labels; received {crops}.")
+    reader = _Reader(plates, tuple(names), size, crops, masks=labels is None)
+    side = (crops.height, crops.width) if crops else size
 
-    def load(index: Any) -> tuple[np.ndarray, np.ndarray]:
-        return read_plate(plates, names[int(index)], size, masks=labels is None)
-
-    def read(index: Any) -> tuple[Any, Any]:
-        image, mask = tf.numpy_function(load, [index], (tf.float32, tf.uint8), stateful=False)
-        image = tf.repeat(tf.ensure_shape(image, size)[..., None], channels, axis=-1)
+    def read(index: Any, number: Any) -> tuple[Any, Any]:
+        image, mask = tf.numpy_function(reader, [index, number], (tf.float32, tf.uint8), stateful=False)
+        image = tf.repeat(tf.ensure_shape(image, side)[..., None], channels, axis=-1)
         if labels is not None:
             return image, tf.gather(tf.constant(labels, tf.float32), index)
-        return image, tf.cast(tf.ensure_shape(mask, (*size, len(CLASSES))), tf.float32)
+        return image, tf.cast(tf.ensure_shape(mask, (*side, len(CLASSES))), tf.float32)
 
     indices = tf.data.Dataset.range(len(names))
     if shuffle:
         indices = indices.shuffle(len(names), seed=seed, reshuffle_each_iteration=True)
-    loaded = indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    numbers = tf.data.Dataset.random(seed=seed + 1, rerandomize_each_iteration=True)
+    loaded = tf.data.Dataset.zip((indices, numbers)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
     if augment is not None:
         loaded = _augmented(loaded, augment, seed, masks=labels is None)
     return loaded.batch(batch).prefetch(2)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one plate and its masks; a crop of them by a random number."""
+
+    plates: Plates
+    names: tuple[str, ...]
+    size: tuple[int, int]
+    crops: Crops | None
+    masks: bool
+
+    def __call__(self, index: Any, number: Any) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = read_plate(self.plates, self.names[int(index)], self.size, self.masks)
+        if self.crops is None:
+            return image, mask
+        row, column = self.crops.corner(mask, np.random.default_rng(abs(int(number))))
+        part = np.s_[row : row + self.crops.height, column : column + self.crops.width]
+        return np.ascontiguousarray(image[part]), np.ascontiguousarray(mask[part])
 
 
 def _augmented(loaded: Any, augment: Augmentation, seed: int, masks: bool) -> Any:
