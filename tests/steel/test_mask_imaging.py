@@ -45,7 +45,13 @@ class TestScores:
         assert table.at["all", "dice_present"] == pytest.approx(2 / 3)
         assert np.isnan(table.at["2", "dice_present"])
         assert table.at["all", "dice_pooled"] == pytest.approx(2 / 3)
+        assert table.at["all", "dice_marked"] == pytest.approx(2 / 3)
+        output[1, 0, 0, 1] = 1  # a false alarm
+        alarmed = mean_and_spread(mask_scores(output, truth)).set_index("class")
+        assert alarmed.at["all", "dice_marked"] == pytest.approx(1 / 3)
+        assert alarmed.at["all", "dice_present"] == pytest.approx(2 / 3)
         assert len(mean_and_spread(mask_scores(output, truth), by=None)) == 1
+        assert np.isnan(alarmed.at["1", "dice_marked"]) == (alarmed.at["1", "present"] == 0)
 
     def test_bad_masks(self) -> None:
         blank = np.zeros((1, 2, 2, 1))
@@ -146,10 +152,17 @@ class TestKeras:
             for image in range(2):  # batch by batch
                 metric.update_state(target[image : image + 1], probability[image : image + 1])
             assert float(metric.result()) == pytest.approx(expected[name].mean(), abs=1e-6)
-        marked = expected[expected["tp"] + expected["fp"] + expected["fn"] > 0]
-        if len(marked):
-            present = MaskDice(blank=False)
-            assert float(present(target, probability)) == pytest.approx(marked["dice"].mean(), abs=1e-6)
+        marked = mean_and_spread(expected)["dice_marked"].iloc[-1]
+        if np.isfinite(marked):
+            assert float(MaskDice(blank=False)(target, probability)) == pytest.approx(marked, abs=1e-6)
+
+    def test_masks_that_are_blank_on_both_sides(self) -> None:
+        from shrinknet.imaging.mask_training import MaskDice
+
+        truth, output = np.zeros((2, 4, 1, 1, 2), np.float32)
+        truth[0, 0, 0, 0] = output[0, 0, 0, 0] = output[1, 0, 0, 1] = 1  # one hit, one false alarm, six blank
+        assert float(MaskDice()(truth, output)) == 7 / 8
+        assert float(MaskDice(blank=False)(truth, output)) == 1 / 2
 
     def test_thresholds_weights_and_saving(self) -> None:
         import keras

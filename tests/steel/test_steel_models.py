@@ -81,7 +81,7 @@ class TestUnet:
         losses = model.fit(images, masks, batch_size=2, epochs=6, verbose=0).history["loss"]
         assert losses[-1] < losses[0]
         assert model.predict(images[:, :8, :8], verbose=0).shape == (4, 8, 8, 4)
-        assert {"dice", "dice_present", "iou", "pixel_accuracy"} <= set(model.get_metrics_result())
+        assert {"dice", "dice_marked", "iou", "pixel_accuracy"} <= set(model.get_metrics_result())
 
     @pytest.mark.parametrize(
         ("shape", "options", "sentence"),
@@ -119,7 +119,7 @@ class TestTwoSteps:
             assert model.output_shape == (None, outputs)
         assert np.allclose(sums, 1, atol=1e-5) == (activation == "softmax")
 
-    def test_the_second_step_sees_what_the_first_finds(self) -> None:
+    def test_the_second_step_names_what_the_first_finds(self) -> None:
         from shrinknet.applications.steel.classifier import TwoSteps
 
         class Model:
@@ -134,7 +134,30 @@ class TestTwoSteps:
         multiclass = Model(lambda images: np.eye(4)[(10 * images[:, 0, 0, 0]).astype(int) % 4])
         images = np.array([0.2, 0.7, 0.95, 0.4]).reshape(4, 1, 1, 1)
         assert TwoSteps(binary, multiclass).classify(images).tolist() == [0, 4, 2, 0]
-        assert (binary.seen, multiclass.seen) == (4, 2)
+        assert (binary.seen, multiclass.seen) == (4, 4)
+        assert TwoSteps(binary, multiclass).classify(images * 0.1).tolist() == [0, 0, 0, 0]
+        assert (binary.seen, multiclass.seen) == (8, 4)  # nothing was found
+
+    @pytest.mark.tensorflow("it is TensorFlow's backend that looks for what went into a sigmoid")
+    def test_four_sigmoids_train_as_a_softmax_does(self) -> None:
+        from shrinknet.applications.steel import two_step_classifier
+
+        images = np.random.default_rng(0).random((8, 16, 32, 3), np.float32)
+        labels = np.eye(4, dtype=np.float32)[np.arange(8) % 4]
+        trained = []
+        for activation in ("sigmoid", "softmax"):
+            model = two_step_classifier((16, 32, 3), widths=(4,), activation=activation, seed=0).multiclass
+            model.fit(images, labels, epochs=2, shuffle=False, verbose=0)
+            trained.append(model.get_weights())
+        assert all(np.array_equal(one, other) for one, other in zip(*trained, strict=True))
+
+    def test_outputs_begin_undecided(self) -> None:
+        from shrinknet.applications.steel import two_step_classifier
+
+        steps = two_step_classifier((16, 32, 3), seed=0, widths=(8, 16))
+        images = np.random.default_rng(0).random((3, 16, 32, 3), np.float32)
+        for model in (steps.binary, steps.multiclass):
+            assert np.abs(np.asarray(model(images)) - 0.5).max() < 0.05
 
     def test_training_repeats_and_its_history_is_json(self, plates: Any) -> None:
         import json
@@ -227,7 +250,8 @@ class TestStreams:
         pairs = [(x.numpy(), y.numpy()) for x, y in batches]
         assert np.array_equal(np.concatenate([x for x, _ in pairs]), images)
         assert np.array_equal(np.concatenate([y for _, y in pairs]), masks)
-        assert set(np.unique(masks)) == {0.0, 1.0}
+        blocks = np.stack([plates.masks(name) for name in names]).reshape(5, 32, 2, 64, 2, 4)
+        assert np.array_equal(masks, blocks.mean((2, 4)) >= 0.5)
         whole = plate_arrays(plates, names, size=SHAPE)
         assert np.array_equal(whole[1], np.stack([plates.masks(name) for name in names]))
 
@@ -254,16 +278,18 @@ class TestStreams:
     def test_order_and_augmentation_follow_the_seed_and_change_each_pass(self, plates: Any) -> None:
         from shrinknet.applications.steel.streams import Augmentation, plate_batches
 
-        def passes(seed: int) -> list[bytes]:
+        def passes(seed: int, augment: Augmentation | None) -> list[list[bytes]]:
             batches = plate_batches(
-                plates, plates.images[:6], size=(16, 32), shuffle=True, augment=Augmentation(), seed=seed
+                plates, plates.images[:6], size=(16, 32), batch=1, shuffle=True, augment=augment, seed=seed
             )
-            return [b"".join(x.numpy().tobytes() for x, _ in batches) for _ in range(2)]
+            return [[x.numpy().tobytes() for x, _ in batches] for _ in range(2)]
 
-        first = passes(1)
-        assert first == passes(1)
-        assert first[0] != first[1]
-        assert first[0] != passes(2)[0]
+        for augment in (None, Augmentation()):
+            first = passes(1, augment)
+            assert first == passes(1, augment)
+            assert first[0] != first[1]
+            assert first[0] != passes(2, augment)[0]
+            assert (set(first[0]) == set(first[1])) == (augment is None)
 
     def test_labels_stay_with_their_plates(self, plates: Any) -> None:
         from shrinknet.applications.steel.streams import plate_arrays, plate_batches

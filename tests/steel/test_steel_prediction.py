@@ -202,6 +202,13 @@ class TestNetworks:
         assert np.array_equal(network(images[3:]), whole[3:])
         assert np.array_equal(network(images[:1]), whole[:1])
 
+    def test_a_file_with_a_batch_size_of_its_own(self, grey: np.ndarray, tmp_path: Path) -> None:
+        inputs = keras.Input((16, 32, 1), batch_size=2)
+        model = painter()
+        path = litert(keras.Model(inputs, model(inputs)), tmp_path / "pairs.tflite")
+        network, images = Network(path), grey[..., None]
+        assert np.allclose(network(images), model.predict(images, verbose=0), atol=1e-6)  # five images
+
     def test_integers_at_the_borders(self, grey: np.ndarray, tmp_path: Path) -> None:
         model, images = painter(), grey[..., None]
         path = litert(model, tmp_path / "model.tflite", images)

@@ -74,7 +74,8 @@ def mean_and_spread(scores: pd.DataFrame, by: str | None = "class") -> pd.DataFr
     Returns:
         The first column names the row, "all" last; masks, their number; dice, dice_std, iou, iou_std, accuracy,
         accuracy_std; present, the number of true masks that are not blank, and dice_present, the mean Dice over those;
-        dice_pooled: Dice of all pixels together.
+        dice_marked, the mean Dice over masks that are not blank on both sides, so that false alarms count as 0;
+        dice_pooled, Dice of all pixels together.
     """
     groups = [] if by is None else [(str(key), rows) for key, rows in scores.groupby(by, sort=False)]
     return pd.DataFrame([_summary(name, rows, by or "rows") for name, rows in [*groups, ("all", scores)]])
@@ -89,6 +90,8 @@ def _summary(name: str, rows: pd.DataFrame, label: str) -> dict[str, object]:
         summary[f"{score}_std"] = float(rows[score].std(ddof=1)) if len(rows) > 1 else float("nan")
     summary["present"] = len(present)
     summary["dice_present"] = float(present["dice"].mean()) if len(present) else float("nan")
+    marked = rows.loc[rows["tp"] + rows["fp"] + rows["fn"] > 0, "dice"]
+    summary["dice_marked"] = float(marked.mean()) if len(marked) else float("nan")
     summary["dice_pooled"] = 2 * hits / total if total else 1.0
     return summary
 

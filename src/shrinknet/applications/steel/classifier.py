@@ -38,7 +38,10 @@ class TwoSteps:
     threshold: float = 0.5
 
     def classify(self, images: np.ndarray) -> np.ndarray:
-        """0 for a clean plate, else its class, shape (images,), int64; the second step sees what the first finds.
+        """0 for a clean plate, else its class, shape (images,), int64: what the second says where the first finds one.
+
+        A batch goes through the second model whole, so that it has one size and is compiled once; not at all where the
+        first finds nothing.
 
         Args:
             images: shape (images, height, width, channels), values in [0, 1].
@@ -46,8 +49,8 @@ class TwoSteps:
         answers = np.zeros(len(images), np.int64)
         defect = np.asarray(self.binary.predict_on_batch(images)).ravel() > self.threshold
         if defect.any():
-            outputs = np.asarray(self.multiclass.predict_on_batch(images[defect]))
-            answers[defect] = np.array(CLASSES)[outputs.argmax(1)]
+            outputs = np.asarray(self.multiclass.predict_on_batch(images))
+            answers[defect] = np.array(CLASSES)[outputs.argmax(1)][defect]
         return answers
 
     def classify_batches(self, batches: Any) -> np.ndarray:
@@ -72,8 +75,11 @@ def two_step_classifier(
     Each is the way down of a U-Net: two convolutions of 3x3, maximum pooling and dropout a level, as the report
     describes it ("many convolutional layers, max pooling layers and dropouts"); then pooling over the plate and a dense
     layer. The first has one sigmoid and binary cross-entropy, the second one output for each class and categorical
-    cross-entropy, both Adam. With sigmoids, as the report has them, Keras divides the four outputs by their sum before
-    it takes the loss; softmax is the choice that the loss is made for.
+    cross-entropy, both Adam.
+
+    With the report's four sigmoids Keras on TensorFlow does not take the loss of the sigmoids: it finds the numbers
+    that went into them and takes their softmax. So both choices of `activation` train to the same weights, and the
+    class with the largest output is the same; what differs is what exceeds 0.5, and with it precision, recall and F1.
 
     Args:
         shape: height, width and channels of the plates; the report's are (256, 512, 3).
@@ -99,7 +105,8 @@ def two_step_classifier(
     models = {}
     for step, outputs, last in (("binary", 1, "sigmoid"), ("multiclass", len(CLASSES), activation)):
         inputs, features, seeds = _encoder(shape, widths, dropout, pooling, normalization, _seeds(seed, step))
-        kernel = keras.initializers.GlorotUniform(seed=next(seeds))
+        # outputs begin near one half: a maximum over the plate is large, and a sigmoid that starts at 0 or 1 stays so
+        kernel = keras.initializers.RandomNormal(stddev=0.01, seed=next(seeds))
         answer = layers.Dense(outputs, activation=last, kernel_initializer=kernel, name="answer")(features)
         models[step] = keras.Model(inputs, answer, name=step)
     models["binary"].compile(

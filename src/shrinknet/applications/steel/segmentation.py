@@ -72,7 +72,7 @@ def unet(
     outputs = layers.Conv2D(classes, 1, activation="sigmoid", kernel_initializer=make.kernel(),
                             bias_initializer=keras.initializers.Constant(RARE), name="masks")(x)  # fmt: skip
     model = keras.Model(inputs, outputs, name="unet")
-    metrics = [MaskDice(), MaskDice("dice_present", blank=False), MaskIoU(), PixelAccuracy()]
+    metrics = [MaskDice(), MaskDice("dice_marked", blank=False), MaskIoU(), PixelAccuracy()]
     model.compile(keras.optimizers.Adam(learning_rate), mask_loss(loss), metrics=metrics)
     return model
 
