@@ -12,7 +12,7 @@ from shrinknet.errors import DataError, OptionError
 from shrinknet.imaging.components import COLUMNS, components
 from shrinknet.imaging.mask_scores import mask_scores, mean_and_spread
 from shrinknet.imaging.overlays import as_rgb, on_black, overlay, stacked
-from shrinknet.imaging.test_time import FLIPS, flipped_average
+from shrinknet.imaging.views import FLIPS, flipped_average
 
 BATCHES = arrays.arrays(np.uint8, (2, 3, 4, 2), elements=st.integers(0, 1))
 

@@ -27,7 +27,7 @@ from shrinknet.imaging.files import image_files, read_grey
 from shrinknet.imaging.networks import Network
 from shrinknet.imaging.overlays import overlay
 from shrinknet.imaging.pictures import png
-from shrinknet.imaging.test_time import flipped_average
+from shrinknet.imaging.views import flipped_average
 from shrinknet.tables import csv_bytes
 
 PREDICTIONS, DEFECTS, SUMMARY, OVERLAYS = "predictions.csv", "defects.csv", "summary.json", "overlays"
@@ -86,7 +86,7 @@ class Outlining:
     Attributes:
         threshold: a pixel of greater probability is marked, in (0, 1).
         least: regions of fewer pixels of the plate are left out, from 1.
-        flips: views that are averaged, see `imaging.test_time`; one: no test-time augmentation.
+        flips: views that are averaged, see `imaging.views`; one: no test-time augmentation.
         batch: plates at a time; threads: of the LiteRT interpreter.
     """
 
