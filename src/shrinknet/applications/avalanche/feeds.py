@@ -1,0 +1,133 @@
+"""Windows as a stream for Keras: drawn anew in each epoch, cut batch by batch, in an order that the seed fixes.
+
+Only the images of one block are open at a time, so that memory does not grow with the number of images or of windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from shrinknet.applications.avalanche.folder import Slopes
+from shrinknet.applications.avalanche.sampling import slope_windows
+from shrinknet.errors import DataError, OptionError
+from shrinknet.imaging.windows import Windows
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class WindowFeed(keras.utils.PyDataset):
+    """Batches of windows and of the mask at their centres.
+
+    In each epoch the images are put into a new order and dealt into blocks; new windows of a block's images are drawn
+    and mixed. What a batch holds depends on the seed, the epoch and its number alone, so that a pass can be repeated.
+
+    Attributes:
+        epoch: the number of the pass, from 0; Keras counts it up.
+    """
+
+    def __init__(
+        self,
+        slopes: Slopes,
+        names: Sequence[str],
+        shape: tuple[int, int, int],
+        *,
+        each: int = 256,
+        batch: int = 128,
+        mixed: int = 4,
+        balanced: bool = True,
+        levels: int = 0,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        """Windows of `each` image in each epoch.
+
+        Args:
+            slopes: of `read`; names: of images.
+            shape: height, width and channels of a window.
+            each: windows of each image in an epoch, from 1.
+            batch: windows a batch, from 1; the last of a block may be smaller.
+            mixed: images of a block: those that are open, and whose windows are mixed.
+            balanced: half of the windows at marked pixels; False: anywhere.
+            levels: of the Gaussian pyramid, see `imaging.pyramids`.
+            seed: of order and windows.
+            options: of `keras.utils.PyDataset`.
+
+        Raises:
+            DataError: there are no images; OptionError: a number is below 1.
+        """
+        super().__init__(**options)
+        if not len(names):
+            raise DataError("Expected images to draw windows from; received none.")
+        if min(each, batch, mixed) < 1:
+            raise OptionError(f"Expected each, batch and mixed of at least 1; received {each}, {batch} and {mixed}.")
+        self.slopes, self.names, self.shape = slopes, tuple(names), tuple(shape)
+        self.each, self.batch, self.mixed = each, batch, min(mixed, len(names))
+        self.balanced, self.levels, self.seed, self.epoch = balanced, levels, seed, 0
+        self._block: tuple[tuple[int, int], list[Windows], np.ndarray] | None = None
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch."""
+        whole, rest = divmod(len(self.names), self.mixed)
+        return whole * self._batches(self.mixed) + self._batches(rest)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A batch: windows, shape (windows, height, width, channels), in [0, 1], and values, shape (windows, 1)."""
+        block, number = divmod(index, self._batches(self.mixed))
+        found, order = self._opened(block)
+        chosen = order[number * self.batch : (number + 1) * self.batch]
+        x = np.empty((len(chosen), *self.shape), np.float32)
+        y = np.empty((len(chosen), 1), np.float32)
+        for place, one in enumerate(found):
+            here = chosen[:, 0] == place
+            x[here], y[here] = one.at(chosen[here, 1:])
+        return x, y
+
+    def on_epoch_end(self) -> None:
+        """Counts the epoch up: the next pass has other windows in another order."""
+        self.epoch += 1
+
+    def _batches(self, images: int) -> int:
+        return math.ceil(images * self.each / self.batch)
+
+    def _opened(self, block: int) -> tuple[list[Windows], np.ndarray]:
+        """The windows of a block's images, and which of them in what order: image, row and column of the centres."""
+        kept = self._block  # one name for one read: another thread may replace it
+        if kept is None or kept[0] != (self.epoch, block):
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.names))
+            chosen = order[block * self.mixed : (block + 1) * self.mixed].tolist()
+            found = [slope_windows(self.slopes, self.names[one], self.shape, self.levels) for one in chosen]
+            places = [np.column_stack([np.full(self.each, place), self._drawn(one, image)])
+                      for place, (one, image) in enumerate(zip(found, chosen, strict=True))]  # fmt: skip
+            mixing = np.random.default_rng([self.seed, self.epoch, block, len(self.names)])
+            kept = ((self.epoch, block), found, mixing.permutation(np.concatenate(places)))
+            self._block = kept
+        return kept[1], kept[2]
+
+    def _drawn(self, found: Windows, image: int) -> np.ndarray:
+        random = np.random.default_rng([self.seed, self.epoch, image])
+        return found.sample(self.each, random, balanced=self.balanced)
+
+
+def window_dataset(feed: WindowFeed) -> tf.data.Dataset:
+    """The same batches as a tf.data.Dataset of known length, each pass the next epoch; for `tf.distribute`.
+
+    Args:
+        feed: of the windows; it is iterated, and its epoch counts up.
+    """
+    import tensorflow as tf
+
+    def batches() -> Any:
+        for index in range(feed.num_batches):
+            yield feed[index]
+        feed.on_epoch_end()
+
+    signature = (tf.TensorSpec((None, *feed.shape), tf.float32), tf.TensorSpec((None, 1), tf.float32))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(feed.num_batches)).prefetch(2)
