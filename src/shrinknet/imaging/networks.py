@@ -16,6 +16,7 @@ class Network:
 
     Attributes:
         input_shape: height, width and channels that it expects; None where any will do.
+        input_name: of its input, as the file has it.
         name: for messages.
     """
 
@@ -37,7 +38,7 @@ class Network:
         else:
             self.name = str(getattr(model, "name", "model"))
             self._run = _Keras(model, self.name)
-        self.input_shape = self._run.input_shape
+        self.input_shape, self.input_name = self._run.input_shape, self._run.input_name
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The network's answers to images of shape (images, height, width, channels), float32."""
@@ -55,7 +56,7 @@ class _Keras:
                 f"{len(model.outputs)} outputs."
             )
         self.model, self.batch = model, 0
-        self.input_shape = tuple(model.inputs[0].shape[1:])
+        self.input_shape, self.input_name = tuple(model.inputs[0].shape[1:]), str(model.inputs[0].name)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         self.batch = max(self.batch, len(images))
@@ -86,6 +87,7 @@ class _LiteRT:
                 f"channels) and one output; it has {len(inputs)} inputs and {len(outputs)} outputs."
             )
         self.input, self.output = inputs[0], outputs[0]
+        self.input_name = str(self.input["name"])
         free = self.input.get("shape_signature", self.input["shape"])
         self.input_shape = tuple(int(size) if size > 0 else None for size in free[1:])
         self.fixed = int(free[0]) if free[0] > 0 else None

@@ -22,7 +22,7 @@ from shrinknet.imaging.windows import reach
 Steps = list[Callable[[dict[int, Any]], None]]
 
 
-def dense_network(classifier: Any) -> Any:
+def dense_network(classifier: Any, *, size: Pair | None = None) -> Any:
     """A fully convolutional network that gives for every pixel what the classifier gives for the window around it.
 
     The answers are the same up to rounding. Borders are continued by reflection, inside of the network. Pooling and
@@ -33,10 +33,10 @@ def dense_network(classifier: Any) -> Any:
     Args:
         classifier: a Sequential or Functional model from windows, shape (windows, height, width, channels), to numbers,
             shape (windows, outputs), whose convolutions and poolings do not pad.
+        size: height and width of the images, for exported files that run on tiles of one size; None: any.
 
     Returns:
-        A Keras model from images, shape (images, height, width, channels), of any height and width, to shape (images,
-        height, width, outputs).
+        A Keras model from images, shape (images, height, width, channels), to shape (images, height, width, outputs).
 
     Raises:
         ModelError: the model cannot be converted exactly; the sentence names the layer and says why.
@@ -53,7 +53,7 @@ def dense_network(classifier: Any) -> Any:
             "one, as of a classifier that ends in Flatten or global pooling."
         )
     before, behind = ((reach(shape[0])[side], reach(shape[1])[side]) for side in (0, 1))
-    image = keras.Input((None, None, shape[2]), name=input_name(before, behind))
+    image = keras.Input((*(size or (None, None)), shape[2]), name=input_name(before, behind))
     tensors = {id(functional.inputs[0]): ReflectedBorders(before, behind, name="borders")(image)}
     for step in steps:
         step(tensors)
