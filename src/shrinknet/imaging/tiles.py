@@ -83,8 +83,8 @@ def checked_box(box: Box | None, shape: tuple[int, int]) -> Box:
         )
     if left < 0 or top < 0 or right > width or bottom > height:
         raise DataError(
-            f"The box {left},{top},{right},{bottom} reaches beyond the image, which is {width} pixels wide and {height} "
-            f"high; expected left and top from 0, right up to {width} and bottom up to {height}."
+            f"The box {left},{top},{right},{bottom} reaches beyond the image, which is {width} pixels wide and "
+            f"{height} high; expected left and top from 0, right up to {width} and bottom up to {height}."
         )
     return left, top, right, bottom
 

@@ -76,10 +76,10 @@ def approximate_network(classifier: Any) -> Any:
     """
     shape = window_shape(classifier)
     functional = functional_of(classifier)
-    before, behind = (tuple(reach(size)[side] for size in shape[:2]) for side in (0, 1))
+    before, behind = ((reach(shape[0])[side], reach(shape[1])[side]) for side in (0, 1))
     stride = _stride(functional)
     # zeros at the border of a tile reach far into it; multiples of the stride leave the grid of answers where it is
-    halo = tuple(-(-2 * size // step) * step for size, step in zip(shape[:2], stride, strict=True))
+    halo = (-(-2 * shape[0] // stride[0]) * stride[0], -(-2 * shape[1] // stride[1]) * stride[1])
     image = keras.Input((None, None, shape[2]), name=input_name(halo, halo))
     tensors = {id(functional.inputs[0]): ReflectedBorders(before, behind, name="borders")(image)}
     _Grid().follow(functional, tensors, "")

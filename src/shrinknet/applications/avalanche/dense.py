@@ -26,8 +26,8 @@ def dense_network(classifier: Any, *, size: Pair | None = None) -> Any:
     """A fully convolutional network that gives for every pixel what the classifier gives for the window around it.
 
     The answers are the same up to rounding. Borders are continued by reflection, inside of the network. Pooling and
-    convolution with a stride become dilation, `Flatten` with `Dense` becomes a convolution, and global pooling a mean or
-    maximum that slides. Weights are copied. The input's name ends in how many pixels before and behind a pixel its
+    convolution with a stride become dilation, `Flatten` with `Dense` becomes a convolution, and global pooling a mean
+    or maximum that slides. Weights are copied. The input's name ends in how many pixels before and behind a pixel its
     answer depends on, so that exported files can tell, see `halo_of`.
 
     Args:
@@ -76,10 +76,10 @@ def window_shape(classifier: Any) -> tuple[int, int, int]:
     if len(shape) != 3 or None in shape or len(classifier.outputs) != 1:
         raise ModelError(
             f"The model {classifier.name} is no window classifier: expected one input of a fixed shape (windows, "
-            f"height, width, channels) and one output; its inputs are {[tuple(one.shape) for one in classifier.inputs]} "
-            f"and it has {len(classifier.outputs)} outputs."
+            f"height, width, channels) and one output; it has {len(classifier.outputs)} outputs, and inputs of "
+            f"{[tuple(one.shape) for one in classifier.inputs]}."
         )
-    return shape  # type: ignore[return-value]
+    return shape
 
 
 def input_name(before: Pair, behind: Pair) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 Pair = tuple[int, int]
 
 
-class NotDense(Exception):  # noqa: N818  it never leaves the package: `dense_network` turns it into a ModelError
-    """An operation has no exact form over whole images; the message says why."""
+class NotDense(Exception):
+    """An operation has no exact form over whole images; the message says why. Callers get a ModelError."""
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,11 @@ def _reshape(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tup
     """Flatten and Reshape between map, rows and vector: the whole image's tensor stays as it is."""
     (field,) = fields
     (height, width), channels = field.extent, field.channels
-    forms = {(height, width, channels): "map", (height, width * channels): "rows", (height * width * channels,): "vector"}
+    forms = {
+        (height, width, channels): "map",
+        (height, width * channels): "rows",
+        (height * width * channels,): "vector",
+    }
     wanted = tuple(shape[1:])
     if wanted not in forms:
         raise NotDense(
@@ -183,7 +187,9 @@ def _scale(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple
 def _merge(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
     """Sums, products and the like of branches."""
     found, cuts = together(fields)
-    return found, lambda *tensors: _renewed(layer)([cut(one, behind) for one, behind in zip(tensors, cuts, strict=True)])
+    return found, lambda *tensors: _renewed(layer)(
+        [cut(one, behind) for one, behind in zip(tensors, cuts, strict=True)]
+    )
 
 
 def _concatenate(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
@@ -206,7 +212,7 @@ def _cropping(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tu
     _channels_last(layer)
     (field,) = fields
     lead = [side[0] * step for side, step in zip(layer.cropping, field.step, strict=True)]
-    found = replace(field, extent=shape[1:3], margin=(field.margin[0] - lead[0], field.margin[1] - lead[1]))
+    found = replace(field, extent=(shape[1], shape[2]), margin=(field.margin[0] - lead[0], field.margin[1] - lead[1]))
     return found, layers.Cropping2D(((lead[0], 0), (lead[1], 0)), name=layer.name)
 
 

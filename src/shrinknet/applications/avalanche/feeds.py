@@ -66,7 +66,7 @@ class WindowFeed(keras.utils.PyDataset):
             raise DataError("Expected images to draw windows from; received none.")
         if min(each, batch, mixed) < 1:
             raise OptionError(f"Expected each, batch and mixed of at least 1; received {each}, {batch} and {mixed}.")
-        self.slopes, self.names, self.shape = slopes, tuple(names), tuple(shape)
+        self.slopes, self.names, self.shape = slopes, tuple(names), shape
         self.each, self.batch, self.mixed = each, batch, min(mixed, len(names))
         self.balanced, self.levels, self.seed, self.epoch = balanced, levels, seed, 0
         self._block: tuple[tuple[int, int], list[Windows], np.ndarray] | None = None

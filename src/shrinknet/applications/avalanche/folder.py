@@ -135,9 +135,9 @@ def check(
     return found
 
 
-def pairs(slopes: Slopes, names: Sequence[str] | None = None, channels: int = 3) -> Iterator[
-    tuple[str, np.ndarray, np.ndarray]
-]:
+def pairs(
+    slopes: Slopes, names: Sequence[str] | None = None, channels: int = 3
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, image (height, width, channels), uint8, and mask (height, width), 0 or 1, one after the other."""
     for name in slopes.names if names is None else names:
         yield name, slopes.image(name, channels), slopes.mask(name)

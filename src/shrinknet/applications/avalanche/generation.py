@@ -12,16 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from shrinknet.applications.avalanche.layout import (
-    COLOUR, COLUMNS, IMAGES, LIGHT, LIGHTS, MASKS, REFERENCES,
-)  # fmt: skip
+from shrinknet.applications.avalanche.layout import COLOUR, COLUMNS, IMAGES, LIGHT, LIGHTS, MASKS, REFERENCES
 from shrinknet.applications.avalanche.scenery import Scene, scene
 from shrinknet.errors import DataError, OptionError
 
-NOTICE = """These slopes are synthetic. They were drawn by shrinknet (avalanche, count {count}, size {size}, seed {seed}).
-No camera took them, and no avalanche ran there. Results on them say nothing about real slopes. The layout is that of
-the report: images, references with a drawn outline, and masks, in which 127 and above is avalanche; and light.csv,
-which the report does not have.
+NOTICE = """These slopes are synthetic. They were drawn by shrinknet (avalanche, count {count}, size {size}, seed
+{seed}). No camera took them, and no avalanche ran there. Results on them say nothing about real slopes. The layout is
+that of the report: images, references with a drawn outline, and masks, in which 127 and above is avalanche; and
+light.csv, which the report does not have.
 """
 QUALITY = 92  # of the JPEG files
 SUNNY = 0.6  # share of the slopes
@@ -37,7 +35,7 @@ def generate(
     sunny: float = SUNNY,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Draws slopes into a new folder: `images`, `references`, `masks`, `light.csv`, and a notice that they are synthetic.
+    """Draws slopes into a new folder: `images`, `references`, `masks`, `light.csv`, and a notice: they are synthetic.
 
     The same arguments give the same files, byte for byte, with the same versions of NumPy, SciPy, OpenCV and Pillow.
     The folder appears when all of it is written.
@@ -60,8 +58,8 @@ def generate(
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if count < 1 or seed < 0 or min(shape) < LEAST_SIDE or not 0 <= sunny <= 1:
         raise OptionError(
-            f"Expected a count of 1 or more, a size of at least {LEAST_SIDE} pixels, a seed of 0 or more and a share of "
-            f"sunny slopes in [0, 1]; received count {count}, size {size}, seed {seed}, sunny {sunny}."
+            f"Expected a count of 1 or more, a size of at least {LEAST_SIDE} pixels, a seed of 0 or more and a "
+            f"share of sunny slopes in [0, 1]; received count {count}, size {size}, seed {seed}, sunny {sunny}."
         )
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -113,7 +113,7 @@ def predict_image(
         raise OptionError(f"Expected tiles of at least 1 pixel a side; received {tile}.")
     ready = model if isinstance(model, Predictor) else predictor(model, method)
     if isinstance(image, str | os.PathLike):
-        image = read_pixels(image, ready.channels)
+        image = read_pixels(Path(image), ready.channels)
     logits = predict_logits(ready, image, box, tile=tile, progress=progress)[..., 0]
     left, top, right, bottom = checked_box(box, logits.shape)
     inside = logits[top:bottom, left:right]
@@ -163,8 +163,8 @@ def _of_tile(ready: Predictor, pixels: np.ndarray, part: Tile, side: tuple[int, 
     answer = ready.network(as_numbers(part.cut(pixels, side))[None])
     if answer.ndim != 4 or answer.shape[1:3] != side:
         raise ModelError(
-            f"The model {ready.network.name} does not answer for every pixel: expected an output of shape (1, {side[0]}, "
-            f"{side[1]}, outputs), received {answer.shape}; make one with dense_network."
+            f"The model {ready.network.name} does not answer for every pixel: expected an output of shape (1, "
+            f"{side[0]}, {side[1]}, outputs), received {answer.shape}; make one with dense_network."
         )
     return part.answered(answer[0])
 
@@ -198,8 +198,8 @@ def _from_litert(network: Network, method: str) -> Predictor:
         return Predictor(network, channels, None, *halo, (height, width) if height and width else None)
     if not (height and width):
         raise ModelError(
-            f"The model {network.name} takes images of any size, and the name of its input, {network.input_name!r}, does "
-            "not say how many pixels an answer depends on: export what dense_network makes."
+            f"The model {network.name} takes images of any size, and the name of its input, {network.input_name!r}, "
+            "does not say how many pixels an answer depends on: export what dense_network makes."
         )
     if method in ("dense", "approximate"):
         raise OptionError(

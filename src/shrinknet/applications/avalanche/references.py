@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from shrinknet.errors import DataError
@@ -66,7 +69,7 @@ def drawn_line(reference: np.ndarray, image: np.ndarray | None = None) -> np.nda
     return drawn & (np.minimum(away, 180 - away) <= HUE_RANGE) & (hsv[..., 1] >= SATURATION // 2)
 
 
-def _closings(line: np.ndarray):  # type: ignore[no-untyped-def]
+def _closings(line: np.ndarray) -> Iterator[np.ndarray]:
     """The line as it is, with wider and wider gaps closed, and with its ends joined."""
     import cv2
 
@@ -85,7 +88,9 @@ def _joined(line: np.ndarray) -> np.ndarray:
     """The line with its loose ends joined in pairs by straight lines, the nearest ends first."""
     import cv2
     from scipy import ndimage
-    from skimage.morphology import skeletonize
+    from skimage import morphology
+
+    skeletonize: Any = morphology.skeletonize
 
     labels, count = ndimage.label(line, np.ones((3, 3)))
     sizes = ndimage.sum_labels(line, labels, range(1, count + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -40,7 +41,9 @@ def release(random: np.random.Generator, terrain: Relief) -> Release:
     along, across = _coordinates(path, shape)
     half = _half_width(random, size)
     lower = 0.3 + 0.7 * np.clip(along / 0.7, 0, 1)  # the crown breaks along smooth lines, the deposit has fingers
-    ragged = size * lower * (0.016 * fractal(random, shape, 1.5, size / 6) + 0.004 * fractal(random, shape, 1, size / 25))
+    ragged = (
+        size * lower * (0.016 * fractal(random, shape, 1.5, size / 6) + 0.004 * fractal(random, shape, 1, size / 25))
+    )
     ends = _beyond_ends(path, shape)
     edge = np.maximum(np.abs(across) - half(along), ends - 0.01 * size) + ragged
     raw = (edge < 0).astype(np.uint8)
@@ -116,7 +119,7 @@ def _beyond_ends(path: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(np.maximum(crown, foot), np.float32)
 
 
-def _half_width(random: np.random.Generator, size: float):  # type: ignore[no-untyped-def]
+def _half_width(random: np.random.Generator, size: float) -> Callable[[np.ndarray], np.ndarray]:
     """Half of the avalanche's width in pixels as a function of `along`: wide above, narrow, and a fan below."""
     crown, track, fan = (size * random.uniform(*limits) for limits in ((0.11, 0.21), (0.065, 0.12), (0.09, 0.18)))
     places = np.array([0.0, 0.08, 0.3, 0.6, 0.85, 1.0])

@@ -91,5 +91,5 @@ def _unhidden(height: np.ndarray, azimuth: float, elevation: float) -> np.ndarra
         hidden = np.maximum(hidden, there - small - np.float32(rise * distance))
         distance *= 1.15
     soft = np.clip(1 - hidden / 3, 0, 1).astype(np.float32)
-    soft = cv2.GaussianBlur(soft, (0, 0), 0.8)
-    return np.asarray(cv2.resize(soft, height.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    blurred = cv2.GaussianBlur(soft, (0, 0), 0.8)
+    return np.asarray(cv2.resize(blurred, height.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)

@@ -19,9 +19,7 @@ PARTS = ("train", "validation", "test")
 SHARES = (0.6, 0.2, 0.2)
 
 
-def split_images(
-    slopes: Slopes, shares: Sequence[float] = SHARES, seed: int = 0
-) -> Mapping[str, tuple[str, ...]]:
+def split_images(slopes: Slopes, shares: Sequence[float] = SHARES, seed: int = 0) -> Mapping[str, tuple[str, ...]]:
     """Names of images for train, validation and test, at least one each; sunny and shady ones to about equal shares.
 
     Args:

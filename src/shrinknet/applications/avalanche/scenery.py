@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from shrinknet.applications.avalanche.relief import Relief, fractal, relief, sunlight
 from shrinknet.applications.avalanche.releases import Release, release
+from shrinknet.applications.avalanche.relief import Relief, fractal, relief, sunlight
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def _sheared(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 def _streaks(random: np.random.Generator, fallen: Release, shape: tuple[int, int]) -> np.ndarray:
     """Streaks along the flow: noise in the coordinates of the avalanche."""
-    noise = cv2.GaussianBlur(random.standard_normal((16, 512), np.float32), (0, 0), 1.2)
-    noise /= noise.std()
+    noise = np.asarray(cv2.GaussianBlur(random.standard_normal((16, 512), np.float32), (0, 0), 1.2))
+    noise = noise / noise.std()
     columns = np.mod(fallen.across * 1.5 + 256, 511).astype(np.float32)
     return np.asarray(cv2.remap(noise, columns, (fallen.along * 15).astype(np.float32), cv2.INTER_LINEAR))
 
@@ -203,7 +203,9 @@ def _forest(random: np.random.Generator, colours: np.ndarray, terrain: Relief, f
         shade = np.ones((height, width), np.float32)
         for place in np.flatnonzero(grows):
             tip = np.array([columns[place], rows[place]]) + away * radii[place] * 2 / np.tan(light.elevation)
-            cv2.line(shade, _point(columns[place], rows[place]), _point(*tip), 0.5, max(1, int(radii[place])), cv2.LINE_AA)
+            cv2.line(
+                shade, _point(columns[place], rows[place]), _point(*tip), 0.5, max(1, int(radii[place])), cv2.LINE_AA
+            )
         layer *= cv2.GaussianBlur(shade, (0, 0), 0.6)[..., None]
     for place in np.flatnonzero(grows):
         colour = (green * np.float32(tones[place])).tolist()
@@ -216,11 +218,11 @@ def _point(column: float, row: float) -> tuple[int, int]:
 
 
 def _photograph(random: np.random.Generator, colours: np.ndarray, sunny: bool) -> np.ndarray:
-    """What a camera makes of it: exposure, gamma, a little blur and noise; shape (height, width, 3), uint8."""
+    """What a camera makes of it: exposure, soft highlights, blur and noise; shape (height, width, 3), uint8."""
     target = random.uniform(0.68, 0.82) if sunny else random.uniform(0.44, 0.58)
     bright = float(np.median(colours))
     values = np.clip(colours * np.float32(target / max(bright, 1e-6)), 0, None)
-    values = np.where(values > 0.75, 0.75 + 0.25 * np.tanh((values - 0.75) / 0.3), values)  # highlights roll off
-    values = cv2.GaussianBlur(values.astype(np.float32), (0, 0), random.uniform(0.4, 0.7))
+    values = np.where(values > 0.75, 0.75 + 0.25 * np.tanh((values - 0.75) / 0.3), values)
+    values = np.asarray(cv2.GaussianBlur(values.astype(np.float32), (0, 0), random.uniform(0.4, 0.7)))
     noise = random.standard_normal(values.shape, np.float32) * np.float32(random.uniform(0.004, 0.012))
     return np.clip(np.rint(255 * (values + noise)), 0, 255).astype(np.uint8)

@@ -1,0 +1,118 @@
+"""Trains window classifiers, and scores them on whole images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from shrinknet.applications.avalanche.feeds import WindowFeed, window_dataset
+from shrinknet.applications.avalanche.folder import Slopes
+from shrinknet.applications.avalanche.prediction import TILE, predict_image, predictor
+from shrinknet.errors import OptionError
+from shrinknet.imaging.boundary_scores import outline_scores
+from shrinknet.imaging.colour_files import as_numbers
+from shrinknet.imaging.pyramids import enlarged, reduced
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is done.
+
+    Attributes:
+        history: a row for each epoch: epoch, loss, accuracy, val_loss, val_accuracy.
+        seconds: what it took, validation included.
+    """
+
+    history: pd.DataFrame
+    seconds: float
+
+
+def train_classifier(
+    model: Any,
+    feed: WindowFeed,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    epochs: int = 5,
+    distributed: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Training:
+    """Trains a classifier on a feed of windows.
+
+    Args:
+        model: of `window_classifier`, compiled; with its `strategy` where several devices are used.
+        feed: windows for training.
+        validation: windows and labels, see `window_sample`; None: none.
+        epochs: from 1; the report takes 5.
+        distributed: hand the windows over as a tf.data.Dataset, which `tf.distribute` divides among its devices.
+        progress: called with epochs done and epochs in all.
+
+    Raises:
+        OptionError: `epochs` is below 1.
+    """
+    import keras
+
+    if epochs < 1:
+        raise OptionError(f"Expected at least 1 epoch; received {epochs}.")
+    hear = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: progress(epoch + 1, epochs) if progress is not None else None
+    )
+    begun = time.perf_counter()
+    source = window_dataset(feed) if distributed else feed
+    done = model.fit(source, validation_data=validation, epochs=epochs, verbose=0, callbacks=[hear])
+    history = pd.DataFrame(done.history)
+    history.insert(0, "epoch", range(1, len(history) + 1))
+    return Training(history, time.perf_counter() - begun)
+
+
+def predicted(model: Any, image: np.ndarray, *, levels: int = 0, method: str = "auto", tile: int = TILE) -> np.ndarray:
+    """The probability of avalanche for every pixel, by a network that was trained on a level of the Gaussian pyramid.
+
+    Args:
+        model, method, tile: see `predict_image`.
+        image: shape (height, width, channels), uint8.
+        levels: how often images were halved for the training; the answer is enlarged again.
+    """
+    if not levels:
+        return predict_image(model, image, method=method, tile=tile)
+    small = predict_image(model, reduced(as_numbers(image), levels).clip(0, 1), method=method, tile=tile)
+    return enlarged(small, image.shape[:2])
+
+
+def image_scores(
+    model: Any,
+    slopes: Slopes,
+    names: Sequence[str],
+    *,
+    channels: int = 3,
+    threshold: float = 0.5,
+    levels: int = 0,
+    tolerance: float = 2.0,
+    clean: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> pd.DataFrame:
+    """Accuracy, IoU, F1 and boundary F1 of whole images, a row for each; see `imaging.boundary_scores`.
+
+    Args:
+        model: see `predict_image`; slopes: of `read`; names: of images.
+        channels: that images are read with.
+        threshold: a pixel of at least this probability is marked, in (0, 1).
+        levels: of the Gaussian pyramid.
+        tolerance: pixels that a boundary may be off.
+        clean: what is done to a mask before it is scored, such as `imaging.cleaning.cleaned`; None: nothing.
+
+    Raises:
+        OptionError: the threshold is outside of its range; DataError: an image cannot be used.
+    """
+    if not 0 < threshold < 1:
+        raise OptionError(f"Expected a threshold between 0 and 1; received {threshold}.")
+    ready = predictor(model)
+    found, wanted = [], []
+    for name in names:
+        mask = (predicted(ready, slopes.image(name, channels), levels=levels) >= threshold).astype(np.uint8)
+        found.append(clean(mask) if clean is not None else mask)
+        wanted.append(slopes.mask(name))
+    return outline_scores(found, wanted, names, tolerance)
