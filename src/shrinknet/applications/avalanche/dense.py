@@ -19,7 +19,7 @@ from shrinknet.errors import ModelError
 from shrinknet.graph.channels import functional_of, nodes_of
 from shrinknet.imaging.windows import reach
 
-Steps = list[Callable[[dict[int, Any]], None]]
+Step = Callable[[dict[int, Any], "_Names"], None]  # adds a tensor of the whole image to those that are there
 
 
 def dense_network(classifier: Any, *, size: Pair | None = None) -> Any:
@@ -43,7 +43,7 @@ def dense_network(classifier: Any, *, size: Pair | None = None) -> Any:
     """
     functional = functional_of(classifier)
     shape = window_shape(classifier)
-    steps: Steps = []
+    steps: list[Step] = []
     fields = {id(functional.inputs[0]): Field("map", shape[:2], shape[2], (1, 1), (shape[0] - 1, shape[1] - 1))}
     _plan(functional, fields, steps, "")
     answer, lay = settled(fields[id(functional.outputs[0])])
@@ -55,9 +55,10 @@ def dense_network(classifier: Any, *, size: Pair | None = None) -> Any:
     before, behind = ((reach(shape[0])[side], reach(shape[1])[side]) for side in (0, 1))
     image = keras.Input((*(size or (None, None)), shape[2]), name=input_name(before, behind))
     tensors = {id(functional.inputs[0]): ReflectedBorders(before, behind, name="borders")(image)}
+    names = _Names()
     for step in steps:
-        step(tensors)
-    made = cut(lay(tensors[id(functional.outputs[0])]), answer.margin)
+        step(tensors, names)
+    made = cut(lay("answer", tensors[id(functional.outputs[0])]), answer.margin)
     return keras.Model(image, made, name=f"{classifier.name}_dense")
 
 
@@ -101,7 +102,7 @@ def halo_of(name: str) -> tuple[Pair, Pair] | None:
     return (top, left), (bottom, right)
 
 
-def _plan(functional: Any, fields: dict[int, Field], steps: Steps, path: str) -> None:
+def _plan(functional: Any, fields: dict[int, Field], steps: list[Step], path: str) -> None:
     """Finds the field of every tensor, and notes the steps that make the tensors of the whole image."""
     for node in nodes_of(functional):
         operation, name = node.operation, path + node.operation.name
@@ -125,9 +126,9 @@ def _plan(functional: Any, fields: dict[int, Field], steps: Steps, path: str) ->
         steps.append(_step(node, operation, read, id(output), make))
 
 
-def _step(node: Any, operation: Any, read: list[int], output: int, make: Any) -> Callable[[dict[int, Any]], None]:
-    def step(tensors: dict[int, Any]) -> None:
-        made = make(*(tensors[one] for one in read))
+def _step(node: Any, operation: Any, read: list[int], output: int, make: Any) -> Step:
+    def step(tensors: dict[int, Any], names: _Names) -> None:
+        made = make(names(operation.name), *(tensors[one] for one in read))
         if not isinstance(operation, layers.Layer):  # its rule hands the tensors on, cut to one size
             arguments, keywords = node.arguments.fill_in(dict(zip(read, made, strict=True)))
             made = operation(*arguments, **keywords)
@@ -136,24 +137,38 @@ def _step(node: Any, operation: Any, read: list[int], output: int, make: Any) ->
     return step
 
 
-def _enter(model: Any, node: Any, fields: dict[int, Field], steps: Steps, name: str) -> None:
+def _enter(model: Any, node: Any, fields: dict[int, Field], steps: list[Step], name: str) -> None:
     """A model inside of the model: its operations one by one."""
     inner = functional_of(model)
     if len(inner.inputs) != 1 or len(inner.outputs) != 1:
         raise ModelError(f"The model {name} inside of the classifier has several inputs or outputs; expected one.")
     outside, inside = id(node.arguments.keras_tensors[0]), id(inner.inputs[0])
     own = {inside: fields[outside]}
-    noted: Steps = []
+    noted: list[Step] = []
     _plan(inner, own, noted, name + "/")
     fields[id(node.outputs[0])] = own[id(inner.outputs[0])]
 
-    def step(tensors: dict[int, Any]) -> None:
+    def step(tensors: dict[int, Any], names: _Names) -> None:
         within = {inside: tensors[outside]}
         for one in noted:
-            one(within)
+            one(within, names)
         tensors[id(node.outputs[0])] = within[id(inner.outputs[0])]
 
     steps.append(step)
+
+
+class _Names:
+    """Names for the new layers: those of the old ones, numbered where one comes again."""
+
+    def __init__(self) -> None:
+        self.taken = {"borders"}
+
+    def __call__(self, name: str) -> str:
+        tried, number = name, 1
+        while tried in self.taken:
+            tried, number = f"{name}_again{number}", number + 1
+        self.taken.add(tried)
+        return tried
 
 
 def _check_constants(node: Any) -> None:

@@ -1,7 +1,7 @@
 """Rules of dense networks: what each kind of layer becomes when it is applied to a whole image.
 
 A rule takes an operation and the fields of what it reads. It answers with the field that comes out, and with a function
-that makes it: from the whole image's tensors to the new one. What has no rule is refused by name.
+that makes it: from a name for the new layer and the whole image's tensors. What has no rule is refused by name.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def rule_for(operation: Any) -> Rule:
 def settled(field: Field) -> tuple[Field, Make]:
     """The field with values at several places laid side by side as channels, as the window's tensor has them."""
     if not field.folded:
-        return field, lambda tensor: tensor
+        return field, _kept
     size = field.extent if field.form == "vector" else (1, field.extent[1])
     found, _ = Sliding(size, (1, 1), (1, 1)).over(field, field.channels * size[0] * size[1], field.form)
-    return found, SideBySide(size, field.step)
+    return found, lambda name, tensor: SideBySide(size, field.step)(tensor)
 
 
 def _convolution(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
@@ -95,7 +95,7 @@ def _pooling(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tup
     sliding = Sliding(tuple(size), tuple(stride), (1, 1), layer.padding)
     found, dilation = sliding.over(field, field.channels, field.form)
     kind = "max" if type(layer).__name__.startswith("Max") else "average"
-    return found, _after(make, SlidingPool(tuple(size), dilation, kind, name=layer.name))
+    return found, _after(make, _sliding_pool(tuple(size), dilation, kind))
 
 
 def _global_pooling(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
@@ -105,7 +105,7 @@ def _global_pooling(layer: Any, fields: Sequence[Field], shape: tuple[int, ...])
     form = field.form if layer.keepdims else "vector"
     found, dilation = Sliding(field.extent, (1, 1), (1, 1)).over(field, field.channels, form)
     kind = "max" if "Max" in type(layer).__name__ else "average"
-    return found, _after(make, SlidingPool(field.extent, dilation, kind, name=layer.name))
+    return found, _after(make, _sliding_pool(field.extent, dilation, kind))
 
 
 def _reshape(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
@@ -123,12 +123,12 @@ def _reshape(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tup
             f"it makes {wanted} of a window's {height} x {width} pixels with {channels} channels; rules are there for "
             f"{', '.join(map(str, forms))}"
         )
-    return replace(field, form=forms[wanted]), lambda tensor: tensor
+    return replace(field, form=forms[wanted]), _kept
 
 
 def _identity(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
     """What does nothing outside of training."""
-    return fields[0], lambda tensor: tensor
+    return fields[0], _kept
 
 
 def _elementwise(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
@@ -138,14 +138,14 @@ def _elementwise(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) ->
 
 def _activation(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
     """Activations of single values, and those over channels."""
-    name = getattr(layer.activation, "__name__", "")
+    name = getattr(layer.activation, "__name__", str(layer.activation))
     known = ("celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "leaky_relu", "linear",
              "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "swish", "tanh")  # fmt: skip
     if name in known:
         return _elementwise(layer, fields, shape)
     if name in ("softmax", "log_softmax"):
         return _by_channel(layer, fields, shape)
-    raise NotDense(f"nothing is known of its activation {name or layer.activation!r}")
+    raise NotDense(f"nothing is known of its activation {name}")
 
 
 def _by_channel(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
@@ -165,8 +165,8 @@ def _prelu(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple
     field, make = settled(fields[0])
     values = np.asarray(layer.alpha).reshape(1, 1, -1)
 
-    def build(tensor: Any) -> Any:
-        new = layers.PReLU(shared_axes=[1, 2], name=layer.name)
+    def build(name: str, tensor: Any) -> Any:
+        new = layers.PReLU(shared_axes=[1, 2], name=name)
         new.build(tensor.shape)
         new.set_weights([values])
         return new(tensor)
@@ -187,7 +187,7 @@ def _scale(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple
 def _merge(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
     """Sums, products and the like of branches."""
     found, cuts = together(fields)
-    return found, lambda *tensors: _renewed(layer)(
+    return found, lambda name, *tensors: _renewed(layer, name=name)(
         [cut(one, behind) for one, behind in zip(tensors, cuts, strict=True)]
     )
 
@@ -199,9 +199,9 @@ def _concatenate(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) ->
     parts = [settled(field) for field in fields]
     found, cuts = together([field for field, _ in parts])
 
-    def build(*tensors: Any) -> Any:
-        laid = [make(tensor) for (_, make), tensor in zip(parts, tensors, strict=True)]
-        joined = layers.Concatenate(axis=-1, name=layer.name)
+    def build(name: str, *tensors: Any) -> Any:
+        laid = [make(name, tensor) for (_, make), tensor in zip(parts, tensors, strict=True)]
+        joined = layers.Concatenate(axis=-1, name=name)
         return joined([cut(one, behind) for one, behind in zip(laid, cuts, strict=True)])
 
     return replace(found, channels=sum(field.channels for field, _ in parts)), build
@@ -213,20 +213,28 @@ def _cropping(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tu
     (field,) = fields
     lead = [side[0] * step for side, step in zip(layer.cropping, field.step, strict=True)]
     found = replace(field, extent=(shape[1], shape[2]), margin=(field.margin[0] - lead[0], field.margin[1] - lead[1]))
-    return found, layers.Cropping2D(((lead[0], 0), (lead[1], 0)), name=layer.name)
+    return found, lambda name, tensor: layers.Cropping2D(((lead[0], 0), (lead[1], 0)), name=name)(tensor)
 
 
 def _zero_padding(layer: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
     """Zeros around the window have no form over the whole image."""
     if any(sum(pad) for pad in layer.padding):
         raise NotDense("it puts zeros around every window where the image goes on")
-    return fields[0], lambda tensor: tensor
+    return fields[0], _kept
 
 
 def _operation(operation: Any, fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, Make]:
     """keras.ops of single values, on tensors of one kind and plain numbers."""
     found, cuts = together(fields)
-    return found, lambda *tensors: [cut(one, behind) for one, behind in zip(tensors, cuts, strict=True)]
+    return found, lambda name, *tensors: [cut(one, behind) for one, behind in zip(tensors, cuts, strict=True)]
+
+
+def _kept(name: str, tensor: Any) -> Any:
+    return tensor
+
+
+def _sliding_pool(size: Pair, step: Pair, pooling: str) -> Make:
+    return lambda name, tensor: SlidingPool(size, step, pooling, name=name)(tensor)
 
 
 def _channels_last(layer: Any) -> None:
@@ -240,7 +248,7 @@ def cut(tensor: Any, behind: Pair) -> Any:
 
 
 def _after(first: Make | None, then: Make) -> Make:
-    return then if first is None else lambda tensor: then(first(tensor))
+    return then if first is None else lambda name, tensor: then(name, first(name, tensor))
 
 
 def _renewed(layer: Any, **changes: Any) -> Any:
@@ -250,8 +258,8 @@ def _renewed(layer: Any, **changes: Any) -> Any:
 def _copied(layer: Any, **changes: Any) -> Make:
     """A function that applies a copy of the layer, with its weights and with changes of its configuration."""
 
-    def build(tensor: Any) -> Any:
-        new = _renewed(layer, **changes)
+    def build(name: str, tensor: Any) -> Any:
+        new = _renewed(layer, name=name, **changes)
         found = new(tensor)
         new.set_weights(layer.get_weights())
         return found
@@ -262,14 +270,15 @@ def _copied(layer: Any, **changes: Any) -> Make:
 def _as_conv2d(layer: Any, size: Pair, channels: int, dilation: Pair) -> Make:
     """A function that applies a Conv1D or Dense layer as a Conv2D."""
     config = layer.get_config()
-    kept = {key: config[key] for key in ("name", "dtype", "use_bias", "activation", "groups") if key in config}
+    kept = {key: config[key] for key in ("dtype", "use_bias", "groups") if key in config}
+    kept["activation"] = keras.activations.get(layer.activation)
+    filters = layer.filters if hasattr(layer, "filters") else layer.units
 
-    def build(tensor: Any) -> Any:
-        new = layers.Conv2D(getattr(layer, "units", None) or layer.filters, size, dilation_rate=dilation,
-                            **{**kept, "activation": keras.activations.get(layer.activation)})  # fmt: skip
+    def build(name: str, tensor: Any) -> Any:
+        new = layers.Conv2D(filters, size, dilation_rate=dilation, name=name, **kept)
         found = new(tensor)
         kernel, *bias = layer.get_weights()
-        new.set_weights([kernel.reshape(*size, channels // getattr(layer, "groups", 1), -1), *bias])
+        new.set_weights([kernel.reshape(*size, channels // kept.get("groups", 1), -1), *bias])
         return found
 
     return build

@@ -59,7 +59,7 @@ def scene(random: np.random.Generator, shape: tuple[int, int], sunny: bool) -> S
     surface, tone = _snow(random, terrain, fallen)
     rock = _rock(random, terrain, fallen)
     lit = _lit(random, surface, light, sunny)
-    albedo = _mixed(random, tone, rock)
+    albedo = _mixed(random, tone, rock, fallen)
     colours = albedo * lit
     _forest(random, colours, terrain, fallen, light, sunny)
     return Scene(_photograph(random, colours, sunny), fallen.outline, fallen.area)
@@ -90,11 +90,11 @@ def _snow(random: np.random.Generator, terrain: Relief, fallen: Release) -> tupl
     blocks = np.abs(fractal(random, shape, 1.1, random.uniform(5, 9)))
     streaks = _streaks(random, fallen, shape)
     depth = random.uniform(1.4, 3.0)
-    bed = -depth * (1 - deposit) + random.uniform(0.22, 0.42) * streaks + random.uniform(0.1, 0.35) * rough
-    heap = random.uniform(0.6, 1.8) + random.uniform(0.8, 1.4) * blocks + 0.5 * rough
+    bed = -depth * (1 - deposit) + random.uniform(0.3, 0.5) * streaks + random.uniform(0.1, 0.3) * rough
+    heap = random.uniform(0.6, 1.8) + random.uniform(1.0, 1.6) * blocks + 0.5 * rough
     surface = terrain.height + rough * (1 - inside) + inside * ((1 - deposit) * bed + deposit * heap)
-    bed_tone = random.uniform(-0.1, 0.01) + 0.025 * streaks
-    heap_tone = random.uniform(-0.12, 0.0) + 0.03 * blocks
+    bed_tone = random.uniform(-0.12, -0.02) + 0.03 * streaks
+    heap_tone = random.uniform(-0.14, -0.03) + 0.03 * blocks
     tone = tone + inside * ((1 - deposit) * bed_tone + deposit * heap_tone)
     return surface.astype(np.float32), tone.astype(np.float32)
 
@@ -111,7 +111,7 @@ def _ripples(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 def _patches(random: np.random.Generator, rough: np.ndarray, tone: np.ndarray, size: float) -> None:
     """What looks like an avalanche here and there: scoured smooth snow, rubble, and streaks of old slides."""
     shape = rough.shape
-    for _ in range(int(random.integers(3, 7))):
+    for _ in range(int(random.integers(2, 5))):
         where = _blob(random, shape, size)
         kind = random.choice(["scoured", "rubble", "old"])
         if kind == "scoured":
@@ -161,13 +161,15 @@ def _rock(random: np.random.Generator, terrain: Relief, fallen: Release) -> np.n
     return np.asarray(share * (1 - 0.85 * fallen.area), np.float32)
 
 
-def _mixed(random: np.random.Generator, tone: np.ndarray, rock: np.ndarray) -> np.ndarray:
+def _mixed(random: np.random.Generator, tone: np.ndarray, rock: np.ndarray, fallen: Release) -> np.ndarray:
     """The reflectance of snow and rock, shape (height, width, 3)."""
     shape = tone.shape
     brown = np.array([0.36, 0.33, 0.30], np.float32) * np.float32(random.uniform(0.7, 1.1))
     grain = 1 + 0.25 * fractal(random, shape, 0.9, 15)
     stone = brown * np.clip(grain, 0.4, 1.7)[..., None]
+    dirt = fallen.area * np.float32(random.uniform(0, 0.05)) + 0.012 * fractal(random, shape, 1.3, min(shape) / 3)
     snow = np.array([0.97, 0.975, 0.98], np.float32) * tone[..., None]
+    snow = snow * (1 + dirt[..., None] * np.array([0.2, -0.1, -1.0], np.float32))  # an avalanche carries some earth
     return np.asarray(snow + rock[..., None] * (stone - snow), np.float32)
 
 
