@@ -178,21 +178,26 @@ def _without_crossings(plain: Sequence[np.ndarray], smooth: Sequence[np.ndarray]
         plain[place] if ring_area(ring) * ring_area(plain[place]) <= 0 or _crosses(ring, ring) else ring
         for place, ring in enumerate(smooth)
     ]
-    changed = True
-    while changed:
-        changed = False
-        for one in range(len(chosen)):
-            for other in range(one):
-                if _apart(chosen[one], chosen[other]) or not _crosses(chosen[one], chosen[other]):
-                    continue
-                for place in (one, other):
-                    changed = changed or chosen[place] is not plain[place]
-                    chosen[place] = plain[place]
+    waiting = _overlapping(chosen)
+    while waiting:
+        one, other = waiting.pop()
+        if not _crosses(chosen[one], chosen[other]):
+            continue
+        for place in (one, other):
+            if chosen[place] is not plain[place]:
+                chosen[place] = plain[place]
+                waiting |= {pair for pair in _overlapping(chosen, place) if pair != (one, other)}
     return chosen
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> bool:
-    return bool((one.max(0) < other.min(0)).any() or (other.max(0) < one.min(0)).any())
+def _overlapping(rings: Sequence[np.ndarray], place: int | None = None) -> set[tuple[int, int]]:
+    """Pairs of rings whose boxes overlap, and that may therefore cross; of all rings, or of one with the others."""
+    low, high = np.array([ring.min(0) for ring in rings]), np.array([ring.max(0) for ring in rings])
+    found = set()
+    for one in range(len(rings)) if place is None else (place,):
+        near = (low <= high[one]).all(1) & (high >= low[one]).all(1)
+        found |= {(min(one, int(other)), max(one, int(other))) for other in np.flatnonzero(near) if other != one}
+    return found
 
 
 def _crosses(one: np.ndarray, other: np.ndarray, chunk: int = 256) -> bool:
@@ -201,7 +206,8 @@ def _crosses(one: np.ndarray, other: np.ndarray, chunk: int = 256) -> bool:
     c, d = other[:-1], other[1:]
     for start in range(0, len(one) - 1, chunk):
         a, b = one[:-1][start : start + chunk, None], one[1:][start : start + chunk, None]
-        meets = (_side(a, b, c) * _side(a, b, d) <= 0) & (_side(c, d, a) * _side(c, d, b) <= 0)
+        meets = (np.minimum(a, b) <= np.maximum(c, d)).all(-1) & (np.minimum(c, d) <= np.maximum(a, b)).all(-1)
+        meets &= (_side(a, b, c) * _side(a, b, d) <= 0) & (_side(c, d, a) * _side(c, d, b) <= 0)
         if same:
             gap = np.abs(np.arange(start, start + a.shape[0])[:, None] - np.arange(len(c)))
             meets &= (gap > 1) & (gap < len(c) - 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,6 +20,38 @@ from shrinknet.imaging.windows import Windows
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Changes that leave the answer as it is.
+
+    Attributes:
+        flips: left to right and upside down, each with a probability of one half.
+        brightness: greatest difference that is added to all of a window, in [0, 1] of the range of values.
+        contrast: greatest change of the contrast around 1/2, in [0, 1).
+    """
+
+    flips: bool = True
+    brightness: float = 0.05
+    contrast: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.brightness <= 1 and 0 <= self.contrast < 1):
+            raise OptionError(
+                f"An augmentation expects brightness in [0, 1] and contrast in [0, 1); received {self}."
+            )
+
+    def __call__(self, windows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Windows, shape (windows, height, width, channels), in [0, 1], each changed by numbers of its own."""
+        count = (len(windows), 1, 1, 1)
+        if self.flips:
+            across, down = random.random((2, *count)) < 0.5
+            windows = np.where(across, windows[:, :, ::-1], windows)
+            windows = np.where(down, windows[:, ::-1], windows)
+        added = random.uniform(-self.brightness, self.brightness, count)
+        scale = 1 + random.uniform(-self.contrast, self.contrast, count)
+        return np.clip((windows - 0.5) * scale + 0.5 + added, 0, 1).astype(np.float32)
 
 
 class WindowFeed(keras.utils.PyDataset):
@@ -41,6 +74,7 @@ class WindowFeed(keras.utils.PyDataset):
         batch: int = 128,
         mixed: int = 4,
         balanced: bool = True,
+        augment: Augmentation | None = None,
         levels: int = 0,
         seed: int = 0,
         **options: Any,
@@ -54,8 +88,9 @@ class WindowFeed(keras.utils.PyDataset):
             batch: windows a batch, from 1; the last of a block may be smaller.
             mixed: images of a block: those that are open, and whose windows are mixed.
             balanced: half of the windows at marked pixels; False: anywhere.
+            augment: what every window goes through, each time by other numbers; None: nothing.
             levels: of the Gaussian pyramid, see `imaging.pyramids`.
-            seed: of order and windows.
+            seed: of order, windows and augmentation.
             options: of `keras.utils.PyDataset`.
 
         Raises:
@@ -68,7 +103,7 @@ class WindowFeed(keras.utils.PyDataset):
             raise OptionError(f"Expected each, batch and mixed of at least 1; received {each}, {batch} and {mixed}.")
         self.slopes, self.names, self.shape = slopes, tuple(names), shape
         self.each, self.batch, self.mixed = each, batch, min(mixed, len(names))
-        self.balanced, self.levels, self.seed, self.epoch = balanced, levels, seed, 0
+        self.balanced, self.augment, self.levels, self.seed, self.epoch = balanced, augment, levels, seed, 0
         self._block: tuple[tuple[int, int], list[Windows], np.ndarray] | None = None
 
     @property
@@ -87,6 +122,8 @@ class WindowFeed(keras.utils.PyDataset):
         for place, one in enumerate(found):
             here = chosen[:, 0] == place
             x[here], y[here] = one.at(chosen[here, 1:])
+        if self.augment is not None:
+            x = self.augment(x, np.random.default_rng([self.seed, self.epoch, index, self.each]))
         return x, y
 
     def on_epoch_end(self) -> None:

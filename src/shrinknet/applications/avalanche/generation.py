@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,11 +89,10 @@ def slope(shape: tuple[int, int], seed: int, number: int, sunny: bool) -> Scene:
 
 def drawn_mask(outline: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The inside of an outline, shape (height, width), uint8, 0 or 255."""
-    import cv2
+    from skimage import draw
 
-    mask = np.zeros(shape, np.uint8)
-    cv2.fillPoly(mask, [_fixed(outline)], 255, shift=4)
-    return mask
+    filled: Any = draw.polygon2mask  # skimage has no types here; OpenCV would mark the pixels under the line, too
+    return (255 * filled(shape, outline[:, ::-1])).astype(np.uint8)
 
 
 def drawn_reference(image: np.ndarray, outline: np.ndarray) -> np.ndarray:

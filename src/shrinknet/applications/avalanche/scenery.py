@@ -90,11 +90,11 @@ def _snow(random: np.random.Generator, terrain: Relief, fallen: Release) -> tupl
     blocks = np.abs(fractal(random, shape, 1.1, random.uniform(5, 9)))
     streaks = _streaks(random, fallen, shape)
     depth = random.uniform(1.4, 3.0)
-    bed = -depth * (1 - deposit) + random.uniform(0.3, 0.5) * streaks + random.uniform(0.1, 0.3) * rough
+    bed = -depth * (1 - deposit) + random.uniform(0.35, 0.5) * streaks + random.uniform(0.1, 0.3) * rough
     heap = random.uniform(0.6, 1.8) + random.uniform(1.0, 1.6) * blocks + 0.5 * rough
     surface = terrain.height + rough * (1 - inside) + inside * ((1 - deposit) * bed + deposit * heap)
-    bed_tone = random.uniform(-0.12, -0.02) + 0.03 * streaks
-    heap_tone = random.uniform(-0.14, -0.03) + 0.03 * blocks
+    bed_tone = random.uniform(-0.11, -0.04) + 0.03 * streaks
+    heap_tone = random.uniform(-0.13, -0.05) + 0.03 * blocks
     tone = tone + inside * ((1 - deposit) * bed_tone + deposit * heap_tone)
     return surface.astype(np.float32), tone.astype(np.float32)
 
@@ -167,7 +167,7 @@ def _mixed(random: np.random.Generator, tone: np.ndarray, rock: np.ndarray, fall
     brown = np.array([0.36, 0.33, 0.30], np.float32) * np.float32(random.uniform(0.7, 1.1))
     grain = 1 + 0.25 * fractal(random, shape, 0.9, 15)
     stone = brown * np.clip(grain, 0.4, 1.7)[..., None]
-    dirt = fallen.area * np.float32(random.uniform(0, 0.05)) + 0.012 * fractal(random, shape, 1.3, min(shape) / 3)
+    dirt = fallen.area * np.float32(random.uniform(0.01, 0.05)) + 0.012 * fractal(random, shape, 1.3, min(shape) / 3)
     snow = np.array([0.97, 0.975, 0.98], np.float32) * tone[..., None]
     snow = snow * (1 + dirt[..., None] * np.array([0.2, -0.1, -1.0], np.float32))  # an avalanche carries some earth
     return np.asarray(snow + rock[..., None] * (stone - snow), np.float32)
