@@ -69,8 +69,8 @@ def _light(random: np.random.Generator, sunny: bool) -> Light:
     side = random.uniform(-0.1, 0.3) * np.pi if sunny else random.uniform(-0.4, -0.1) * np.pi
     azimuth = -side if random.random() < 0.5 else np.pi + side  # the slope faces the bottom, as the sun does on it
     elevation = np.deg2rad(random.uniform(28, 50))
-    warm = np.array([1.0, 0.965, 0.91], np.float32) ** np.float32(random.uniform(0.4, 1.3))
-    blue = np.array([0.66, 0.82, 1.0], np.float32) ** np.float32(random.uniform(0.7, 1.3))
+    warm = np.array([1.0, 0.965, 0.91], np.float32) ** np.float32(random.uniform(0.5, 1.1))
+    blue = np.array([0.66, 0.82, 1.0], np.float32) ** np.float32(random.uniform(0.8, 1.1))
     if sunny:
         return Light(azimuth, elevation, warm * np.float32(0.88), blue * np.float32(random.uniform(0.24, 0.38)))
     return Light(azimuth, elevation, warm * np.float32(random.uniform(0, 0.05)),
@@ -221,7 +221,7 @@ def _point(column: float, row: float) -> tuple[int, int]:
 
 def _photograph(random: np.random.Generator, colours: np.ndarray, sunny: bool) -> np.ndarray:
     """What a camera makes of it: exposure, soft highlights, blur and noise; shape (height, width, 3), uint8."""
-    target = random.uniform(0.68, 0.82) if sunny else random.uniform(0.44, 0.58)
+    target = random.uniform(0.70, 0.80) if sunny else random.uniform(0.46, 0.56)
     bright = float(np.median(colours))
     values = np.clip(colours * np.float32(target / max(bright, 1e-6)), 0, None)
     values = np.where(values > 0.75, 0.75 + 0.25 * np.tanh((values - 0.75) / 0.3), values)
