@@ -48,7 +48,9 @@ class TestHistograms:
         random = np.random.default_rng(0)
         blue = np.clip(random.normal((100, 120, 150), 4, (50, 50, 3)), 0, 255).astype(np.uint8)
         table = colour_table([("blue", blue), ("white", np.full((8, 8, 3), 230, np.uint8))]).set_index("image")
-        assert table.loc["blue", ["red_peak", "green_peak", "blue_peak"]].tolist() == pytest.approx([100, 120, 150], abs=3)
+        assert table.loc["blue", ["red_peak", "green_peak", "blue_peak"]].tolist() == pytest.approx(
+            [100, 120, 150], abs=3
+        )
         assert table.at["blue", "separation"] == pytest.approx(50, abs=4)
         assert table.at["blue", "overlap"] < 0.1
         assert table.at["white", "overlap"] == 1

@@ -199,7 +199,7 @@ class TestRefused:
         weight = layers.GlobalAveragePooling2D(keepdims=True)(inputs)
         scaled = layers.Multiply(name="squeeze")([inputs, weight])
         model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(scaled)))
-        with pytest.raises(ModelError, match="The layer squeeze .*6 x 6 and 1 x 1 values a window"):
+        with pytest.raises(ModelError, match=r"The layer squeeze .*6 x 6 and 1 x 1 values a window"):
             dense_network(model)
         strided = layers.Conv2D(2, 1, strides=2)(inputs)
         added = layers.Add(name="add")([strided, layers.Cropping2D(((0, 3), (0, 3)))(inputs)])

@@ -86,7 +86,7 @@ class TestOutline:
         assert feature["properties"]["area_pixels"] == pytest.approx(blob().sum(), rel=0.02)
 
     def test_bad_arguments(self) -> None:
-        with pytest.raises(DataError, match="a mask of 0 and 1; received values from 0.0 to 0.5"):
+        with pytest.raises(DataError, match=r"a mask of 0 and 1; received values from 0.0 to 0.5"):
             outline(np.array([[0.0, 0.5]]))
         with pytest.raises(DataError, match="Expected a mask of shape"):
             outline(np.zeros((2, 2, 2)))
@@ -180,3 +180,17 @@ def by_hand(mask: np.ndarray) -> np.ndarray:
     return edge
 
 
+class TestReaders:
+    """A reader that others use opens what is written; it is no dependency, so that the test skips without it."""
+
+    @given(MASKS, st.sampled_from([0.0, 0.5, 2.0]))
+    @settings(max_examples=30, deadline=None)
+    def test_shapely_finds_valid_polygons_of_the_same_area(self, mask: np.ndarray, smoothing: float) -> None:
+        geometry = pytest.importorskip("shapely.geometry", reason="shapely is not installed")
+        found = outline(mask, smoothing=smoothing, least=0)
+        features = json.loads(json.dumps(found.to_geojson()))["features"]
+        shapes = [geometry.shape(feature["geometry"]) for feature in features]
+        assert all(one.is_valid and one.geom_type == "Polygon" for one in shapes)
+        assert sum(one.area for one in shapes) == pytest.approx(found.area, abs=0.05)
+        assert all(one.exterior.is_ccw for one in shapes)
+        assert not any(a.overlaps(b) or a.contains(b) for a in shapes for b in shapes if a is not b)

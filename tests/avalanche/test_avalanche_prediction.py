@@ -156,10 +156,12 @@ class TestFiles:
             predict_image(files / "dense.tflite", tmp_path / "b.png")
 
     def test_what_cannot_be_used(self, files: Path, image: np.ndarray, classifier: Any, tmp_path: Path) -> None:
-        with pytest.raises(OptionError, match="holds a window classifier, which can only be predicted window by window"):
+        with pytest.raises(
+            OptionError, match="holds a window classifier, which can only be predicted window by window"
+        ):
             predict_image(files / "windows.tflite", image, method="dense")
         small = litert(dense_network(classifier, size=(6, 6)), tmp_path / "small.tflite")
-        with pytest.raises(ModelError, match="takes images of 6 x 6 pixels.*export it for larger tiles"):
+        with pytest.raises(ModelError, match=r"takes images of 6 x 6 pixels.*export it for larger tiles"):
             predict_image(small, image)
         inputs = keras.Input((None, None, 3), name="anything")
         litert(keras.Model(inputs, layers.Conv2D(1, 1)(inputs)), tmp_path / "other.tflite")
@@ -169,7 +171,7 @@ class TestFiles:
         litert(keras.Model(inputs, layers.Conv2D(1, 1)(inputs)), tmp_path / "maps.tflite")
         with pytest.raises(ModelError, match=r"no window classifier: expected an output of shape \(windows, outputs\)"):
             predict_image(tmp_path / "maps.tflite", image)
-        with pytest.raises(ModelError, match="missing.keras"):
+        with pytest.raises(ModelError, match=r"missing.keras"):
             predict_image(tmp_path / "missing.keras", image)
 
 

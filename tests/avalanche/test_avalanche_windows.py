@@ -91,7 +91,7 @@ class TestCutting:
             windows(image, None, 7, borders="inside")
         with pytest.raises(OptionError, match="borders out of reflect, inside"):
             windows(image, None, 3, borders="zero")
-        with pytest.raises(DataError, match="float32 from 0.0 to 2.0: divide"):
+        with pytest.raises(DataError, match=r"float32 from 0.0 to 2.0: divide"):
             windows(image + np.eye(5, 6, dtype=np.float32) * 2, None, 3)
         with pytest.raises(DataError, match="Balanced windows are drawn by a mask"):
             windows(image, None, 3).sample(4, np.random.default_rng(0), balanced=True)

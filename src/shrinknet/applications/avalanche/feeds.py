@@ -64,6 +64,8 @@ class WindowFeed(keras.utils.PyDataset):
 
     In each epoch the images are put into a new order and dealt into blocks; new windows of a block's images are drawn
     and mixed. What a batch holds depends on the seed, the epoch and its number alone, so that a pass can be repeated.
+    Hand it to `fit` with shuffle=False: Keras would otherwise ask for the batches in another order, and every block
+    would be opened again and again.
 
     Attributes:
         epoch: the number of the pass, from 0; Keras counts it up.
@@ -109,6 +111,7 @@ class WindowFeed(keras.utils.PyDataset):
         self.slopes, self.names, self.shape = slopes, tuple(names), shape
         self.each, self.batch, self.mixed = each, batch, min(mixed, len(names))
         self.balanced, self.augment, self.levels, self.seed, self.epoch = balanced, augment, levels, seed, 0
+        self._begun = False
         self._block: tuple[tuple[int, int], list[Windows], np.ndarray] | None = None
 
     @property
@@ -118,9 +121,13 @@ class WindowFeed(keras.utils.PyDataset):
         return whole * self._batches(self.mixed) + self._batches(rest)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A batch of this epoch, see `at`."""
+        return self.at(self.epoch, index)
+
+    def at(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """A batch: windows, shape (windows, height, width, channels), in [0, 1], and values, shape (windows, 1)."""
         block, number = divmod(index, self._batches(self.mixed))
-        found, order = self._opened(block)
+        found, order = self._opened(epoch, block)
         chosen = order[number * self.batch : (number + 1) * self.batch]
         x = np.empty((len(chosen), *self.shape), np.float32)
         y = np.empty((len(chosen), 1), np.float32)
@@ -128,48 +135,52 @@ class WindowFeed(keras.utils.PyDataset):
             here = chosen[:, 0] == place
             x[here], y[here] = one.at(chosen[here, 1:])
         if self.augment is not None:
-            x = self.augment(x, np.random.default_rng([self.seed, self.epoch, index, self.each]))
+            x = self.augment(x, np.random.default_rng([self.seed, epoch, index, self.each]))
         return x, y
 
-    def on_epoch_end(self) -> None:
-        """Counts the epoch up: the next pass has other windows in another order."""
-        self.epoch += 1
+    def on_epoch_begin(self) -> None:
+        """Counts the epoch up, but for the first: every pass has other windows in another order."""
+        # not at the end of an epoch, which Keras also calls before the first
+        self.epoch, self._begun = self.epoch + self._begun, True
 
     def _batches(self, images: int) -> int:
         return math.ceil(images * self.each / self.batch)
 
-    def _opened(self, block: int) -> tuple[list[Windows], np.ndarray]:
+    def _opened(self, epoch: int, block: int) -> tuple[list[Windows], np.ndarray]:
         """The windows of a block's images, and which of them in what order: image, row and column of the centres."""
         kept = self._block  # one name for one read: another thread may replace it
-        if kept is None or kept[0] != (self.epoch, block):
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.names))
+        if kept is None or kept[0] != (epoch, block):
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.names))
             chosen = order[block * self.mixed : (block + 1) * self.mixed].tolist()
             found = [slope_windows(self.slopes, self.names[one], self.shape, self.levels) for one in chosen]
-            places = [np.column_stack([np.full(self.each, place), self._drawn(one, image)])
-                      for place, (one, image) in enumerate(zip(found, chosen, strict=True))]  # fmt: skip
-            mixing = np.random.default_rng([self.seed, self.epoch, block, len(self.names)])
-            kept = ((self.epoch, block), found, mixing.permutation(np.concatenate(places)))
+            places = []
+            for place, (one, image) in enumerate(zip(found, chosen, strict=True)):
+                random = np.random.default_rng([self.seed, epoch, image])
+                drawn = one.sample(self.each, random, balanced=self.balanced)
+                places.append(np.column_stack([np.full(self.each, place), drawn]))
+            mixing = np.random.default_rng([self.seed, epoch, block, len(self.names)])
+            kept = ((epoch, block), found, mixing.permutation(np.concatenate(places)))
             self._block = kept
         return kept[1], kept[2]
 
-    def _drawn(self, found: Windows, image: int) -> np.ndarray:
-        random = np.random.default_rng([self.seed, self.epoch, image])
-        return found.sample(self.each, random, balanced=self.balanced)
 
+def window_dataset(feed: WindowFeed, epochs: int) -> tf.data.Dataset:
+    """The batches of several epochs as one tf.data.Dataset, for `tf.distribute`; each element is a function of its place.
 
-def window_dataset(feed: WindowFeed) -> tf.data.Dataset:
-    """The same batches as a tf.data.Dataset of known length, each pass the next epoch; for `tf.distribute`.
+    Hand it to `fit` with `epochs` and `steps_per_epoch=feed.num_batches`.
 
     Args:
-        feed: of the windows; it is iterated, and its epoch counts up.
+        feed: of the windows; epochs: how many passes, from 1.
     """
     import tensorflow as tf
 
-    def batches() -> Any:
-        for index in range(feed.num_batches):
-            yield feed[index]
-        feed.on_epoch_end()
+    count = feed.num_batches
 
-    signature = (tf.TensorSpec((None, *feed.shape), tf.float32), tf.TensorSpec((None, 1), tf.float32))
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(feed.num_batches)).prefetch(2)
+    def load(place: Any) -> tuple[np.ndarray, np.ndarray]:
+        return feed.at(*divmod(int(place), count))
+
+    def read(place: Any) -> tuple[Any, Any]:
+        x, y = tf.numpy_function(load, [place], (tf.float32, tf.float32), stateful=False)
+        return tf.ensure_shape(x, (None, *feed.shape)), tf.ensure_shape(y, (None, 1))
+
+    return tf.data.Dataset.range(epochs * count).map(read).prefetch(2)

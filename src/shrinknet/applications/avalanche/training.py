@@ -64,8 +64,11 @@ def train_classifier(
         on_epoch_end=lambda epoch, logs: progress(epoch + 1, epochs) if progress is not None else None
     )
     begun = time.perf_counter()
-    source = window_dataset(feed) if distributed else feed
-    done = model.fit(source, validation_data=validation, epochs=epochs, verbose=0, callbacks=[hear])
+    options = {"validation_data": validation, "epochs": epochs, "verbose": 0, "callbacks": [hear]}
+    if distributed:
+        done = model.fit(window_dataset(feed, epochs), steps_per_epoch=feed.num_batches, **options)
+    else:
+        done = model.fit(feed, shuffle=False, **options)  # the feed has an order of its own, block by block
     history = pd.DataFrame(done.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
     return Training(history, time.perf_counter() - begun)
