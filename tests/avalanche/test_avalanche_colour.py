@@ -34,6 +34,11 @@ class TestHistograms:
         red[..., 0], red[:5, :, 1], red[5:, :, 2] = 200, 6, 6  # just beside of red on either side
         assert [place for place, _ in peaks(histograms(red)["hue"].to_numpy(), around=True)] == [0]
 
+    def test_black_and_white_are_no_neighbours(self) -> None:
+        image = np.zeros((4, 4, 3), np.uint8)
+        image[:2] = 255
+        assert colour_summary(image)["red_share"] == pytest.approx(0.5 / (3 * np.sqrt(2 * np.pi)), rel=0.01)
+
     def test_peaks(self) -> None:
         values = np.zeros(256)
         values[[0, 100, 104, 255]] = 0.3, 0.25, 0.25, 0.2

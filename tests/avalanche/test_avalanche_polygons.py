@@ -69,6 +69,10 @@ class TestOutline:
         assert found.polygons[1].area == 7 * 15 - 0.5
         assert np.array_equal(found.mask(), mask)
 
+    def test_counterclockwise_rings_have_a_positive_area(self) -> None:
+        square = np.array([[0, 0], [3, 0], [3, 2], [0, 2], [0, 0]])
+        assert (ring_area(square), ring_area(square[::-1])) == (6, -6)
+
     def test_coordinates_begin_at_the_corner_of_the_image(self) -> None:
         mask = np.ones((4, 6), np.uint8)
         ring = outline(mask, smoothing=0).polygons[0].exterior

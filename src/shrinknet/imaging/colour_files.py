@@ -47,8 +47,6 @@ def read_pixels(path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXEL
             if upright.mode.startswith("I;16") or upright.mode == "I":
                 deep = np.asarray(upright, np.uint16)
                 return np.repeat(np.rint(deep / 257).astype(np.uint8)[..., None], channels, -1)
-            if upright.mode in ("P", "PA"):  # first its colours, then their luminance
-                upright = upright.convert("RGB")
             values = np.asarray(upright.convert("RGB" if channels == 3 else "L"))
             return values.reshape(*values.shape[:2], channels)
     except DataError:

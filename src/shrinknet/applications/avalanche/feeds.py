@@ -165,7 +165,7 @@ class WindowFeed(keras.utils.PyDataset):
 
 
 def window_dataset(feed: WindowFeed, epochs: int) -> tf.data.Dataset:
-    """The batches of several epochs as one tf.data.Dataset, for `tf.distribute`; each element is a function of its place.
+    """The batches of several epochs as one tf.data.Dataset, for `tf.distribute`; each is a function of its place.
 
     Hand it to `fit` with `epochs` and `steps_per_epoch=feed.num_batches`.
 
