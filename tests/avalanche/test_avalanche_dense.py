@@ -114,10 +114,11 @@ class TestEqual:
         assert apart(model, (3, 2)) < TOLERANCE
 
     def test_residual_branches_without_padding(self) -> None:
-        inputs = keras.Input((9, 9, 3))
-        x = layers.Conv2D(4, 1)(inputs)
+        inputs = keras.Input((20, 19, 3))
+        x = layers.Conv2D(4, 2, strides=2)(inputs)
         branch = layers.Conv2D(4, 3, activation="relu")(x)
         x = layers.Add()([layers.Cropping2D(1)(x), branch])
+        x = layers.MaxPooling2D(2, strides=1)(layers.Conv2D(4, 2, strides=1)(x))
         x = layers.Concatenate()([layers.Cropping2D(((0, 2), (2, 0)))(x), layers.MaxPooling2D(3, strides=1)(x)])
         x = keras.ops.relu(x) * 0.5
         model = randomised(keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x))))

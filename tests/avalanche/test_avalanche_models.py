@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shrinknet.applications.avalanche import window_classifier
-from shrinknet.applications.avalanche.boosting import boosted_head, features_of
+from shrinknet.applications.avalanche.boosting import boosted_head
 from shrinknet.applications.avalanche.feeds import Augmentation, WindowFeed, window_dataset
 from shrinknet.applications.avalanche.sampling import PARTS, balance, slope_windows, split_images, window_sample
 from shrinknet.applications.avalanche.training import best_threshold, image_scores, predicted, train_classifier
@@ -38,6 +38,7 @@ class TestClassifiers:
 
     def test_accuracy_is_that_of_a_logit(self) -> None:
         model = window_classifier(TINY, widths=(2,))
+        model.layers[-1].bias.assign([0.25])  # logits between 0 and 1/2 count as marked
         x, y = np.random.default_rng(0).random((64, *TINY)).astype(np.float32), np.ones((64, 1), np.float32)
         expected = (model.predict_on_batch(x) > 0).mean()
         assert model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"] == pytest.approx(expected)
@@ -162,7 +163,9 @@ class TestFeeds:
         assert np.array_equal(feed[0][0], first[0][0])
         feed.on_epoch_begin()
         assert feed.epoch == 1
-        assert not np.array_equal(feed[0][0], first[0][0])
+        places = [{tuple(row) for epoch_feed in [WindowFeed(slopes, slopes.names[:1], TINY, each=6, seed=1)]
+                   for row in epoch_feed._opened(epoch, 0)[1].tolist()} for epoch in (0, 1)]  # fmt: skip
+        assert places[0] != places[1]
         other = WindowFeed(slopes, slopes.names[:4], TINY, seed=2, **options)
         assert not np.array_equal(other[0][0], first[0][0])
 
@@ -223,6 +226,7 @@ class TestTraining:
         assert {"accuracy", "val_loss", "val_accuracy"} < set(done.history)
         assert seen == [(1, 3), (2, 3), (3, 3)]
         assert feed.epoch == 2
+        assert done.history["learning_rate"].tolist() == pytest.approx([1e-3, 5.5e-4, 1e-4])
         scores = image_scores(model, slopes, slopes.names[:2])
         assert scores["image"].tolist() == list(slopes.names[:2])
         assert scores[["accuracy", "iou", "f1", "boundary_f1"]].notna().all(axis=None)
@@ -232,6 +236,9 @@ class TestTraining:
     def test_the_best_threshold(self, slopes: Any) -> None:
         table = best_threshold(lambda name: 0.3 + 0.4 * slopes.mask(name), slopes, slopes.names[:3], (0.2, 0.5, 0.8))
         assert table == 0.5
+        turned = best_threshold(lambda name: 0.3 + 0.4 * (1 - slopes.mask(name)), slopes, slopes.names[:3],
+                                (0.2, 0.5, 0.8), clean=lambda mask: 1 - mask)  # fmt: skip
+        assert turned == 0.5
 
     def test_a_level_of_the_pyramid_comes_back_in_full_size(self, slopes: Any) -> None:
         model = window_classifier((9, 9, 3), widths=(2,))
@@ -264,7 +271,7 @@ numpy.savez(sys.argv[3], *model.get_weights(), loss=done.history["loss"])
         for count in ("1", "2"):
             out = tmp_path / f"{count}.npz"
             command = [sys.executable, "-c", program, str(slopes.folder), count, str(out)]
-            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+            subprocess.run(command, check=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
             with np.load(out) as arrays:
                 found.append({name: arrays[name] for name in arrays})
         assert found[0].keys() == found[1].keys()
@@ -287,7 +294,7 @@ class TestBoosting:
         probability = head.probability(x)
         assert probability.shape == (400, 1)
         assert ((probability > 0.5) == (y > 0.5)).mean() > 0.6  # the network itself is untrained
-        assert head.network.output_shape == ((None, 1) if on == "predictions" else features_of(model).output_shape)
+        assert head.network.output_shape == (None, 1 if on == "predictions" else model.layers[-1].kernel.shape[0])
         image = np.random.default_rng(1).random((6, 7, 1)).astype(np.float32)
         from shrinknet.applications.avalanche import windows
 

@@ -181,7 +181,8 @@ def _lit(random: np.random.Generator, surface: np.ndarray, light: Light, sunny: 
     shaded = np.clip(1 + (0.8 if sunny else 0.9) * (cosine / flat - 1), 0.25, 1.8)  # snow scatters: half as hard
     clouds = 1 - np.float32(random.uniform(0, 0.3)) * np.clip(fractal(random, shape, 1.8, max(shape)) - 0.3, 0, 1)
     direct = (unhidden * shaded * clouds)[..., None] * light.sun
-    open_sky = (0.75 + 0.25 * np.clip(shaded, 0, 1.6))[..., None] * light.sky
+    near = 0.25 if sunny else 0.5  # in the shade, the bright side of the sky makes the relief
+    open_sky = (1 - near + near * np.clip(shaded, 0, 1.6))[..., None] * light.sky
     return np.asarray(direct + open_sky * (1.0 if sunny else clouds[..., None]), np.float32)
 
 

@@ -40,6 +40,7 @@ def train_classifier(
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     *,
     epochs: int = 5,
+    falling: bool = True,
     distributed: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Training:
@@ -50,6 +51,8 @@ def train_classifier(
         feed: windows for training.
         validation: windows and labels, see `window_sample`; None: none.
         epochs: from 1; the report takes 5.
+        falling: whether the learning rate falls linearly to a tenth from epoch to epoch; False: it stays, as in the
+            report, and the last epoch's weights are as noisy as any.
         distributed: hand the windows over as a tf.data.Dataset, which `tf.distribute` divides among its devices.
         progress: called with epochs done and epochs in all.
 
@@ -64,7 +67,10 @@ def train_classifier(
         on_epoch_end=lambda epoch, logs: progress(epoch + 1, epochs) if progress is not None else None
     )
     begun = time.perf_counter()
-    options = {"validation_data": validation, "epochs": epochs, "verbose": 0, "callbacks": [hear]}
+    start = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    rates = [start * (1 - 0.9 * (epoch / max(epochs - 1, 1) if falling else 0)) for epoch in range(epochs)]
+    rate = keras.callbacks.LearningRateScheduler(lambda epoch, _: rates[epoch])
+    options = {"validation_data": validation, "epochs": epochs, "verbose": 0, "callbacks": [hear, rate]}
     if distributed:
         done = model.fit(window_dataset(feed, epochs), steps_per_epoch=feed.num_batches, **options)
     else:
@@ -124,7 +130,12 @@ def image_scores(
 
 
 def best_threshold(
-    probability: Callable[[str], np.ndarray], slopes: Slopes, names: Sequence[str], thresholds: Sequence[float] = GRID
+    probability: Callable[[str], np.ndarray],
+    slopes: Slopes,
+    names: Sequence[str],
+    thresholds: Sequence[float] = GRID,
+    *,
+    clean: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> float:
     """The threshold with the highest mean IoU over images; take images that neither trained nor test the network.
 
@@ -135,6 +146,7 @@ def best_threshold(
         probability: the prediction for an image by its name, shape (height, width).
         slopes: of `read`; names: of images.
         thresholds: to choose from, in (0, 1).
+        clean: what is done to a mask before it is compared, see `image_scores`; None: nothing.
 
     Raises:
         DataError: there are no images.
@@ -146,6 +158,7 @@ def best_threshold(
         found, wanted = probability(name), slopes.mask(name) > 0
         for column, threshold in enumerate(thresholds):
             marked = found >= threshold
+            marked = clean(marked) > 0 if clean is not None else marked
             union = np.count_nonzero(marked | wanted)
             scores[row, column] = np.count_nonzero(marked & wanted) / union if union else 1
     return float(thresholds[int(np.argmax(scores.mean(0)))])
