@@ -28,4 +28,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Converting to LiteRT twice a run takes longer than small runs do; test_model_commands.py measures for real."""
-    monkeypatch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
+    monkeypatch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)

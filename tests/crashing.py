@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import pytest
 
-import shrinknet.loop
+import shrinknet.loop.loop
 from shrinknet import minimize
-from shrinknet.checkpoint import to_arrays
-from shrinknet.disk import Disk
 from shrinknet.engine import FitEngine
-from shrinknet.runstore import RunStore
+from shrinknet.files.disk import Disk
+from shrinknet.network.checkpoint import to_arrays
+from shrinknet.runs.store import RunStore
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(12, 3)).astype("float32")
@@ -73,8 +73,8 @@ def model() -> Any:
 def sums() -> Iterator[None]:
     """While the block lasts, `minimize` trains with `Sums`, and measures no latency."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shrinknet.loop, "make_engine", Sums)
-        patch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
+        patch.setattr(shrinknet.loop.loop, "make_engine", Sums)
+        patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
         yield
 
 
@@ -82,7 +82,7 @@ def story(folder: pathlib.Path | None, disk: Disk | None = None, **options: Any)
     """One tiny run, or what is left of it."""
     with sums(), pytest.MonkeyPatch.context() as patch:
         if disk is not None:
-            patch.setattr("shrinknet.runstore.Disk", lambda: disk)
+            patch.setattr("shrinknet.runs.store.Disk", lambda: disk)
         return minimize(model(), (X, Y), (X, Y), run_dir=folder, **{**OPTIONS, **options})
 
 
@@ -102,7 +102,7 @@ def training(folder: pathlib.Path, **options: Any) -> Any:
     net.compile(keras.optimizers.Adam(0.01), "mse")
     data = np.resize(X, (12, 6, 6, 1)), Y
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
+        patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
         return minimize(net, data, data, run_dir=folder, **{**OPTIONS, "threshold": 0.5, **options})
 
 

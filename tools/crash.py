@@ -114,7 +114,7 @@ def kills(count: int, seed: int = 0, real: bool = True) -> dict[str, Any]:
     Args:
         real: train a convolutional network with Dropout and BatchNormalization on TensorFlow; False: sums.
     """
-    from shrinknet.runstore import RunStore
+    from shrinknet.runs.store import RunStore
 
     story = crashing.training if real else crashing.story
     moments = random.Random(seed)
@@ -253,13 +253,13 @@ def _half_a_run(folder: Path) -> Path:
 
 def _goes_on_from(folder: Path) -> tuple[str, bool]:
     """What a run would go on from, and whether the user is told of damage."""
-    from shrinknet.generations import Generations
-    from shrinknet.resume import mend_journal, read_saved
-    from shrinknet.runstore import RunStore
+    from shrinknet.runs.generations import Generations
+    from shrinknet.runs.resume import mend_journal, read_saved
+    from shrinknet.runs.store import RunStore
 
     store = RunStore(folder, create=True)
     told: list[str] = []
-    with unittest.mock.patch("shrinknet.resume.tell", told.extend):
+    with unittest.mock.patch("shrinknet.runs.resume.tell", told.extend):
         saved = read_saved(store, Generations(store, "state"))
         assert saved is not None
         mend_journal(store, saved.trials)

@@ -32,7 +32,7 @@ class Mutant:
         file: path under src/shrinknet.
         old: text that stands in the file exactly once.
         new: what takes its place.
-        tests: what pytest is called with, such as `tests/test_switches.py` or `tests/test_slimmer.py::test_border`.
+        tests: what pytest is called with, such as `tests/network/test_switches.py`; test ids work too.
     """
 
     name: str
@@ -43,8 +43,16 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-OPTIMIZERS, SWITCHES, CHECKPOINT, RUNSTORE, RESUME = (
-    f"tests/test_{name}.py" for name in ("optimizers", "switches", "checkpoint", "runstore", "resume")
+OPTIMIZERS, SWITCHES, CHECKPOINT, STORE, RESUME, MINIMIZE = (
+    f"tests/{name}.py"
+    for name in (
+        "network/test_optimizers",
+        "network/test_switches",
+        "network/test_checkpoint",
+        "runs/test_store",
+        "runs/test_resume",
+        "loop/test_minimize",
+    )
 )
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -59,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "slim-network-not-verified",
         1,
-        "slimmer.py",
+        "cutting/slimmer.py",
         "        if not error <= (1e-2 if half else TOLERANCE):",
         "        if error != error:",
         (f"{SWITCHES}::test_a_wrong_cut_is_never_returned",),
@@ -83,7 +91,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a-regularizer-sees-what-nobody-reads",
         2,
-        "switches.py",
+        "network/switches.py",
         "variable.regularizer(_gated(variable, live.get(id(variable))))",
         "variable.regularizer(variable)",
         (f"{SWITCHES}::test_no_gradient_passes_a_disabled_channel",),
@@ -91,7 +99,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "frozen-slice-not-put-back",
         3,
-        "optimizers.py",
+        "network/optimizers.py",
         "            variable.assign(ops.where(mask.value, old, variable.value))",
         "            ops.where(mask.value, old, variable.value)",
         (f"{OPTIMIZERS}::test_frozen_does_not_move_by_one_bit[AdamW-strong]",),
@@ -99,7 +107,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "average-written-over-what-is-frozen",
         3,
-        "optimizers.py",
+        "network/optimizers.py",
         "    def finalize_variable_values(self: Any, var_list: Any) -> None:",
         "    def finalize_nothing(self: Any, var_list: Any) -> None:",
         (f"{OPTIMIZERS}::test_frozen_does_not_move_by_one_bit[Adam-average]",),
@@ -107,7 +115,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "gradients-of-frozen-slices-clip-the-others",
         3,
-        "optimizers.py",
+        "network/optimizers.py",
         "grad if mask is None or grad is None else",
         "grad if mask is None or grad is not None else",
         (f"{OPTIMIZERS}::test_dead_gradients_do_not_enter_a_global_clipping_norm",),
@@ -115,7 +123,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "later-compile-loses-what-is-frozen",
         3,
-        "switches.py",
+        "network/switches.py",
         "        keep_frozen(self)\n        own_buffers(self.optimizer)",
         "        own_buffers(self.optimizer)",
         (f"{OPTIMIZERS}::test_the_users_later_compile_does_not_lose_it",),
@@ -123,7 +131,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "toggling-traces-the-training-step-anew",
         4,
-        "switches.py",
+        "network/switches.py",
         "            self.net.train_function = None  # traced before: it calls the optimizer as it was",
         "        self.net.train_function = None",
         (f"{SWITCHES}::test_toggling_traces_nothing",),
@@ -131,7 +139,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a-new-mask-at-each-toggle",
         4,
-        "optimizers.py",
+        "network/optimizers.py",
         "        if key not in held:",
         "        if key in held or key not in held:",
         (f"{OPTIMIZERS}::test_toggling_what_is_frozen_traces_nothing",),
@@ -139,7 +147,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "last-slot-not-reset",
         5,
-        "optimizers.py",
+        "network/optimizers.py",
         "    for variable, value in zip(current, initial, strict=True):",
         "    for variable, value in list(zip(current, initial, strict=True))[:-1]:",
         (f"{OPTIMIZERS}::test_reset_equals_a_newly_built_optimizer[Adam]",),
@@ -147,7 +155,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "slots-zeroed",
         5,
-        "optimizers.py",
+        "network/optimizers.py",
         "    initial = state_variables(fresh)",
         "    initial = [keras.Variable(ops.zeros_like(variable.value)) for variable in state_variables(fresh)]",
         (f"{OPTIMIZERS}::test_reset_equals_a_newly_built_optimizer[Adagrad]",),
@@ -155,7 +163,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "seeds-not-held",
         6,
-        "checkpoint.py",
+        "network/checkpoint.py",
         "    variables = [*net.variables, *",
         "    variables = [*net.weights, *",
         (f"{CHECKPOINT}::test_training_after_a_restore_is_training_from_the_checkpoint[momentum-by_fit]",),
@@ -163,7 +171,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "optimizer-not-held",
         6,
-        "checkpoint.py",
+        "network/checkpoint.py",
         "*(optimizer.variables if optimizer is not None else ())]",
         "]",
         (f"{CHECKPOINT}::test_training_after_a_restore_is_training_from_the_checkpoint[momentum-by_fit]",),
@@ -171,7 +179,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "masks-stay-after-a-step-back",
         6,
-        "checkpoint.py",
+        "network/checkpoint.py",
         "        if optimizer is not None and is_freezing(optimizer):",
         "        if optimizer is not None and not is_freezing(optimizer):",
         (f"{CHECKPOINT}::test_freezing_that_was_installed_later_goes_back",),
@@ -179,23 +187,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rejected-trial-kept",
         6,
-        "loop.py",
+        "loop/loop.py",
         "if not accepted:",
         "if accepted:",
-        ("tests/test_minimize.py::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
+        (f"{MINIMIZE}::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
     ),
     Mutant(
         "renamed-before-it-is-on-the-disk",
         7,
-        "disk.py",
+        "files/disk.py",
         "                disk.sync(file)\n",
         "",
-        (f"{RUNSTORE}::test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards",),
+        (f"{STORE}::test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards",),
     ),
     Mutant(
         "one-generation-only",
         7,
-        "generations.py",
+        "runs/generations.py",
         '        return f"{self.name}-{number % 2}"',
         '        return f"{self.name}-{number % 1}"',
         (f"{RESUME}::test_the_older_checkpoint_stands_in_for_a_damaged_one",),
@@ -203,23 +211,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "checksum-not-compared",
         7,
-        "runstore.py",
+        "runs/store.py",
         " or digest != data[-64:]:",
         ":",
-        (f"{RUNSTORE}::test_every_flipped_bit_and_every_cut_is_detected_or_harmless",),
+        (f"{STORE}::test_every_flipped_bit_and_every_cut_is_detected_or_harmless",),
     ),
     Mutant(
         "journal-row-does-not-vouch-for-the-one-before",
         7,
-        "journal.py",
+        "runs/journal.py",
         'f"{row} {before} {record}"',
         'f"{row} {record}"',
-        (f"{RUNSTORE}::test_a_row_of_another_journal_is_noticed",),
+        (f"{STORE}::test_a_row_of_another_journal_is_noticed",),
     ),
     Mutant(
         "stream-begins-anew",
         7,
-        "recorder.py",
+        "runs/recorder.py",
         "        run.engine.go_to(saved.position)\n        return saved.trials",
         "        return saved.trials",
         (f"{RESUME}::test_a_stream_is_taken_on_from_the_same_batch[tf.data]",),
@@ -227,7 +235,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "old-trials-are-not-told",
         7,
-        "loop.py",
+        "loop/loop.py",
         "        for trial in self.recorder.decided(self):\n            self.learn(trial)",
         "        self.trials.extend(self.recorder.decided(self))",
         (f"{RESUME}::test_killed_in_any_phase",),
@@ -235,7 +243,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "warm-up-begins-anew",
         7,
-        "loop.py",
+        "loop/loop.py",
         "            if mark > self.warm_steps and not self.stagnates():",
         "            if not self.stagnates():",
         (f"{RESUME}::test_killed_in_any_phase",),
@@ -243,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "two-writers",
         7,
-        "runlock.py",
+        "runs/lock.py",
         "_lock(self._handle, path, fcntl.LOCK_EX)",
         "_lock(self._handle, path, fcntl.LOCK_SH)",
         (f"{RESUME}::test_the_same_process_is_refused_too",),

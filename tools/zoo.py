@@ -23,8 +23,8 @@ import keras
 import numpy as np
 
 from shrinknet import Switches, slim, switched
+from shrinknet.cutting.slimmer import verify
 from shrinknet.graph import ChannelGraph
-from shrinknet.slimmer import verify
 
 FAMILIES: dict[str, tuple[str, ...]] = {  # the smallest of each first
     "ConvNeXt": ("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),

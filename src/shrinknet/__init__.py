@@ -12,16 +12,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shrinknet.checkpoint import Checkpoint
-    from shrinknet.costs import cost
+    from shrinknet.costs.counting import cost
+    from shrinknet.cutting.slimmer import plan, slim
     from shrinknet.exporters import export
     from shrinknet.filters import Filter, Group
     from shrinknet.minimizer import minimize
-    from shrinknet.optimizers import reset_optimizer
+    from shrinknet.network.checkpoint import Checkpoint
+    from shrinknet.network.optimizers import reset_optimizer
+    from shrinknet.network.switches import Switches, switched
     from shrinknet.report import write_page
-    from shrinknet.slimmer import plan, slim
     from shrinknet.strategies import load_strategy
-    from shrinknet.switches import Switches, switched
 
 __version__ = "0.1.0"
 
@@ -43,18 +43,18 @@ __all__ = [
 
 # No module bears the name of a public function: importing it would put the module in the function's place.
 _MODULES = {
-    "Checkpoint": "checkpoint",
+    "Checkpoint": "network.checkpoint",
     "Filter": "filters",
     "Group": "filters",
-    "Switches": "switches",
+    "Switches": "network.switches",
     "cost": "costs",
     "export": "exporters",
     "load_strategy": "strategies",
     "minimize": "minimizer",
-    "plan": "slimmer",
-    "reset_optimizer": "optimizers",
-    "slim": "slimmer",
-    "switched": "switches",
+    "plan": "cutting.slimmer",
+    "reset_optimizer": "network.optimizers",
+    "slim": "cutting.slimmer",
+    "switched": "network.switches",
     "write_page": "report",
 }
 
@@ -74,7 +74,7 @@ def __dir__() -> list[str]:
 def _register_layers() -> None:
     """Makes the switched layers known to Keras, so that `keras.models.load_model` reads a saved switched network."""
     try:
-        importlib.import_module("shrinknet.switches")
+        importlib.import_module("shrinknet.network.switches")
     except Exception:  # half-imported or unsuitable Keras: what needs switches will say so, in its own words
         logging.getLogger(__name__).debug("The switched layers could not be registered with Keras.", exc_info=True)
 

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from shrinknet.checks import is_number
 from shrinknet.engine.data import Arrays, check_inputs, check_targets, first_batch, read_data
 from shrinknet.errors import DataError, ModelError, OptionError
-from shrinknet.fingerprint import identity, of_function, of_setting, of_strategy
-from shrinknet.loop import Minimization
-from shrinknet.optimizers import other_optimizer
-from shrinknet.options import Options, is_number
-from shrinknet.pace import Pace
-from shrinknet.progress import Progress
-from shrinknet.recorder import Recorder
-from shrinknet.result import Result, finish
-from shrinknet.resume import stored_seed
-from shrinknet.runlock import refuse_if_held
-from shrinknet.scoring import Score
+from shrinknet.loop.loop import Minimization
+from shrinknet.loop.options import Options
+from shrinknet.loop.pace import Pace
+from shrinknet.loop.progress import Progress
+from shrinknet.loop.result import Result, finish
+from shrinknet.loop.scoring import Score
+from shrinknet.network.optimizers import other_optimizer
+from shrinknet.network.switches import switched
+from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
+from shrinknet.runs.lock import refuse_if_held
+from shrinknet.runs.recorder import Recorder
+from shrinknet.runs.resume import stored_seed
 from shrinknet.strategies import Strategy, load_strategy
-from shrinknet.switches import switched
 
 if TYPE_CHECKING:
     import os

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shrinknet.errors import DataError
-from shrinknet.inspection import check_npz
+from shrinknet.files.inspection import check_npz
 
 
 def read_sample(path: Path | None) -> Any:

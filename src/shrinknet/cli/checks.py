@@ -37,8 +37,8 @@ def check_a_cut() -> dict[str, Any]:
     """Switches a tiny network, disables two filters, cuts them out and compares the two networks."""
     import keras
 
-    from shrinknet.slimmer import plan, slim, verify
-    from shrinknet.switches import Switches, switched
+    from shrinknet.cutting.slimmer import plan, slim, verify
+    from shrinknet.network.switches import Switches, switched
 
     layers = [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Conv2D(3, 3), keras.layers.Conv2D(1, 3)]
     try:

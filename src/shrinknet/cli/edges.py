@@ -10,7 +10,7 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 from shrinknet.cli.values import PACE, TARGET, WIDTHS
-from shrinknet.runlock import refuse_if_held
+from shrinknet.runs.lock import refuse_if_held
 
 # Some two minutes on two cores, and large enough to show the method.
 DEMO: dict[str, Any] = {

@@ -56,9 +56,9 @@ def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool)
     """
     with working():
         load_keras()
-        from shrinknet.modelfiles import has_switches, open_model
-        from shrinknet.slimmer import plan as plan_of
-        from shrinknet.switches import Switches, switched
+        from shrinknet.cutting.slimmer import plan as plan_of
+        from shrinknet.files.models import has_switches, open_model
+        from shrinknet.network.switches import Switches, switched
 
         opened = open_model(model, trust=trust)
         net = opened if has_switches(opened) else switched(opened)
@@ -97,10 +97,10 @@ def slim(
     """
     with working():
         load_keras()
-        from shrinknet.modelfiles import check_target, open_model, write_model
+        from shrinknet.cutting.slimmer import plan as plan_of
+        from shrinknet.cutting.slimmer import slim as cut
+        from shrinknet.files.models import check_target, open_model, write_model
         from shrinknet.records import cost_change
-        from shrinknet.slimmer import plan as plan_of
-        from shrinknet.slimmer import slim as cut
 
         check_target(out, model)
         net = open_model(model, trust=trust, compiled=True)
@@ -137,9 +137,9 @@ def cost(
     """
     with working():
         load_keras()
-        from shrinknet.costs import cost as cost_of
+        from shrinknet.costs.counting import cost as cost_of
         from shrinknet.exporters import measured_latency
-        from shrinknet.modelfiles import open_model
+        from shrinknet.files.models import open_model
         from shrinknet.records import cost_change
 
         opened = [open_model(path, trust=trust) for path in (model, after) if path is not None]
@@ -188,7 +188,7 @@ def export(
         load_keras()
         from shrinknet.exporters import Exports
         from shrinknet.exporters import export as write
-        from shrinknet.modelfiles import open_model
+        from shrinknet.files.models import open_model
 
         opened = open_model(model, trust=trust)
         failure = None
@@ -242,7 +242,7 @@ def compress(
     with working():
         load_keras()
         from shrinknet.compression import compress as work
-        from shrinknet.modelfiles import open_model
+        from shrinknet.files.models import open_model
 
         opened = open_model(model, trust=trust, compiled=True)
         files = work(opened, folder, read_data(data), test_data=read_data(test_data), **options)
@@ -251,7 +251,7 @@ def compress(
 
 def _known_cost(model: Any, shapes: Shapes) -> Any:
     """What a model costs; None where it leaves sizes open that were not given."""
-    from shrinknet.costs import cost as cost_of
+    from shrinknet.costs.counting import cost as cost_of
     from shrinknet.errors import ModelError
 
     try:

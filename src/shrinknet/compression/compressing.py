@@ -23,10 +23,10 @@ from shrinknet.errors import ExportError, OptionError
 from shrinknet.exporters import Exported, Exports, export, require_extra
 from shrinknet.exporters.base import Arrays, Runner, Settings, Source, in_batches
 from shrinknet.exporters.litert import LiteRTRunner
-from shrinknet.exporters.placing import place, workplace
 from shrinknet.exporters.quiet import quiet
-from shrinknet.graph.channels import functional_of
-from shrinknet.scoring import Score
+from shrinknet.files.placing import place, workplace
+from shrinknet.internals import functional_of
+from shrinknet.loop.scoring import Score
 
 METHODS = ("quantization-aware", "clustering", "pruning", "pruning-2-4")
 COMPARED = 64  # samples that the network rebuilt in tf_keras is compared on

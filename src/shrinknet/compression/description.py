@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from shrinknet.errors import ModelError
-from shrinknet.graph.channels import functional_of, nodes_of
+from shrinknet.internals import functional_of, nodes_of
 
 
 class Description:

@@ -10,8 +10,8 @@ import numpy as np
 
 from shrinknet.compression.data import Samples
 from shrinknet.exporters.base import Arrays
-from shrinknet.graph.channels import functional_of
-from shrinknet.scoring import Score, Scorer, make_scorer
+from shrinknet.internals import output_structure
+from shrinknet.loop.scoring import Score, Scorer, make_scorer
 
 
 class Answers:
@@ -23,7 +23,7 @@ class Answers:
 
     def __init__(self, model: Any, run: Callable[[Arrays], Arrays]) -> None:
         self.run = run
-        self.structure = functional_of(model)._outputs_struct
+        self.structure = output_structure(model)
 
     def __call__(self, x: Any, **_: Any) -> Any:
         arrays = [np.asarray(array, "float32") for array in keras.tree.flatten(x)]
@@ -34,7 +34,7 @@ class Answers:
 
 def results(model: Any, answers: Arrays, samples: Samples) -> dict[str, float]:
     """The compiled metrics and the loss of answers to samples, by name; the model's own metrics start anew."""
-    structure = functional_of(model)._outputs_struct
+    structure = output_structure(model)
     y_pred = keras.tree.pack_sequence_as(structure, [keras.ops.convert_to_tensor(array) for array in answers])
     y = keras.tree.pack_sequence_as(structure, samples.y)
     model.reset_metrics()

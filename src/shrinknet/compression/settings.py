@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from shrinknet.errors import ModelError
-from shrinknet.graph.channels import functional_of
+from shrinknet.internals import functional_of
 
 
 def job_losses(model: Any, loss: Any = None) -> list[dict[str, Any] | None]:

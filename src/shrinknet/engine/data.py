@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from shrinknet.errors import DataError
+from shrinknet.internals import compile_config
 
 Batch = tuple[Any, ...]
 
@@ -250,8 +251,8 @@ def check_targets(net: Any, batch: Batch) -> None:
     Raises:
         DataError: shapes differ by more than a trailing axis of 1; class numbers have another shape, or are none.
     """
-    losses = net._compile_config.config.get("loss") if net.compiled else None
-    if len(net.outputs) != 1 or hasattr(batch[1], "keys") or not isinstance(losses, str | keras.losses.Loss):
+    losses = compile_config(net).get("loss")
+    if len(net.outputs) != 1 or keras.tree.is_nested(batch[1]) or not isinstance(losses, str | keras.losses.Loss):
         return
     name = losses if isinstance(losses, str) else type(losses).__name__
     if not (isinstance(losses, str) or type(losses).__module__.startswith("keras.")):

@@ -14,7 +14,7 @@ from keras import ops
 from shrinknet.engine.callbacks import keras_callbacks
 from shrinknet.engine.data import Arrays, Batch, Feed, Stream, first_batch
 from shrinknet.errors import DataError
-from shrinknet.switches import keep_frozen
+from shrinknet.network.switches import keep_frozen
 
 
 class _Batches(keras.utils.PyDataset):

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shrinknet.checkpoint import Checkpoint
 from shrinknet.engine.data import Arrays, Feed, Stream
 from shrinknet.engine.fit import FitEngine
+from shrinknet.network.checkpoint import Checkpoint
 
 CHUNK_SECONDS = 0.5  # the compiled loop comes back to Python about this often: progress, Ctrl-C
 XLA_PAYS = 1.3  # XLA is taken when it is this much faster: near a tie the choice must not depend on noise

@@ -15,14 +15,14 @@ from shrinknet.applications.edges.model import edge_network
 from shrinknet.applications.edges.photographs import Photograph, photographs
 from shrinknet.applications.edges.stream import Batches, CropFiles, crop_files
 from shrinknet.applications.edges.targets import target_named
-from shrinknet.checkpoint import Checkpoint
 from shrinknet.engine import make_engine
 from shrinknet.engine.data import Arrays, Feed, Stream
 from shrinknet.experiments.settings import Settings
 from shrinknet.filters import Filter
-from shrinknet.network import NetworkView
-from shrinknet.optimizers import reset_optimizer
-from shrinknet.switches import Switches, switched
+from shrinknet.loop.view import NetworkView
+from shrinknet.network.checkpoint import Checkpoint
+from shrinknet.network.optimizers import reset_optimizer
+from shrinknet.network.switches import Switches, switched
 
 CALIBRATION_SAMPLES = 64  # of the training data, as in the loop
 

@@ -21,7 +21,7 @@ from shrinknet.experiments.settings import Settings
 from shrinknet.experiments.statistics import COEFFICIENTS, DIGITS, Estimate, correlation, draws, estimate
 from shrinknet.experiments.thesis import COLUMNS, ROWS, table_4_1
 from shrinknet.experiments.units import Unit
-from shrinknet.tables import read_csv
+from shrinknet.files.tables import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from shrinknet.disk import write_file
 from shrinknet.errors import OptionError
 from shrinknet.experiments.settings import Settings, as_toml
 from shrinknet.experiments.units import Tell, Unit, complete, seconds
+from shrinknet.files.disk import write_file
+from shrinknet.files.tables import csv_bytes
 from shrinknet.records import finite
-from shrinknet.tables import csv_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

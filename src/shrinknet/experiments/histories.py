@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from shrinknet.checkpoint import Checkpoint
 from shrinknet.experiments.bench import Bench
 from shrinknet.filters import Filter
-from shrinknet.network import NetworkView
+from shrinknet.loop.view import NetworkView
+from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.records import Trial
 from shrinknet.strategies import Strategy, checked_ask, load_strategy
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shrinknet.disk import write_file
 from shrinknet.errors import MissingExtraError, OptionError, RunError
 from shrinknet.experiments.settings import Settings
+from shrinknet.files.disk import write_file
 from shrinknet.records import finite
 
 Unit = dict[str, Any]

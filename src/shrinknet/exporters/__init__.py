@@ -26,9 +26,10 @@ from shrinknet.exporters.litert import (
     needs_real_sample,
 )
 from shrinknet.exporters.onnx import OnnxExporter
-from shrinknet.exporters.placing import place, size, workplace
 from shrinknet.exporters.quiet import quiet
 from shrinknet.exporters.savedmodel import SavedModelExporter
+from shrinknet.files.placing import place, size, workplace
+from shrinknet.internals import layers_of
 from shrinknet.layers import Switched
 from shrinknet.records import finite, table
 
@@ -186,7 +187,7 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 def _without_switches(model: Any) -> Any:
-    if any(isinstance(layer, Switched) for layer in model._flatten_layers()):
+    if any(isinstance(layer, Switched) for layer in layers_of(model)):
         raise ModelError(
             f"The model {model.name} has switches, which no other program knows. Cut it first: small = slim(model), or "
             "on the command line `shrinknet slim`."

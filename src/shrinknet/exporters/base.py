@@ -16,7 +16,8 @@ import numpy as np
 
 from shrinknet.errors import DataError, ExportError, ModelError
 from shrinknet.exporters.precision import in_single_precision, is_half
-from shrinknet.graph.channels import functional_of, input_specs
+from shrinknet.graph.channels import input_specs
+from shrinknet.internals import functional_of, input_structure, output_structure
 
 Arrays = list[np.ndarray]
 
@@ -37,7 +38,7 @@ class Source:
 
     def __init__(self, model: Any, sample: Any = None, input_shape: Sequence[Any] | None = None) -> None:
         functional = functional_of(model)
-        structure = functional._outputs_struct
+        structure = output_structure(functional)
         self.model = model if _is_flat(structure) else _flattened(functional, model.name)
         self.tensors = input_specs(functional, input_shape)
         self.inputs = _unique([_plain(tensor.name) for tensor in self.tensors])
@@ -49,7 +50,7 @@ class Source:
 
     def _checked(self, sample: Any) -> Arrays:
         """The sample as a list in the order of the inputs, in their types."""
-        structure = functional_of(self.model)._inputs_struct
+        structure = input_structure(self.model)
         names = sorted(structure) if isinstance(structure, dict) else self.inputs
         if isinstance(sample, dict):
             if sorted(sample) != sorted(names):
@@ -81,7 +82,7 @@ class Source:
             keras.InputSpec(shape=tuple(tensor.shape), dtype=tensor.dtype, name=name)
             for tensor, name in zip(self.tensors, self.inputs, strict=True)
         ]
-        return [keras.tree.pack_sequence_as(functional_of(self.model)._inputs_struct, specs)]
+        return [keras.tree.pack_sequence_as(input_structure(self.model), specs)]
 
     @cached_property
     def expected(self) -> Arrays:
@@ -139,7 +140,7 @@ def in_batches(run: Callable[[Arrays], Arrays], source: Source) -> Arrays:
 
 def run_model(model: Any, arrays: Arrays) -> Arrays:
     """A Keras model's outputs for a list of inputs, as a list."""
-    values = keras.tree.pack_sequence_as(functional_of(model)._inputs_struct, arrays)
+    values = keras.tree.pack_sequence_as(input_structure(model), arrays)
     outputs = keras.tree.flatten(model(values, training=False))
     return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(out, _wide(out)))) for out in outputs]
 
@@ -155,7 +156,7 @@ def _is_flat(structure: Any) -> bool:
 
 
 def _flattened(functional: Any, name: str) -> Any:
-    return keras.Model(functional._inputs_struct, keras.tree.flatten(functional._outputs_struct), name=name)
+    return keras.Model(input_structure(functional), keras.tree.flatten(output_structure(functional)), name=name)
 
 
 def _output_names(structure: Any) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from shrinknet.costs import latency
+from shrinknet.costs.timing import latency
 from shrinknet.exporters.base import Arrays, Settings, Source, run_model, tensorflow_threads
-from shrinknet.graph.channels import functional_of
-from shrinknet.rebuild import uncompiled
+from shrinknet.internals import input_structure, layers_of
+from shrinknet.network.compiled import uncompiled
 
 
 class KerasExporter:
@@ -33,7 +33,7 @@ class KerasExporter:
         try:
             return KerasRunner(keras.models.load_model(path, compile=False))
         except (TypeError, ValueError):
-            own = {type(layer).__name__: type(layer) for layer in source.model._flatten_layers()}
+            own = {type(layer).__name__: type(layer) for layer in layers_of(source.model)}
             return KerasRunner(keras.models.load_model(path, own, compile=False, safe_mode=False))
 
 
@@ -48,5 +48,5 @@ class KerasRunner:
         return run_model(self.model, arrays)
 
     def latency(self, arrays: Arrays) -> tuple[float, float]:
-        values: Any = keras.tree.pack_sequence_as(functional_of(self.model)._inputs_struct, arrays)
+        values: Any = keras.tree.pack_sequence_as(input_structure(self.model), arrays)
         return latency(lambda: np.asarray(keras.tree.flatten(self.model.predict_on_batch(values))[0]))

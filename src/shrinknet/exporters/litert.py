@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shrinknet.costs import latency
+from shrinknet.costs.timing import latency
 from shrinknet.errors import DataError
 from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
 from shrinknet.exporters.quiet import quiet

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from shrinknet.costs import latency
+from shrinknet.costs.timing import latency
 from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
 
 

@@ -7,14 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from shrinknet.rebuild import clone_layer, rebuild
+from shrinknet.internals import layers_of
+from shrinknet.network.rebuild import clone_layer, rebuild
 
 _HALF = ("float16", "bfloat16")
 
 
 def is_half(model: Any) -> bool:
     """Whether any layer computes in half precision."""
-    return any(str(layer.compute_dtype) in _HALF for layer in model._flatten_layers())
+    return any(str(layer.compute_dtype) in _HALF for layer in layers_of(model))
 
 
 def in_single_precision(model: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shrinknet.costs import latency
+from shrinknet.costs.timing import latency
 from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow, tensorflow_threads
 
 

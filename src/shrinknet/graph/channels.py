@@ -5,14 +5,13 @@ and why the others cannot be cut.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -20,6 +19,7 @@ from shrinknet.errors import ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import rules
 from shrinknet.graph.calls import Book, Call, Tensor, rule_for
+from shrinknet.internals import functional_of, input_structure, nodes_of
 
 
 @dataclass(frozen=True)
@@ -216,32 +216,6 @@ def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]
     return specs
 
 
-def functional_of(model: Any) -> Any:
-    """The recorded graph of operations behind a Functional or Sequential model."""
-    if isinstance(model, keras.Sequential):
-        if not model.built or getattr(model, "_functional", None) is None:
-            raise ModelError(
-                f"The model {model.name} is not built: its input shape is unknown. Start it with keras.Input(shape)."
-            )
-        _refuse_own_call(model, keras.Sequential)
-        return model._functional
-    if not hasattr(model, "_nodes_by_depth"):
-        raise ModelError(
-            f"Expected a Sequential or Functional Keras model; received {type(model).__name__} {model.name}, whose "
-            "operations Keras does not record. Build it with keras.Model(inputs, outputs)."
-        )
-    _refuse_own_call(model, Functional)
-    return model
-
-
-def _refuse_own_call(model: Any, kind: Any) -> None:
-    if type(model).call is not kind.call:
-        raise ModelError(
-            f"The class {type(model).__name__} of model {model.name} has a call() of its own: what it computes is not "
-            "what Keras recorded. Build what it computes with keras.Model(inputs, outputs)."
-        )
-
-
 class _Walker:
     """Runs the rules over a network, nested models included, in the order of its operations.
 
@@ -317,17 +291,9 @@ def _given(functional: Any, node: Any) -> list[Any]:
     """The tensors that a nested model is called with, in the order of its inputs: Keras takes them by name too."""
     arguments, keywords = node.arguments.args, node.arguments.kwargs
     given = arguments[0] if arguments else keywords["inputs"]
-    if isinstance(given, dict) and not isinstance(functional._inputs_struct, dict):
+    if isinstance(given, dict) and not isinstance(input_structure(functional), dict):
         return [given[tensor.name] for tensor in functional.inputs]
     return keras.tree.flatten(given)
-
-
-def nodes_of(functional: Any) -> Iterator[Any]:
-    """The calls of a recorded graph in an order in which each comes after what it reads; inputs left out."""
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for node in functional._nodes_by_depth[depth]:
-            if not node.is_input:
-                yield node
 
 
 def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelGraph:

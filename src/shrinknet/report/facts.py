@@ -12,7 +12,7 @@ import numpy as np
 
 from shrinknet.errors import RunError
 from shrinknet.records import Cost, Summary, Trial
-from shrinknet.runstore import RunStore
+from shrinknet.runs.store import RunStore
 
 _NAMES = {"f1": "F1", "mae": "MAE", "mse": "MSE", "iou": "IoU", "uiqi": "UIQI", "auc": "AUC", "psnr": "PSNR"}
 

@@ -15,7 +15,7 @@ from shrinknet.report.network import HATCH, network_section
 from shrinknet.report.overview import headline, lead, summary_section
 from shrinknet.report.samples import samples_section
 from shrinknet.report.trials import charts_section, trials_table
-from shrinknet.runstore import RunStore, write_file
+from shrinknet.runs.store import RunStore, write_file
 
 _PAGE = """<!doctype html>
 <html lang="en">

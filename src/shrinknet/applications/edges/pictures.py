@@ -12,7 +12,7 @@ from keras import ops
 from shrinknet.engine import make_engine
 from shrinknet.engine.data import Feed
 from shrinknet.imaging.pictures import beside, output_image, png, red_green
-from shrinknet.switches import switched
+from shrinknet.network.switches import switched
 
 FEW = 100  # steps of the first state
 

@@ -14,16 +14,16 @@ from keras import ops
 from shrinknet.applications.edges.data import Cropping
 from shrinknet.applications.edges.pictures import as_png, learning_pictures
 from shrinknet.applications.edges.task import EdgeTask, edge_task
-from shrinknet.disk import write_file
 from shrinknet.engine.data import read_data
 from shrinknet.exporters import Exported, Exports, export
+from shrinknet.files.disk import write_file
 from shrinknet.minimizer import Result, minimize
+from shrinknet.network.switches import Switches
 from shrinknet.records import finite
 from shrinknet.report import write_page
-from shrinknet.resume import stored_seed
-from shrinknet.runlock import RunLock, refuse_if_held
-from shrinknet.runstore import RunStore
-from shrinknet.switches import Switches
+from shrinknet.runs.lock import RunLock, refuse_if_held
+from shrinknet.runs.resume import stored_seed
+from shrinknet.runs.store import RunStore
 
 BATCH_SIZE = 3  # the thesis's
 

@@ -1,0 +1,178 @@
+"""Cost: parameters, multiply-adds, bytes and activation memory of a network, layer by layer; and its latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from shrinknet.costs.products import multiply_adds
+from shrinknet.errors import ModelError
+from shrinknet.graph import ChannelGraph, trace
+from shrinknet.graph.calls import Tensor
+from shrinknet.layers import Switched
+from shrinknet.records import Cost, LayerCost
+
+
+def cost(model: Any, input_shape: Sequence[Any] | None = None) -> Cost:
+    """What a network costs. A switched one counts as if its disabled filters had been cut out.
+
+    Args:
+        model: a built Sequential or Functional model, plain or switched.
+        input_shape: shape of one sample, without the batch axis, where the model leaves sizes open.
+
+    Returns:
+        Parameters, multiply-adds of one sample (those of convolutions and matrix products: twice their number is the
+        floating-point operations), bytes, and the largest memory that the tensors of one sample take at once; prints
+        as a table, layer by layer.
+
+    Raises:
+        ModelError: a size is open, and `input_shape` was not given.
+
+    Example:
+        >>> cost(model).parameters == model.count_params()
+        True
+    """
+    graph = trace(model, input_shape)
+    return graph_cost(graph, switch_state(graph, "disabled"))
+
+
+def switch_state(graph: ChannelGraph, switch: str) -> np.ndarray:
+    """The state of `disabled` or `frozen` for each channel, shape (channels,), bool; all False in a plain network."""
+    state = np.zeros(graph.size, bool)
+    for path, channels in graph.producers.items():
+        layer = graph.layers[path]
+        if isinstance(layer, Switched):
+            state[channels[ops.convert_to_numpy(getattr(layer.switchboard, switch))]] = True
+    return state
+
+
+def graph_cost(graph: ChannelGraph, gone: np.ndarray) -> Cost:
+    """The cost of a traced network without the channels in `gone` (one bool for each).
+
+    Raises:
+        ModelError: a size that is needed is open.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(variable: Any) -> int:
+        if id(variable) not in sizes:
+            left = list(variable.shape)
+            for axis, channels in graph.axes.get(id(variable), {}).items():
+                left[axis] -= int(np.count_nonzero(gone[channels]))
+            sizes[id(variable)] = math.prod(left)
+        return sizes[id(variable)]
+
+    products, notes = _multiply_adds(graph, size)
+    shapes = {call.path: _shape_left(call.given[0], graph, gone) for call in graph.calls}
+    rows = []
+    for path, layer in graph.layers.items():
+        switches = {id(variable) for variable in layer.switchboard.variables} if isinstance(layer, Switched) else set()
+        weights = [variable for variable in getattr(layer, "weights", ()) if id(variable) not in switches]
+        channels = graph.producers.get(path)
+        rows.append(
+            LayerCost(
+                layer=path,
+                kind=getattr(type(layer), "plain_class", type(layer)).__name__,
+                shape=shapes[path],
+                filters=None if channels is None else int((~gone[channels]).sum()),
+                parameters=sum(map(size, weights)),
+                multiply_adds=products.get(path, 0),
+                bytes=sum(size(variable) * _bytes_each(variable.dtype) for variable in weights),
+            )
+        )
+    return Cost(tuple(rows), _peak_activation(graph, gone), notes)
+
+
+def known_cost(graph: ChannelGraph, gone: np.ndarray) -> Cost | None:
+    """As `graph_cost`; None where a size that is needed is open."""
+    try:
+        return graph_cost(graph, gone)
+    except ModelError:
+        return None
+
+
+def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Path -> multiply-adds for one sample; and a sentence for each layer whose number is not known."""
+    found: dict[str, int] = {}
+    for path, kernel, times in graph.products:
+        if times is None:
+            raise _open_size(path)
+        found[path] = found.get(path, 0) + round(times * size(kernel))
+    told, notes = set(found), []
+    for call in graph.calls:
+        if call.path in told:
+            continue
+        try:
+            number = multiply_adds(call)
+        except TypeError:  # a size is None
+            raise _open_size(call.path) from None
+        if number is None:
+            notes.append(
+                f"The multiply-adds of {call.path} ({call.kind}) are not counted: how it multiplies is unknown."
+            )
+        found[call.path] = found.get(call.path, 0) + (number or 0)
+    return found, tuple(dict.fromkeys(notes))
+
+
+def _open_size(path: str) -> ModelError:
+    return ModelError(
+        f"The multiply-adds of {path} cannot be counted: the model leaves its input's size open. Give the shape of one "
+        "sample as input_shape, for example (128, 128, 1)."
+    )
+
+
+def _live(tensor: Tensor, graph: ChannelGraph, gone: np.ndarray) -> np.ndarray:
+    """Which labels of a tensor are left, bool, of the tensor's rank, broadcastable to it."""
+    labels, spec = tensor
+    return ~gone[graph.solved[labels.reshape((1,) * (len(spec.shape) - labels.ndim) + labels.shape)]]
+
+
+def _shape_left(tensor: Tensor, graph: ChannelGraph, gone: np.ndarray) -> tuple[int | None, ...]:
+    """The shape of a tensor for one sample, without the batch axis, once the channels are gone."""
+    live = _live(tensor, graph, gone)
+    shape = tuple(tensor[1].shape)
+    left = [
+        int(live.any(tuple(other for other in range(live.ndim) if other != axis)).sum()) if live.shape[axis] > 1 else n
+        for axis, n in enumerate(shape)
+    ]
+    return tuple(left[1:] if live.any() else [0] * (len(shape) - 1))
+
+
+def _peak_activation(graph: ChannelGraph, gone: np.ndarray) -> int | None:
+    """The largest sum of bytes of tensors that one sample keeps alive at once, in the order of execution.
+
+    While an operation runs, what it reads and what it writes is in memory, and everything that a later operation
+    reads or the model returns. Every operation writes a tensor of its own; weights are not counted. None where a size
+    is open.
+    """
+    last: dict[int, int] = {id(tensor): len(graph.calls) for tensor in graph.outputs}
+    sizes: dict[int, int] = {}
+    for step, call in enumerate(graph.calls):
+        for tensor in (*call.taken, *call.given):
+            last.setdefault(id(tensor), step)
+            last[id(tensor)] = max(last[id(tensor)], step)
+            if id(tensor) not in sizes:
+                shape, live = tensor[1].shape[1:], _live(tensor, graph, gone)
+                if None in shape:
+                    return None
+                share = np.count_nonzero(live) / live.size
+                sizes[id(tensor)] = round(math.prod(shape) * share) * _bytes_each(tensor[1].dtype)
+    given = {id(tensor) for call in graph.calls for tensor in call.given}
+    alive = {tensor for tensor in sizes if tensor not in given}  # the model's inputs
+    now = peak = sum(sizes[tensor] for tensor in alive)
+    for step, call in enumerate(graph.calls):
+        alive |= {id(tensor) for tensor in call.given}
+        now += sum(sizes[id(tensor)] for tensor in call.given)
+        peak = max(peak, now)
+        over = {tensor for tensor in alive if last[tensor] <= step}
+        now -= sum(sizes[tensor] for tensor in over)
+        alive -= over
+    return peak
+
+
+def _bytes_each(dtype: Any) -> int:
+    return np.dtype("float16" if dtype == "bfloat16" else str(dtype)).itemsize

@@ -1,0 +1,269 @@
+"""Slim: cut what is disabled out for good. plan (plain data, printable) -> apply (no decisions) -> verify."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.costs.counting import known_cost
+from shrinknet.cutting.branches import without_idle
+from shrinknet.cutting.moves import Movements
+from shrinknet.errors import NotEquivalentError, OptionError
+from shrinknet.filters import Group
+from shrinknet.graph import ChannelGraph
+from shrinknet.internals import input_structure, layers_of
+from shrinknet.network.compiled import carry_compilation, carry_optimizer
+from shrinknet.network.rebuild import clone_layer, rebuild
+from shrinknet.network.switches import Switches
+from shrinknet.records import Cost, table
+
+TOLERANCE = 1e-5  # of the output's scale, float32; float32 sums in another order differ by about 1e-6
+
+
+Fate = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class LayerCut:
+    """What becomes of one layer.
+
+    Attributes:
+        config: entries of its configuration that change, as `{"filters": 3}`.
+        keep: for each of its variables, axis -> the positions that stay; an axis that is not named stays whole.
+        silent: for each of its variables, axis -> the positions whose numbers become 0: they read channels that are
+            disabled, but stay so that a width is a multiple.
+    """
+
+    config: dict[str, int]
+    keep: tuple[dict[int, np.ndarray], ...]
+    silent: tuple[dict[int, np.ndarray], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be cut, as plain data; prints as a table.
+
+    Attributes:
+        cuts: path of a layer -> what becomes of it; a layer that is not named stays as it is.
+        gone: which channels of the graph go, bool.
+        graph: the channels that it was made for.
+    """
+
+    cuts: dict[str, LayerCut]
+    gone: np.ndarray
+    graph: ChannelGraph
+
+    @cached_property
+    def removed(self) -> tuple[Group, ...]:
+        """The groups that go."""
+        return tuple(group for channel, group in self.graph.cuttable.items() if self.gone[channel])
+
+    @cached_property
+    def before(self) -> Cost | None:
+        """The cost with all filters; None where the network leaves sizes open."""
+        return known_cost(self.graph, np.zeros_like(self.gone))
+
+    @cached_property
+    def after(self) -> Cost | None:
+        """The cost of what is left."""
+        return known_cost(self.graph, self.gone)
+
+    @property
+    def unswitchable(self) -> dict[str, str]:
+        """Layer -> why its filters cannot be cut."""
+        return self.graph.unswitchable
+
+    def __str__(self) -> str:
+        together = [str(group) for group in self.removed if len(group.filters) > 1]
+        lines = [f"{len(self.removed)} filters go."]
+        if self.before is not None and self.after is not None:
+            rows = [
+                {
+                    "layer": old.layer,
+                    "filters": old.filters,
+                    "left": new.filters,
+                    "parameters": old.parameters,
+                    "parameters left": new.parameters,
+                    "multiply-adds": old.multiply_adds,
+                    "multiply-adds left": new.multiply_adds,
+                }
+                for old, new in zip(self.before.layers, self.after.layers, strict=True)
+                if old.parameters
+            ]
+            lines.insert(0, table(rows))
+        lines += [f"Only together: {names}" for names in together[:20]]
+        lines += [f"... and {len(together) - 20} more groups"] if len(together) > 20 else []
+        lines += [f"Never cut: {layer}: {reason}" for layer, reason in self.unswitchable.items()]
+        return "\n".join(lines)
+
+
+def plan(net: Any, input_shape: tuple[int, ...] | None = None, round_to: int = 1) -> Plan:
+    """What `slim(net)` would cut, before it does.
+
+    Args:
+        net: a switched network; input_shape: shape of one sample where the network leaves sizes open; it is only
+            needed for the costs.
+        round_to: see `slim`.
+
+    Raises:
+        ModelError: the network has no switches.
+    """
+    return plan_of(Switches(net, input_shape), round_to)
+
+
+def plan_of(switches: Switches, round_to: int = 1) -> Plan:
+    """The plan for a network whose switches are at hand."""
+    graph, disabled = switches.graph, switches.read("disabled")
+    gone = disabled & ~_kept_for_width(graph, disabled, round_to)
+    mute = disabled & ~gone
+    cuts = {}
+    for path, layer in graph.layers.items():
+        config = {entry: int((~gone[channels]).sum()) for entry, channels in graph.counts.get(path, {}).items()}
+        keep = tuple(graph.kept(variable, gone) for variable in getattr(layer, "variables", ()))
+        silent = tuple(graph.read_by(variable, mute) for variable in getattr(layer, "variables", ()))
+        if any(keep):
+            cuts[path] = LayerCut(config, keep, silent)
+    return Plan(cuts, gone, graph)
+
+
+def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
+    """Which disabled channels stay: a hull for each tensor that lost all, and what makes widths multiples.
+
+    Widths become multiples of `round_to`, or stay the old ones. Channels that a normalisation averages over cannot stay
+    without changing it: those always go.
+    """
+    if round_to < 1:
+        raise OptionError(f"Expected round_to to be a number from 1; received {round_to!r}.")
+    stays = graph.hulls(disabled)
+    averaged = np.zeros_like(disabled)
+    for _, channels in graph.averages:
+        averaged[channels] = True
+    changed = round_to > 1
+    while changed:
+        changed = False
+        for channels in graph.producers.values():
+            out = disabled[channels] & ~stays[channels]
+            left = int((~out).sum())
+            missing = min(-left % round_to, channels.size - left)
+            chosen = channels[out & ~averaged[channels]][:missing]
+            stays[chosen] = True
+            changed |= chosen.size > 0
+    return stays
+
+
+def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced") -> Any:
+    """The small network that is left: a plain Keras model without switches, proven to compute the same.
+
+    Args:
+        net: a switched network; it is not changed.
+        sample: inputs to prove it on, as the model takes them; None: random numbers.
+        round_to: widths that are left are multiples of this number, or the old widths: some disabled filters stay,
+            with zeros in everything that reads them, so that the function is the same. 8 suits most hardware.
+        optimizer: "sliced": its slots are those of the switched network, without what was cut, so that training goes
+            on (factored slots, as Adafactor's, start anew); "fresh": as newly built.
+
+    Returns:
+        A model of the user's own class, compiled as before. It loads where shrinknet is not installed.
+
+    Raises:
+        ModelError: the network has no switches.
+        NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale.
+    """
+    if optimizer not in ("sliced", "fresh"):
+        raise OptionError(f"Expected optimizer to be 'sliced' or 'fresh'; received {optimizer!r}.")
+    switches = Switches(net)
+    made = plan_of(switches, round_to)
+    small, fates = apply(switches, made)
+    disabled = switches.read("disabled")
+    bypassed = switches.bypassed
+    if bypassed or any(disabled[channels].all() for channels in switches.graph.producers.values()):
+        small = without_idle(small, bypassed)
+    verify(net, small, sample)
+    carry_compilation(net, small)
+    if optimizer == "sliced":
+        carry_optimizer(net, small, fates)
+    return small
+
+
+def apply(switches: Switches, plan: Plan) -> tuple[Any, dict[int, Fate]]:
+    """The network with the cuts of a plan made; not compiled, not verified.
+
+    Also returns what became of each variable: id of the old one -> a function from its value to the new one.
+    """
+    copies: list[tuple[Any, Any, LayerCut]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        cut = plan.cuts.get(path, LayerCut({}, ()))
+        plain = getattr(type(operation), "plain_class", type(operation))
+        copies.append((operation, clone_layer(operation, plain, **cut.config), cut))
+        return copies[-1][1]
+
+    small = rebuild(switches.net, make, Movements(switches.graph, plan.gone).perform)
+    fates: dict[int, Fate] = {}
+    for old, new, cut in copies:
+        nothing: tuple[dict[int, np.ndarray], ...] = ({},) * len(new.variables)
+        parts = zip(old.variables, new.variables, cut.keep or nothing, cut.silent or nothing, strict=False)
+        for source, target, keep, silent in parts:  # switches come last
+            fates[id(source)] = functools.partial(_cut, keep=keep, silent=silent)
+            target.assign(fates[id(source)](ops.convert_to_numpy(source)))
+    return small, fates
+
+
+def _cut(value: np.ndarray, keep: dict[int, np.ndarray], silent: dict[int, np.ndarray]) -> np.ndarray:
+    for axis, positions in silent.items():
+        value = value.copy()
+        value[(slice(None),) * axis + (positions,)] = 0
+    for axis, positions in keep.items():
+        value = np.take(value, positions, axis)
+    return value
+
+
+def verify(net: Any, small: Any, sample: Any = None) -> float:
+    """The largest difference between the outputs of two networks, as a share of the outputs' scale.
+
+    Raises:
+        NotEquivalentError: it is more than 1e-5 (1e-2 for half precision), or not a number.
+    """
+    sample = random_inputs(net) if sample is None else sample
+    worst = 0.0
+    half = any("float16" in str(layer.compute_dtype) for layer in layers_of(net))  # or bfloat16
+    outputs = (keras.tree.flatten(model(sample, training=False)) for model in (net, small))
+    for expected, received in zip(*outputs, strict=True):
+        expected, received = (np.asarray(ops.convert_to_numpy(ops.cast(x, "float32"))) for x in (expected, received))
+        if expected.shape != received.shape:
+            raise NotEquivalentError(_report(f"its output has shape {received.shape}, not {expected.shape}"))
+        scale = max(float(np.abs(expected).max(initial=0.0)), 1e-30)
+        error = float(np.abs(expected - received).max(initial=0.0)) / scale
+        if not error <= (1e-2 if half else TOLERANCE):
+            raise NotEquivalentError(_report(f"its output differs by {error:.1e} of its scale"))
+        worst = max(worst, error)
+    return worst
+
+
+def _report(what: str) -> str:
+    return (
+        f"The slim network is not the same function as the switched one: {what}. Nothing was returned; this is a fault "
+        "of shrinknet. Please report it with print(shrinknet.plan(net)) and the model's get_config()."
+    )
+
+
+def random_inputs(model: Any, batch: int = 2, open_size: int = 64, seed: int = 0) -> Any:
+    """Inputs for a model: standard normal numbers, small integers for integer inputs, in the structure it takes."""
+    generator = np.random.default_rng(seed)
+
+    def draw(tensor: Any) -> np.ndarray:
+        shape = (batch, *(open_size if size is None else size for size in tensor.shape[1:]))
+        if "int" in tensor.dtype:
+            return generator.integers(0, 2, shape).astype(tensor.dtype)
+        return generator.normal(size=shape).astype("float32")
+
+    return keras.tree.map_structure(draw, input_structure(model))

@@ -1,0 +1,1 @@
+"""Files: inspected before they are trusted, written whole or not at all."""
