@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import pytest
 
-import shrinknet.loop.loop
+import shrinknet.loop.workbench
 from shrinknet import minimize
-from shrinknet.engine import FitEngine
+from shrinknet.engine.common import CommonEngine
 from shrinknet.files.disk import Disk
 from shrinknet.network.checkpoint import to_arrays
 from shrinknet.runs.store import RunStore
@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Sums(FitEngine):
+class Sums(CommonEngine):
     """Trains without a graph: each step adds to every float what follows from the seed, the batch and what is there."""
 
     def train(self, steps: int, trial: int, start: int = 0) -> None:
@@ -73,7 +73,7 @@ def model() -> Any:
 def sums() -> Iterator[None]:
     """While the block lasts, `minimize` trains with `Sums`, and measures no latency."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shrinknet.loop.loop, "make_engine", Sums)
+        patch.setattr(shrinknet.loop.workbench, "make_engine", Sums)
         patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
         yield
 

@@ -262,10 +262,11 @@ def _goes_on_from(folder: Path) -> tuple[str, bool]:
     with unittest.mock.patch("shrinknet.runs.resume.tell", told.extend):
         saved = read_saved(store, Generations(store, "state"))
         assert saved is not None
-        mend_journal(store, saved.trials)
+        mend_journal(store, saved.snapshot.trials)
     arrays = [array.tobytes() for array in saved.arrays.values()]
-    assert [crashing.untimed(trial) for trial in store.trials()] == [crashing.untimed(trial) for trial in saved.trials]
-    return repr((arrays, saved.trials, saved.warmup, saved.baseline, saved.began)), bool(told)
+    where = saved.snapshot
+    assert [crashing.untimed(trial) for trial in store.trials()] == [crashing.untimed(trial) for trial in where.trials]
+    return repr((arrays, where.trials, where.warmup, where.baseline, saved.began)), bool(told)
 
 
 def _generations(half: Path, name: Path) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from shrinknet.criterion import ratio
 from shrinknet.errors import FilterError, StrategyError
 from shrinknet.filters import Filter, Group
 from shrinknet.records import Trial
@@ -192,8 +193,8 @@ def play(
         _require(len(trials) < limit, f"the strategy has not ended after {limit} trials; the last: {trials[-3:]}")
         score = network.score(without=filters)
         accepted = accept(filters)
-        ratio = score / reference if network.higher_is_better else reference / score
-        trials.append(Trial(len(trials) + 1, filters, score, reference, ratio, accepted))
+        kept = ratio(score, reference, network.higher_is_better)
+        trials.append(Trial(len(trials) + 1, filters, score, reference, kept, accepted))
         if accepted:
             network.disable(*filters)
             network.train()

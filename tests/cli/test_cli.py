@@ -282,8 +282,10 @@ def test_progress_shows_score_and_filters_left_on_a_terminal(monkeypatch: pytest
     monkeypatch.setenv("COLUMNS", "120")
     stream = Terminal()
     with Progress(stream) as progress:
+        progress.begin("trial 3")
+        progress.state(0.4321, 8)
         for step in range(1, 2001):
-            progress.update("trial 3", step, 2000, 0.4321, 8)
+            progress.step(step, 2000)
     lines = stream.getvalue().split("\r\x1b[2K")
     assert lines[-2] == line("trial 3", 2000, 2000, 0.4321, 8)
     assert "2,000/2,000" in lines[-2] and "score 0.4321" in lines[-2] and "filters left 8" in lines[-2]
@@ -295,17 +297,19 @@ def test_progress_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "30")
     stream = Terminal()
-    Progress(stream).update("warm-up", 0, 10_000)
+    progress = Progress(stream)
+    progress.begin("warm-up")
+    progress.step(0, 10_000)
     assert len(stream.getvalue().removeprefix("\r\x1b[2K")) == 29
 
 
 def test_progress_is_quiet_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
-        progress.update("warm-up", 1, 1)
+        progress.step(1, 1)
     assert stream.getvalue() == ""
     monkeypatch.setenv("TERM", "dumb")
-    Progress(terminal := Terminal()).update("warm-up", 1, 1)
+    Progress(terminal := Terminal()).step(1, 1)
     assert terminal.getvalue() == ""
 
 

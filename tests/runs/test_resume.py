@@ -383,7 +383,7 @@ def test_another_environment_is_a_warning_and_refused_if_strict(
     folder: pathlib.Path, whole: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     here = shrinknet.runs.fingerprint.of_environment()
-    monkeypatch.setattr("shrinknet.runs.recorder.of_environment", lambda: {**here, "numpy": "9.9"})
+    monkeypatch.setattr("shrinknet.runs.folder.of_environment", lambda: {**here, "numpy": "9.9"})
     with pytest.raises(RunError, match=rf"another environment.*numpy: {np.__version__} there, 9.9 here.*--strict"):
         story(folder, strict=True)
     assert bits(story(folder)) == bits(whole)
@@ -555,7 +555,7 @@ def test_a_checkpoint_of_anything_is_read_or_a_typed_error(
     store.write_arrays(newest(begun).stem, members)
     with contextlib.suppress(RunError):
         saved = read_saved(store, Generations(store, "state"))
-        assert saved is None or isinstance(saved.trials, tuple)
+        assert saved is None or isinstance(saved.snapshot.trials, tuple)
 
 
 @settings(max_examples=100, deadline=None)

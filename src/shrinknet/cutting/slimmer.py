@@ -12,10 +12,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from shrinknet.checks import at_least, one_of
 from shrinknet.costs.counting import known_cost
 from shrinknet.cutting.branches import without_idle
 from shrinknet.cutting.moves import Movements
-from shrinknet.errors import NotEquivalentError, OptionError
+from shrinknet.errors import NotEquivalentError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
 from shrinknet.internals import input_structure, layers_of
@@ -139,8 +140,7 @@ def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) ->
     Widths become multiples of `round_to`, or stay the old ones. Channels that a normalisation averages over cannot stay
     without changing it: those always go.
     """
-    if round_to < 1:
-        raise OptionError(f"Expected round_to to be a number from 1; received {round_to!r}.")
+    at_least("round_to", round_to, 1)
     stays = graph.hulls(disabled)
     averaged = np.zeros_like(disabled)
     for _, channels in graph.averages:
@@ -176,10 +176,15 @@ def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal[
         ModelError: the network has no switches.
         NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale.
     """
-    if optimizer not in ("sliced", "fresh"):
-        raise OptionError(f"Expected optimizer to be 'sliced' or 'fresh'; received {optimizer!r}.")
-    switches = Switches(net)
-    made = plan_of(switches, round_to)
+    one_of("optimizer", optimizer, ("sliced", "fresh"))
+    return slim_of(Switches(net), sample, round_to=round_to, optimizer=optimizer)
+
+
+def slim_of(
+    switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
+) -> Any:
+    """See `slim`; for a network whose switches are at hand."""
+    net, made = switches.net, plan_of(switches, round_to)
     small, fates = apply(switches, made)
     disabled = switches.read("disabled")
     bypassed = switches.bypassed

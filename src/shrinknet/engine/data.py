@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -110,6 +110,40 @@ class Stream:
             return batch
         raise self.ended()
 
+    def iterator(self) -> tuple[Any, bool]:
+        """The source's own iterator over a tf.data.Dataset, for a loop that reads it; and whether it is a new one."""
+        fresh = self._iterator is None
+        if fresh:
+            self._iterator = iter(self.source)
+            self.passes += 1
+        return self._iterator, fresh
+
+    def took(self, batches: int) -> None:
+        """So many batches were read from `iterator`."""
+        self.consumed += batches
+
+    def end_pass(self, empty: bool) -> None:
+        """The iterator is at its end; the next one starts over.
+
+        Raises:
+            DataError: it gave nothing although it was new (`empty`).
+        """
+        if empty:
+            raise self.ended()
+        self._iterator = None
+
+    def skip_to(self, consumed: int) -> None:
+        """Reads on until so many batches were taken, and throws them away."""
+        while self.consumed < consumed:
+            if not hasattr(self.source, "element_spec"):
+                self.next()
+                continue
+            iterator, fresh = self.iterator()
+            if next(iterator, None) is None:
+                self.end_pass(empty=fresh)
+            else:
+                self.took(1)
+
     def ended(self) -> DataError:
         """The error of a source that has no further batch, not even from its beginning."""
         if not self.consumed:
@@ -132,6 +166,17 @@ class Stream:
 
 
 Feed = Arrays | Stream
+CALIBRATION_SAMPLES = 64
+
+
+def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
+    """A few samples of the training data for what is measured without training: rows at equal distances of arrays,
+    the first batch of a stream.
+    """
+    if isinstance(feed, Arrays):
+        rows = np.linspace(0, feed.samples - 1, min(samples, feed.samples)).astype(int)
+        return replace(feed, arrays=feed.take(rows))
+    return Arrays(keras.tree.map_structure(np.asarray, first_batch(feed)), samples)
 
 
 def why_not_repeatable(feed: Feed) -> str | None:

@@ -15,16 +15,12 @@ from shrinknet.applications.edges.model import edge_network
 from shrinknet.applications.edges.photographs import Photograph, photographs
 from shrinknet.applications.edges.stream import Batches, CropFiles, crop_files
 from shrinknet.applications.edges.targets import target_named
-from shrinknet.engine import make_engine
-from shrinknet.engine.data import Arrays, Feed, Stream
+from shrinknet.engine.data import CALIBRATION_SAMPLES, Arrays, Feed, Stream
 from shrinknet.experiments.settings import Settings
 from shrinknet.filters import Filter
 from shrinknet.loop.view import NetworkView
-from shrinknet.network.checkpoint import Checkpoint
-from shrinknet.network.optimizers import reset_optimizer
-from shrinknet.network.switches import Switches, switched
-
-CALIBRATION_SAMPLES = 64  # of the training data, as in the loop
+from shrinknet.loop.workbench import Data, Workbench
+from shrinknet.network.switches import switched
 
 
 class Bench:
@@ -33,7 +29,8 @@ class Bench:
     Use `bench(settings)`: it keeps the last one, since building and tracing costs as much as a thousand steps.
 
     Attributes:
-        switches: of the network; filters: all that can be cut, in network order.
+        work: the network with what trains and measures it; net, engine, switches: its own.
+        filters: all that can be cut, in network order.
         parts: "train", "validation" and "test" data, in memory or on disk.
         seed: of the repetition under way.
     """
@@ -43,15 +40,14 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.parts = load(settings)
-        self.net = switched(self._fresh(0))
-        self.switches = Switches(self.net)
+        data = Data(self._feed("train", 1), self._feed("validation"))
+        self.work = Workbench(switched(self._fresh(0)), data, 0, score="soft_f1", mode="max", results=("soft_f1",))
+        self.net, self.engine, self.switches = self.work.net, self.work.engine, self.work.switches
         self.filters = self.switches.filters
-        self.engine = make_engine(self.net, self._feed("train", 1), self._feed("validation"), 0)
-        self.engine.prepare()
         # Freezing is installed by its first use; a step that is traced before would be traced again.
         self.switches.freeze(self.filters[0])
         self.switches.thaw(self.filters[0])
-        self._pristine = Checkpoint.of(self.net)
+        self._pristine = self.work.checkpoint()
 
     def _fresh(self, seed: int) -> Any:
         settings = self.settings
@@ -96,32 +92,16 @@ class Bench:
         """Soft F1, in [0, 1], higher is better; NaN when a weight is not finite."""
         return self.engine.evaluate(self._feed(part))["soft_f1"] if self.engine.is_finite() else math.nan
 
-    def reset(self) -> None:
-        """The optimizer as freshly built, as the thesis has it after every change of the network."""
-        reset_optimizer(self.net.optimizer)
-
     def cut(self, *filters: Filter) -> None:
         """What a trial begins with: disable, freeze, reset."""
-        self.switches.disable(*filters)
-        self.switches.freeze(*filters)
-        self.reset()
-
-    def checkpoint(self) -> Checkpoint:
-        """All state as it is now."""
-        return Checkpoint.of(self.net)
+        self.work.cut(*filters)
+        self.work.reset()
 
     def view(self, min_filters: int) -> NetworkView:
         """The network as a strategy sees it, as the loop would show it."""
         train = self.parts["train"]
         rows = np.linspace(0, train.samples - 1, min(CALIBRATION_SAMPLES, train.samples)).astype(int)
-        calibration = Arrays(train.take(rows), self.settings.batch)
-        return NetworkView(
-            self.switches,
-            min_filters=min_filters,
-            calibration=lambda: calibration.arrays[0],
-            measure=lambda: self.engine.evaluate(calibration)["soft_f1"],
-            higher_is_better=True,
-        )
+        return self.work.view(min_filters, Arrays(train.take(rows), self.settings.batch))
 
     def vectors(self) -> dict[Filter, np.ndarray]:
         """Every filter's kernel flattened with its bias appended, float64, those that cannot be cut included."""

@@ -72,7 +72,7 @@ def repetition(settings: Correlations, number: int) -> Unit:
     table = bench(settings)
     table.begin(number)
     table.train(settings.warmup_steps, trial=0)
-    trained, vectors = table.checkpoint(), table.vectors()
+    trained, vectors = table.work.checkpoint(), table.vectors()
     curves = {}
     for filter in (None, *table.filters):
         trained.restore()

@@ -67,10 +67,10 @@ def repetition(settings: Probes, number: int) -> Unit:
     table = bench(settings)
     table.begin(number)
     table.train(settings.warmup_steps, trial=0)
-    trained, before = table.checkpoint(), table.vectors()
-    table.reset()
+    trained, before = table.work.checkpoint(), table.vectors()
+    table.work.reset()
     table.train(settings.steps, trial=1)
-    uncut, untouched = table.checkpoint(), table.vectors()
+    uncut, untouched = table.work.checkpoint(), table.vectors()
     reference, rows = table.score(), []
     for filter in table.filters:
         uncut.restore()
@@ -97,7 +97,7 @@ def _probe(
         switches.reinitialize(filter, seed=table.seed + filter.index)
     if way == "others frozen":
         switches.freeze(*(other for other in before if other != filter))
-    table.reset()
+    table.work.reset()
     begun, at_once = table.vectors(), table.score()
     table.train(settings.steps, trial=1)
     after, vectors = table.score(), table.vectors()

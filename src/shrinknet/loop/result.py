@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from shrinknet.cutting.slimmer import slim
-from shrinknet.engine.data import Feed
-from shrinknet.engine.fit import FitEngine
 from shrinknet.exporters import measured_latency
-from shrinknet.loop.loop import Minimization
-from shrinknet.network.checkpoint import Checkpoint
+from shrinknet.loop.loop import Notebook, Outcome
+from shrinknet.loop.options import Options
+from shrinknet.loop.workbench import Workbench
 from shrinknet.records import Cost, Measurement, Summary, Trial, trials_frame
+from shrinknet.runs.recorder import After
 
 if TYPE_CHECKING:
     import pandas
@@ -52,56 +51,65 @@ class Result:
         return str(self.summary)
 
 
-def finish(run: Minimization, control: bool) -> Result:
+def finish(notebook: Notebook, outcome: Outcome, options: Options, *, control: bool) -> Result:
     """Cuts the network out, measures before and after, and writes it down.
 
     Args:
-        run: is over, or was interrupted.
-        control: also train the uncut network for as many steps, unless the run is to go on.
+        notebook: of the run; outcome: how its trials ended; options: its settings.
+        control: also train the uncut network for as many steps, unless the run is to be continued.
     """
-    small = slim(run.net, run.sample())
-    accepted = [trial for trial in run.trials if trial.accepted]
-    trained = _control(run, accepted) if control and not run.unfinished else None
-    summary = run.recorder.summary or _summarize(run, small, accepted, trained)
-    result = Result(small, run.net, run.uncut, trained, tuple(run.trials), summary, tuple(run.warmup), run.baseline)
-    run.recorder.finished(run, result)
-    return result
+    bench, warm = notebook.bench, outcome.warm
+    small = bench.slim()
+    trained = _control(notebook, outcome, options) if control and not outcome.unfinished else None
+    cost = bench.cost(small)
+    known = notebook.saved.summary if notebook.saved else None
+    summary = known or _summarize(bench, outcome, options, small, cost, trained)
+    notebook.recorder.finished(
+        After(summary, cost, bench.removed(), bench.kernels(), bench.net, small, not outcome.unfinished)
+    )
+    return Result(small, bench.net, warm.uncut, trained, outcome.trials, summary, warm.curve, warm.baseline)
 
 
-def _summarize(run: Minimization, small: Any, accepted: list[Trial], trained: Any) -> Summary:
-    before = _measure(run, run.uncut, run.cost_before, run.baseline)
-    after = _measure(run, small, run.cost(small), accepted[-1].score if accepted else run.baseline)
+def _summarize(bench: Workbench, outcome: Outcome, options: Options, small: Any, cost: Cost, trained: Any) -> Summary:
+    warm, accepted = outcome.warm, outcome.accepted
+    before = _measure(bench, warm.uncut, warm.cost, warm.baseline)
+    after = _measure(bench, small, cost, outcome.score)
+    data = bench.data
     return Summary(
-        before=replace(before, filters=run.filters_before),
-        after=replace(after, filters=run.filters_left()),
+        before=replace(before, filters=warm.filters),
+        after=replace(after, filters=bench.filters_left()),
         accepted=len(accepted),
-        rejected=len(run.trials) - len(accepted),
-        steps=run.warm_steps + run.options.steps * len(accepted),
-        stopped=run.stopped,
-        control_score=None if trained is None else _score_of(run, trained, run.test or run.feeds[1]),
+        rejected=len(outcome.trials) - len(accepted),
+        steps=warm.steps + options.training.steps * len(accepted),
+        stopped=outcome.stopped,
+        control_score=None if trained is None else bench.score_of(trained, data.test or data.validation),
     )
 
 
-def _control(run: Minimization, accepted: list[Trial]) -> Any:
+def _control(notebook: Notebook, outcome: Outcome, options: Options) -> Any:
     """The uncut network, trained on the very batches that the slim one was trained on, reset as often."""
-    kept, numbers = Checkpoint.of(run.net), [trial.number for trial in accepted]
-    run.phase = "control"
+    bench, recorder = notebook.bench, notebook.recorder
+    kept, numbers = bench.checkpoint(), tuple(trial.number for trial in outcome.accepted)
+    bench.progress.begin("control")
     try:
-        run.warm.restore()
-        for place in range(run.recorder.control(run, numbers), len(numbers)):
-            run.reset()
-            run.engine.train(run.options.steps, numbers[place])
-            run.recorder.controlled(run, numbers[: place + 1])
-        return slim(run.net, run.sample())
+        outcome.warm.checkpoint.restore()
+        done = 0
+        saved = recorder.control()
+        if saved is not None and saved.numbers == numbers[: len(saved.numbers)]:
+            bench.put_back(saved.arrays)
+            bench.engine.go_to(saved.position)
+            done = len(saved.numbers)
+        for place in range(done, len(numbers)):
+            if options.training.reset:
+                bench.reset()
+            bench.engine.train(options.training.steps, numbers[place])
+            recorder.controlled(numbers[: place + 1], bench.engine.position(), bench.arrays)
+        return bench.slim()
     finally:
         kept.restore()
 
 
-def _measure(run: Minimization, model: Any, cost: Cost, validation_score: float) -> Measurement:
-    score = None if run.test is None else _score_of(run, model, run.test)
-    latency = measured_latency(model, keras.tree.map_structure(lambda array: array[:1], run.sample()))
+def _measure(bench: Workbench, model: Any, cost: Cost, validation_score: float) -> Measurement:
+    score = None if bench.data.test is None else bench.score_of(model, bench.data.test)
+    latency = measured_latency(model, keras.tree.map_structure(lambda array: array[:1], bench.sample()))
     return Measurement(0, cost.parameters, cost.multiply_adds, cost.bytes, latency, score, validation_score)
-
-
-def _score_of(run: Minimization, model: Any, feed: Feed) -> float:
-    return run.scorer(model, lambda: FitEngine(model, feed, feed, run.seed).evaluate())

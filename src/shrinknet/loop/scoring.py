@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shrinknet.criterion import ratio
 from shrinknet.errors import ScoreError
 
 Score = str | Callable[[Any], float] | None
@@ -38,15 +39,8 @@ class Scorer:
         return float(results()[self.name])
 
     def ratio(self, score: float, reference: float) -> float:
-        """The share of the reference that is kept, 1.0 = all; NaN where a score is not a finite number.
-
-        Higher is better: score / reference; lower is better: reference / score.
-        """
-        if not math.isfinite(score) or not math.isfinite(reference) or reference == 0:
-            return math.nan
-        if self.higher_is_better:
-            return score / reference
-        return reference / score if score > 0 else math.inf if score == 0 else math.nan
+        """See `Criterion.ratio`."""
+        return ratio(score, reference, self.higher_is_better)
 
     def check_baseline(self, score: float) -> None:
         """Refuses a score that no ratio can be taken of.

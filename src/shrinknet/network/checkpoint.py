@@ -26,28 +26,32 @@ class Checkpoint:
         >>> state.restore()  # as if nothing had happened
     """
 
-    def __init__(self, net: Any, variables: list[Any], values: list[Any]) -> None:
+    def __init__(self, net: Any, variables: list[Any], values: list[Any], switches: Switches | None = None) -> None:
         self.net = net
         self.variables = variables
         self.values = values
+        self.switches = switches
 
     @classmethod
-    def of(cls, net: Any) -> Checkpoint:
+    def of(cls, net: Any, switches: Switches | None = None) -> Checkpoint:
         """The state of a network, plain or switched, compiled or not, as it is now.
+
+        Args:
+            switches: the network's, where they are at hand: otherwise its graph is traced when they are needed.
 
         Raises:
             ModelError: the model has no variables yet.
         """
         variables = state_of(net)
-        return cls(net, variables, [ops.copy(variable.value) for variable in variables])
+        return cls(net, variables, [ops.copy(variable.value) for variable in variables], switches)
 
     def restore(self) -> None:
         """Puts every bit back."""
         for variable, value in zip(self.variables, self.values, strict=True):
-            variable.assign(ops.copy(value))  # it may be wanted again, and JAX gives buffers away
+            variable.assign(ops.copy(value))  # it may be wanted again, and JAX donates buffers
         optimizer = getattr(self.net, "optimizer", None)
         if optimizer is not None and is_freezing(optimizer):  # its masks may be younger than this checkpoint
-            Switches(self.net).refresh()
+            (self.switches or Switches(self.net)).refresh()
 
 
 def to_arrays(net: Any) -> dict[str, np.ndarray]:
@@ -62,7 +66,7 @@ def to_arrays(net: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def from_arrays(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
+def from_arrays(net: Any, arrays: Mapping[str, np.ndarray], switches: Switches | None = None) -> None:
     """Puts back every bit that `to_arrays` gave, into the same network or one that was built in the same way.
 
     Raises:
@@ -82,7 +86,7 @@ def from_arrays(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
         raise RunError(f"The checkpoint is of another network: {len(arrays)} variables, expected {len(variables)}.")
     for variable, array in zip(variables, values, strict=True):
         variable.assign(array)
-    Switches(net).refresh()
+    (switches or Switches(net)).refresh()
 
 
 def _as_bits(array: np.ndarray) -> np.ndarray:

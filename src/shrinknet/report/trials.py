@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from shrinknet.criterion import Criterion
 from shrinknet.filters import Filter
 from shrinknet.records import Trial
 from shrinknet.report.charts import Axis, Chart, axis_over, figure, key
@@ -87,7 +88,7 @@ def needed(facts: RunFacts, trial: Trial) -> float | None:
     """The score at which the trial would just have been accepted; None where it cannot be told."""
     if not facts.threshold or not math.isfinite(trial.reference):
         return None
-    return trial.reference * facts.threshold if facts.higher_is_better else trial.reference / facts.threshold
+    return Criterion(facts.threshold, facts.higher_is_better).needed(trial.reference)
 
 
 def _legend(facts: RunFacts) -> Html:

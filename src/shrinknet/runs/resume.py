@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
-
-import numpy as np
 
 from shrinknet.errors import RunError, StorageError
 from shrinknet.runs.fingerprint import differences
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.journal import decode, encode
+from shrinknet.runs.recorder import Saved, Snapshot
 from shrinknet.records import Summary, Trial
 from shrinknet.runs.store import RunStore
 
@@ -22,33 +20,11 @@ DATA = "data"  # the part of a run's identity that the user may change
 _LOG = logging.getLogger("shrinknet")
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint of a run.
-
-    Attributes:
-        began: configuration, identity and environment that the run began with.
-        warmup: (step, validation score) pairs; baseline: the score after the warm-up, None before its end.
-        trials: decided so far.
-        position: how far the streams of data were read.
-        xla: what was decided about XLA; results: the names of what an evaluation gives.
-        elapsed: seconds that the run has taken.
-        arrays: the network and its optimizer.
-    """
-
-    began: Mapping[str, Any]
-    warmup: list[tuple[int, float]]
-    baseline: float | None
-    trials: tuple[Trial, ...]
-    position: dict[str, int]
-    xla: bool | None
-    results: tuple[str, ...]
-    elapsed: float
-    arrays: Mapping[str, np.ndarray]
-
-
-def read_saved(store: RunStore, states: Generations) -> Saved | None:
+def read_saved(store: RunStore, states: Generations, summary: Summary | None = None) -> Saved | None:
     """The newest checkpoint that is whole; None where there is none, or where the only one was damaged.
+
+    Args:
+        summary: of the run, where it came to its end.
 
     Raises:
         RunError: there were two, and both are damaged, or they are of another version.
@@ -59,23 +35,23 @@ def read_saved(store: RunStore, states: Generations) -> Saved | None:
         if states.files > 1:
             raise RunError(
                 f"Both checkpoints in {store.path} are damaged, and nothing can go on from them. Put back a copy of "
-                "one, choose another folder, or say force=True (--force): then this run is set beside, and it begins "
+                "one, choose another folder, or pass force=True (--force): then this run is set beside, and it begins "
                 "anew."
             )
         return None
     facts, arrays = found
     try:
-        return Saved(
-            began={name: dict(facts["run"][name]) for name in ("config", "identity", "environment")},
-            warmup=[(int(step), float(score)) for step, score in facts["warmup"]],
+        began = {name: dict(facts["run"][name]) for name in ("config", "identity", "environment")}
+        snapshot = Snapshot(
+            warmup=tuple((int(step), float(score)) for step, score in facts["warmup"]),
             baseline=None if facts["baseline"] is None else float(facts["baseline"]),
             trials=tuple(decode(record, store.path) for record in facts["trials"]),
             position={str(name): int(number) for name, number in facts["position"].items()},
-            xla=None if facts["xla"] is None else bool(facts["xla"]),
+            decided=dict(facts["engine"]),
             results=tuple(map(str, facts["results"])),
             elapsed=float(facts["elapsed"]),
-            arrays=arrays,
         )
+        return Saved(began, snapshot, arrays, summary)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
             f"The checkpoints in {store.path} cannot be understood ({error!r}): expected those of this version of "
@@ -83,24 +59,27 @@ def read_saved(store: RunStore, states: Generations) -> Saved | None:
         ) from error
 
 
-def compare(store: RunStore, old: Mapping[str, Any], new: Mapping[str, Any], strict: bool, new_data: bool) -> None:
-    """Refuses to go on with another run than the folder holds, and warns of another environment.
+def compare(
+    store: RunStore, old: Mapping[str, Any], new: Mapping[str, Any], *, strict: bool, new_data: bool, limits: Collection[str] = ()
+) -> None:
+    """Refuses to continue with another run than the folder holds, and warns of another environment.
 
     Args:
         old, new: configuration, identity and environment: of the run in the folder, and of the one asked for.
         strict: refuse another environment too; new_data: other data are what the user wants.
+        limits: names of settings that may differ.
 
     Raises:
         RunError: its sentence names every difference.
     """
-    found = differences(old["config"], new["config"])
+    found = differences(*({k: v for k, v in run["config"].items() if k not in limits} for run in (old, new)))
     for what, parts in new["identity"].items():
         if what != DATA or not new_data:
             found += differences(old["identity"].get(what, {}), parts)
     if found:
         raise RunError(
             f"The run in {store.path} began with something else: {'; '.join(found)}. Give the same again, choose "
-            "another folder, or say force=True (--force): then that run is set beside, and this one begins anew."
+            "another folder, or pass force=True (--force): then that run is set beside, and this one begins anew."
         )
     other = differences(old["environment"], new["environment"])
     if other and strict:
@@ -133,7 +112,7 @@ def mend_journal(store: RunStore, trials: tuple[Trial, ...]) -> None:
     if rows[:both] != expected[:both]:
         raise RunError(
             f"The journal and the checkpoint in {store.path} tell of different trials: they are of two runs. Put back "
-            "what belongs together, choose another folder, or say force=True (--force) to begin anew."
+            "what belongs together, choose another folder, or pass force=True (--force) to begin anew."
         )
     if len(rows) > len(expected):
         tell([f"The journal has {len(rows)} trials, the checkpoint {len(expected)}: the others are made again"])

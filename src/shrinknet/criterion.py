@@ -1,0 +1,54 @@
+"""Criterion: whether a cut keeps enough of the score. The one place that decides it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a score is worth beside a reference.
+
+    Attributes:
+        ratio: share of the reference that is kept, 1.0 = all of it, higher is better whatever the score's direction;
+            NaN where it cannot be taken.
+        accepted: whether that is enough.
+    """
+
+    ratio: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What a cut must keep.
+
+    Attributes:
+        threshold: the least ratio of the score to its reference, in (0, 1].
+        higher_is_better: direction of the score.
+    """
+
+    threshold: float
+    higher_is_better: bool = True
+
+    def verdict(self, score: float, reference: float) -> Verdict:
+        """Whether the score keeps enough of the reference; a score that is not finite never does."""
+        kept = ratio(score, reference, self.higher_is_better)
+        return Verdict(kept, kept >= self.threshold)
+
+    def needed(self, reference: float) -> float:
+        """The score that would just be accepted beside this reference."""
+        return reference * self.threshold if self.higher_is_better else reference / self.threshold
+
+
+def ratio(score: float, reference: float, higher_is_better: bool) -> float:
+    """The share of the reference that is kept: score / reference where higher is better, else reference / score.
+
+    NaN where either is not a finite number, or a ratio has no meaning.
+    """
+    if not math.isfinite(score) or not math.isfinite(reference) or reference == 0:
+        return math.nan
+    if higher_is_better:
+        return score / reference
+    return reference / score if score > 0 else math.inf if score == 0 else math.nan
