@@ -288,7 +288,7 @@ class TestUnits:
 
     def test_a_missing_package_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "joblib", None)
-        with pytest.raises(MissingExtraError, match=r"joblib is not installed.*shrinknet\[experiments\]"):
+        with pytest.raises(MissingExtraError, match=r"extra experiments.*joblib is not.*pip install .*'joblib>="):
             complete("correlations", Correlations(), tmp_path, jobs=2)
         with pytest.raises(OptionError, match="jobs of at least 1"):
             complete("correlations", Correlations(), tmp_path, jobs=0)
@@ -634,7 +634,7 @@ class TestResult:
 
     def test_prints_table_verdicts_and_page(self, tmp_path: Path) -> None:
         findings = analysed("correlations", made_up("correlations"))
-        result = frame.Result(
+        result = frame.Recorded(
             "correlations", as_mapping(findings.tables["table"]), 6, ("out/correlations.md",), findings
         )
         text = str(result)

@@ -25,7 +25,7 @@ def read_sample(path: Path | None) -> Any:
     return _numbered(arrays, "x") if "x" in arrays or "x0" in arrays else arrays
 
 
-def read_data(path: Path | None) -> tuple[Any, ...] | None:
+def read_pairs(path: Path | None) -> tuple[Any, ...] | None:
     """Data to train on: the arrays `x` and `y` of a `.npz` file (`x0`, `x1` ... for several), and `sample_weight`.
 
     Raises:

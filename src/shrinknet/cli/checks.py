@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
@@ -14,12 +13,13 @@ from packaging.requirements import Requirement
 
 from shrinknet import __version__
 from shrinknet.errors import ShrinknetError
+from shrinknet.extras import install_command, requirements
 from shrinknet.records import table
 
 
 def examine() -> dict[str, Any]:
     """Everything that can be said about this installation, as plain JSON types; `ok` sums it up."""
-    needed, extras = _requirements()
+    needed, extras = requirements()
     packages = [_package(requirement) for requirement in needed]
     check = check_a_cut()
     return {
@@ -28,7 +28,7 @@ def examine() -> dict[str, Any]:
         "packages": packages,
         "hardware": _hardware(),
         "chromium": shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"),
-        "extras": {name: _extra(name, requirements) for name, requirements in extras.items()},
+        "extras": {name: _extra(name, listed) for name, listed in extras.items()},
         "check": check,
     }
 
@@ -72,27 +72,6 @@ def as_text(findings: Mapping[str, Any]) -> str:
     return "\n\n".join([table(packages), lines, verdict])
 
 
-def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """What shrinknet needs, and what each of its extras needs, as its own metadata say."""
-    try:
-        distribution = metadata.distribution("shrinknet")
-    except metadata.PackageNotFoundError:  # run from the source tree without being installed
-        return [], {}
-    requirements = [Requirement(text) for text in distribution.requires or ()]
-    extras = distribution.metadata.get_all("Provides-Extra") or []
-    needed = [requirement for requirement in requirements if _applies(requirement, "")]
-    return needed, {
-        extra: [
-            requirement for requirement in requirements if requirement not in needed and _applies(requirement, extra)
-        ]
-        for extra in extras
-    }
-
-
-def _applies(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-
-
 def _package(requirement: Requirement) -> dict[str, Any]:
     try:
         version = metadata.version(requirement.name)
@@ -102,9 +81,9 @@ def _package(requirement: Requirement) -> dict[str, Any]:
     return {"package": requirement.name, "expected": str(requirement.specifier), "installed": version, "ok": ok}
 
 
-def _extra(name: str, requirements: Iterable[Requirement]) -> dict[str, Any]:
-    installed = all(_package(requirement)["ok"] for requirement in requirements)
-    return {"installed": installed, "command": f"{sys.executable} -m pip install 'shrinknet[{name}]'"}
+def _extra(name: str, listed: Iterable[Requirement]) -> dict[str, Any]:
+    installed = all(_package(requirement)["ok"] for requirement in listed)
+    return {"installed": installed, "command": install_command(name)}
 
 
 def _hardware() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from shrinknet.cli.arrays import read_data, read_sample
+from shrinknet.cli.arrays import read_pairs, read_sample
 from shrinknet.cli.output import json_option, load_keras, show, working
 from shrinknet.cli.values import NAMES, SIZES
 
@@ -56,13 +56,13 @@ def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool)
     """
     with working():
         load_keras()
-        from shrinknet.cutting.slimmer import plan as plan_of
+        from shrinknet.cutting import slimmer
         from shrinknet.files.models import has_switches, open_model
         from shrinknet.network.switches import Switches, switched
 
         opened = open_model(model, trust=trust)
         net = opened if has_switches(opened) else switched(opened)
-        planned = plan_of(net, _shape(shapes), round_to)
+        planned = slimmer.plan(net, _shape(shapes), round_to)
         groups = Switches(net).groups
     together = [str(group) for group in groups if len(group.filters) > 1]
     record = {
@@ -97,15 +97,14 @@ def slim(
     """
     with working():
         load_keras()
-        from shrinknet.cutting.slimmer import plan as plan_of
-        from shrinknet.cutting.slimmer import slim as cut
+        from shrinknet.cutting import slimmer
         from shrinknet.files.models import check_target, open_model, write_model
         from shrinknet.records import cost_change
 
         check_target(out, model)
         net = open_model(model, trust=trust, compiled=True)
-        planned = plan_of(net, _shape(shapes), round_to)
-        small = cut(net, read_sample(sample), round_to=round_to)
+        planned = slimmer.plan(net, _shape(shapes), round_to)
+        small = slimmer.slim(net, read_sample(sample), round_to=round_to)
         before, after = planned.before, _known_cost(small, shapes)
         complete = write_model(small, out)
     record = {
@@ -245,7 +244,7 @@ def compress(
         from shrinknet.files.models import open_model
 
         opened = open_model(model, trust=trust, compiled=True)
-        files = work(opened, folder, read_data(data), test_data=read_data(test_data), **options)
+        files = work(opened, folder, read_pairs(data), test_data=read_pairs(test_data), **options)
     show(files.to_dict(), str(files), as_json=as_json)
 
 

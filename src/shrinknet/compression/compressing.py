@@ -20,11 +20,12 @@ from shrinknet.compression.description import Description
 from shrinknet.compression.scores import make_score
 from shrinknet.compression.settings import job_losses, job_optimizer
 from shrinknet.errors import ExportError, OptionError
-from shrinknet.exporters import Exported, Exports, export, require_extra
-from shrinknet.exporters.base import Arrays, Runner, Settings, Source, in_batches
+from shrinknet.exporters import Exported, Exports, export
+from shrinknet.exporters.base import ArrayList, Runner, Source, in_batches
 from shrinknet.exporters.litert import LiteRTRunner
-from shrinknet.exporters.quiet import quiet
+from shrinknet.extras import require_extra
 from shrinknet.files.placing import place, workplace
+from shrinknet.files.streams import quiet
 from shrinknet.internals import functional_of
 from shrinknet.loop.scoring import Score
 
@@ -95,7 +96,7 @@ def compress(
     }  # fmt: skip
     rate = make_score(score, model, tested, source.expected)
     (plain,) = export(model, folder, ("litert",), tested.x, threads=threads)
-    scored = _Scored(source, Path(folder), Settings(threads), rate)
+    scored = _Scored(source, Path(folder), threads, rate)
     records, refused = [scored.known(plain)], []
     with tempfile.TemporaryDirectory(prefix="shrinknet-") as job:
         log = _work(Path(job), facts, source, samples)
@@ -165,13 +166,13 @@ class _Scored:
 
     source: Source
     folder: Path
-    settings: Settings
-    rate: Callable[[Arrays, Runner], float]
+    threads: int
+    rate: Callable[[ArrayList, Runner], float]
 
     def known(self, record: Exported) -> Exported:
         """The record of a file that was exported, with its score."""
         content = Path(record.path).read_bytes()
-        runner = LiteRTRunner(content, self.source.inputs, self.source.outputs, self.settings.threads)
+        runner = LiteRTRunner(content, self.source.inputs, self.source.outputs, self.threads.threads)
         return replace(record, score=self._score(runner), zipped_bytes=_zipped(content), note="as it is")
 
     def result(self, method: str, job: Path, log: str) -> Exported:
@@ -189,7 +190,7 @@ class _Scored:
             raise ExportError(f"No {method} of {self.source.name}: {result['refused'].rstrip('.')}.")
         content = (job / f"{method}.tflite").read_bytes()
         with quiet():
-            runner = LiteRTRunner(content, result["inputs"], result["outputs"], self.settings.threads)
+            runner = LiteRTRunner(content, result["inputs"], result["outputs"], self.threads.threads)
         score = self._score(runner)
         timed = runner.latency(self.source.one)
         with workplace(self.folder) as scratch:

@@ -13,7 +13,7 @@ from shrinknet.errors import DataError
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays in the order of the model's inputs and outputs, and weights of the samples or None."""
+    """ArrayList in the order of the model's inputs and outputs, and weights of the samples or None."""
 
     x: list[np.ndarray]
     y: list[np.ndarray]
@@ -26,7 +26,7 @@ class Samples:
 
 
 def read_samples(data: Any, what: str, inputs: int, outputs: int) -> Samples:
-    """Arrays (x, y) or (x, y, sample_weight) as Keras's `fit` takes them.
+    """ArrayList (x, y) or (x, y, sample_weight) as Keras's `fit` takes them.
 
     Raises:
         DataError: something else, too many or too few arrays, none at all, or numbers that are not finite.

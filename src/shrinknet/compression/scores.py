@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from shrinknet.compression.data import Samples
-from shrinknet.exporters.base import Arrays
+from shrinknet.exporters.base import ArrayList
 from shrinknet.internals import output_structure
 from shrinknet.loop.scoring import Score, Scorer, make_scorer
 
@@ -21,7 +21,7 @@ class Answers:
         model: the Keras model; run: from one array for each input to one for each output.
     """
 
-    def __init__(self, model: Any, run: Callable[[Arrays], Arrays]) -> None:
+    def __init__(self, model: Any, run: Callable[[ArrayList], ArrayList]) -> None:
         self.run = run
         self.structure = output_structure(model)
 
@@ -32,7 +32,7 @@ class Answers:
     predict = __call__
 
 
-def results(model: Any, answers: Arrays, samples: Samples) -> dict[str, float]:
+def results(model: Any, answers: ArrayList, samples: Samples) -> dict[str, float]:
     """The compiled metrics and the loss of answers to samples, by name; the model's own metrics start anew."""
     structure = output_structure(model)
     y_pred = keras.tree.pack_sequence_as(structure, [keras.ops.convert_to_tensor(array) for array in answers])
@@ -45,8 +45,8 @@ def results(model: Any, answers: Arrays, samples: Samples) -> dict[str, float]:
 
 
 def make_score(
-    score: Score, model: Any, samples: Samples, answers: Arrays
-) -> Callable[[Arrays, Callable[[Arrays], Arrays]], float]:
+    score: Score, model: Any, samples: Samples, answers: ArrayList
+) -> Callable[[ArrayList, Callable[[ArrayList], ArrayList]], float]:
     """A function that scores a file: from its answers to the samples, and from the file itself.
 
     Args:

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from shrinknet.checks import at_least, one_of
+from shrinknet.comparing import Mismatch, largest_difference
 from shrinknet.costs.counting import known_cost
 from shrinknet.cutting.branches import without_idle
 from shrinknet.cutting.moves import Movements
@@ -239,19 +240,18 @@ def verify(net: Any, small: Any, sample: Any = None) -> float:
         NotEquivalentError: it is more than 1e-5 (1e-2 for half precision), or not a number.
     """
     sample = random_inputs(net) if sample is None else sample
-    worst = 0.0
     half = any("float16" in str(layer.compute_dtype) for layer in layers_of(net))  # or bfloat16
-    outputs = (keras.tree.flatten(model(sample, training=False)) for model in (net, small))
-    for expected, received in zip(*outputs, strict=True):
-        expected, received = (np.asarray(ops.convert_to_numpy(ops.cast(x, "float32"))) for x in (expected, received))
-        if expected.shape != received.shape:
-            raise NotEquivalentError(_report(f"its output has shape {received.shape}, not {expected.shape}"))
-        scale = max(float(np.abs(expected).max(initial=0.0)), 1e-30)
-        error = float(np.abs(expected - received).max(initial=0.0)) / scale
-        if not error <= (1e-2 if half else TOLERANCE):
-            raise NotEquivalentError(_report(f"its output differs by {error:.1e} of its scale"))
-        worst = max(worst, error)
-    return worst
+    expected, received = (
+        [_plain(x) for x in keras.tree.flatten(model(sample, training=False))] for model in (net, small)
+    )
+    try:
+        return largest_difference(expected, received, 1e-2 if half else TOLERANCE)
+    except Mismatch as mismatch:
+        raise NotEquivalentError(_report(str(mismatch))) from None
+
+
+def _plain(tensor: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
 
 
 def _report(what: str) -> str:

@@ -1,4 +1,4 @@
-"""The experiments of the thesis: one file for each question, each with `run(settings, out) -> Result`."""
+"""The experiments of the thesis: one file for each question, each with `run(settings, out) -> Recorded`."""
 
 from __future__ import annotations
 

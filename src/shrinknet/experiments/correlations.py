@@ -69,31 +69,31 @@ def repetition(settings: Correlations, number: int) -> Unit:
     """The unit of work: one network, trained on without each of its filters and with all of them."""
     from shrinknet.experiments.bench import bench, cosines
 
-    table = bench(settings)
-    table.begin(number)
-    table.train(settings.warmup_steps, trial=0)
-    trained, vectors = table.work.checkpoint(), table.vectors()
+    network = bench(settings)
+    network.begin(number)
+    network.train(settings.warmup_steps, trial=0)
+    trained, vectors = network.work.checkpoint(), network.vectors()
     curves = {}
-    for filter in (None, *table.filters):
+    for filter in (None, *network.filters):
         trained.restore()
-        table.cut(*([filter] if filter else []))
-        curves[str(filter or "")] = [table.score(), *_second_phase(table, settings)]
+        network.cut(*([filter] if filter else []))
+        curves[str(filter or "")] = [network.score(), *_second_phase(network, settings)]
     similarities = {
         str(filter): cosines(
             vectors[filter],
             [vectors[other] for other in vectors if other.layer == filter.layer and other != filter],
         ).tolist()
-        for filter in table.filters
+        for filter in network.filters
     }
     return {"curves": curves, "cosines": similarities}
 
 
-def _second_phase(table: Any, settings: Correlations) -> list[float]:
+def _second_phase(network: Any, settings: Correlations) -> list[float]:
     """Scores after every so many steps."""
     scores = []
     for start in range(0, settings.steps, settings.every):
-        table.train(min(settings.every, settings.steps - start), trial=1, start=start)
-        scores.append(table.score())
+        network.train(min(settings.every, settings.steps - start), trial=1, start=start)
+        scores.append(network.score())
     return scores
 
 

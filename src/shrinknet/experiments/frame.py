@@ -25,6 +25,7 @@ from shrinknet.experiments.units import Tell, Unit, complete, seconds
 from shrinknet.files.disk import write_file
 from shrinknet.files.tables import csv_bytes
 from shrinknet.records import finite
+from shrinknet.runs.fingerprint import processor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +89,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Result:
+class Recorded:
     """What an experiment found and wrote.
 
     Attributes:
@@ -126,7 +127,7 @@ def run(
     jobs: int = 1,
     cluster: str | None = None,
     tell: Tell | None = None,
-) -> Result:
+) -> Recorded:
     """Answers a question: trains what is missing, and writes tables, figures and page.
 
     Args:
@@ -156,7 +157,7 @@ def run(
     files = write(question, settings, preset, frames, findings, facts, folder)
     main = next(iter(findings.tables.values()))
     repetitions = int(next(iter(frames.values()))["repetition"].nunique())
-    return Result(question.name, as_mapping(main), repetitions, tuple(map(str, files)), findings)
+    return Recorded(question.name, as_mapping(main), repetitions, tuple(map(str, files)), findings)
 
 
 def about(settings: Settings, preset: str) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def about(settings: Settings, preset: str) -> dict[str, Any]:
         "python": platform.python_version(),
         **versions,
         "machine": machine,
-        "processor": _processor(),
+        "processor": processor(),
     }
 
 
@@ -191,14 +192,6 @@ def commit() -> str:
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def write(

@@ -64,45 +64,45 @@ def repetition(settings: Probes, number: int) -> Unit:
     """The unit of work: one network, every filter of it probed in every way."""
     from shrinknet.experiments.bench import bench
 
-    table = bench(settings)
-    table.begin(number)
-    table.train(settings.warmup_steps, trial=0)
-    trained, before = table.work.checkpoint(), table.vectors()
-    table.work.reset()
-    table.train(settings.steps, trial=1)
-    uncut, untouched = table.work.checkpoint(), table.vectors()
-    reference, rows = table.score(), []
-    for filter in table.filters:
+    network = bench(settings)
+    network.begin(number)
+    network.train(settings.warmup_steps, trial=0)
+    trained, before = network.work.checkpoint(), network.vectors()
+    network.work.reset()
+    network.train(settings.steps, trial=1)
+    uncut, untouched = network.work.checkpoint(), network.vectors()
+    reference, rows = network.score(), []
+    for filter in network.filters:
         uncut.restore()
-        table.switches.disable(filter)
-        rows.append(_row(filter, *REFERENCE, np.nan, reference, table.score(), before, before, untouched))
+        network.switches.disable(filter)
+        rows.append(_row(filter, *REFERENCE, np.nan, reference, network.score(), before, before, untouched))
         for way, start in PROBES:
             trained.restore()
-            rows.append(_probe(table, settings, filter, way, start, before))
+            rows.append(_probe(network, settings, filter, way, start, before))
     trained.restore()
-    return {"rows": rows, "before": table.score(), "reference": reference}
+    return {"rows": rows, "before": network.score(), "reference": reference}
 
 
 def _probe(
-    table: Bench, settings: Probes, filter: Filter, way: str, start: str, before: Mapping[Filter, np.ndarray]
+    network: Bench, settings: Probes, filter: Filter, way: str, start: str, before: Mapping[Filter, np.ndarray]
 ) -> dict[str, Any]:
     """One filter, probed in one way."""
-    switches = table.switches
+    switches = network.switches
     if way == "disabled and frozen":
         switches.disable(filter)
         switches.freeze(filter)
     elif start == "zeroed":
         switches.zero(filter)
     else:
-        switches.reinitialize(filter, seed=table.seed + filter.index)
+        switches.reinitialize(filter, seed=network.seed + filter.index)
     if way == "others frozen":
         switches.freeze(*(other for other in before if other != filter))
-    table.work.reset()
-    begun, at_once = table.vectors(), table.score()
-    table.train(settings.steps, trial=1)
-    after, vectors = table.score(), table.vectors()
+    network.work.reset()
+    begun, at_once = network.vectors(), network.score()
+    network.train(settings.steps, trial=1)
+    after, vectors = network.score(), network.vectors()
     switches.disable(filter)
-    return _row(filter, way, start, at_once, after, table.score(), before, begun, vectors)
+    return _row(filter, way, start, at_once, after, network.score(), before, begun, vectors)
 
 
 def _row(

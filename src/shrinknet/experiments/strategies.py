@@ -76,10 +76,10 @@ def repetition(settings: Strategies, number: int) -> Unit:
     from shrinknet.experiments.bench import bench
     from shrinknet.experiments.histories import Histories
 
-    table = bench(settings)
-    table.begin(number)
-    table.train(settings.warmup_steps, trial=0)
-    histories = Histories(table, settings.steps)
+    network = bench(settings)
+    network.begin(number)
+    network.train(settings.warmup_steps, trial=0)
+    histories = Histories(network, settings.steps)
     runs = [
         {"strategy": name, "threshold": threshold,
          **histories.minimize(name, threshold, settings.reference, settings.min_filters)}

@@ -10,16 +10,17 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shrinknet.errors import MissingExtraError, OptionError, RunError
+from shrinknet.errors import OptionError, RunError
 from shrinknet.experiments.settings import Settings
+from shrinknet.extras import require_extra
 from shrinknet.files.disk import write_file
+from shrinknet.files.streams import quiet
 from shrinknet.records import finite
 
 Unit = dict[str, Any]
@@ -109,11 +110,10 @@ def _computed(
     if cluster is None and jobs == 1:
         yield from (compute(what, settings, number) for number in numbers)
         return
-    try:
-        import joblib
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
-    except ImportError:
-        raise _missing("joblib", "shrinknet[experiments]") from None
+    require_extra("experiments", "joblib")
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
     with _backend(joblib, cluster):
         parallel = joblib.Parallel(
             n_jobs=jobs if cluster is None else -1, return_as="generator_unordered", batch_size=1, pre_dispatch="all"
@@ -133,10 +133,8 @@ def _backend(joblib: Any, cluster: str | None) -> Iterator[None]:
         with joblib.parallel_config("loky", inner_max_num_threads=1):
             yield
         return
-    try:
-        distributed: Any = importlib.import_module("distributed")
-    except ImportError:
-        raise _missing("Dask", "shrinknet[dask]") from None
+    require_extra("dask", "distributed")
+    distributed: Any = importlib.import_module("distributed")
     try:
         client = distributed.Client(cluster, timeout="30s")
     except (OSError, ValueError) as error:
@@ -146,10 +144,6 @@ def _backend(joblib: Any, cluster: str | None) -> Iterator[None]:
         ) from error
     with client, joblib.parallel_config("dask", client=client):
         yield
-
-
-def _missing(package: str, extra: str) -> MissingExtraError:
-    return MissingExtraError(f"{package} is not installed; expected it for this experiment: pip install '{extra}'.")
 
 
 def compute(what: str, settings: Settings, number: int) -> tuple[int, Unit]:
@@ -183,26 +177,9 @@ def _tensorflow() -> Any:
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return None
     if "tensorflow" not in sys.modules:
-        with _without_chatter():
+        with quiet(unless_it_fails=True):
             importlib.import_module("tensorflow")
     return sys.modules["tensorflow"]
-
-
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Swallows what is written straight to the descriptor of stderr while the block lasts, unless it fails."""
-    with tempfile.TemporaryFile() as chatter:
-        saved = os.dup(2)
-        os.dup2(chatter.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            chatter.seek(0)
-            os.write(saved, chatter.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def seconds(units: Iterable[Unit]) -> float:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shrinknet.errors import ExportError, MissingExtraError, ModelError, OptionError, ShrinknetError
-from shrinknet.exporters.base import Arrays, Exporter, Runner, Settings, Source, in_batches
+from shrinknet.checks import at_least
+from shrinknet.comparing import Mismatch, largest_difference
+from shrinknet.errors import ExportError, ModelError, OptionError, ShrinknetError
+from shrinknet.exporters.base import ArrayList, Exporter, Runner, Source, in_batches
 from shrinknet.exporters.keras import KerasExporter
 from shrinknet.exporters.litert import (
     LiteRTDynamicExporter,
@@ -26,14 +24,15 @@ from shrinknet.exporters.litert import (
     needs_real_sample,
 )
 from shrinknet.exporters.onnx import OnnxExporter
-from shrinknet.exporters.quiet import quiet
 from shrinknet.exporters.savedmodel import SavedModelExporter
+from shrinknet.extras import require_extra
 from shrinknet.files.placing import place, size, workplace
+from shrinknet.files.streams import quiet
 from shrinknet.internals import layers_of
 from shrinknet.layers import Switched
 from shrinknet.records import finite, table
 
-__all__ = ["EXPORTERS", "Exported", "Exports", "export", "measured_latency", "require_extra"]
+__all__ = ["EXPORTERS", "Exported", "Exports", "export", "measured_latency"]
 
 EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "keras": KerasExporter,
@@ -137,8 +136,7 @@ def export(
         raise OptionError(f"Unknown format {unknown[0]!r}; known are {', '.join(EXPORTERS)}.")
     if not formats:
         raise OptionError(f"Expected at least one format; known are {', '.join(EXPORTERS)}.")
-    if threads < 1:
-        raise OptionError(f"Expected threads to be 1 or more; received {threads}.")
+    at_least("threads", threads, 1)
     if "onnx" in formats:
         require_extra("onnx", "tf2onnx", "onnx", "onnxruntime")
     source = Source(_without_switches(model), sample, input_shape)
@@ -150,7 +148,7 @@ def export(
     wrong = False
     for name in dict.fromkeys(formats):
         try:
-            written.append(_export(source, Path(folder), EXPORTERS[name](), Settings(threads)))
+            written.append(_export(source, Path(folder), EXPORTERS[name](), threads))
         except _NotWritten as error:
             wrong |= isinstance(error, _Wrong)
             failed.setdefault(str(error), []).append(name)
@@ -172,20 +170,6 @@ class _Wrong(_NotWritten):
     """A file was there, and computed something else: not the user's fault."""
 
 
-def require_extra(extra: str, *modules: str) -> None:
-    """Refuses what needs packages that are not installed.
-
-    Raises:
-        MissingExtraError: with the command that installs them.
-    """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"This needs the extra {extra}, of which {', '.join(missing)} is not installed; install it with: "
-            f"{sys.executable} -m pip install 'shrinknet[{extra}]'"
-        )
-
-
 def _without_switches(model: Any) -> Any:
     if any(isinstance(layer, Switched) for layer in layers_of(model)):
         raise ModelError(
@@ -195,11 +179,11 @@ def _without_switches(model: Any) -> Any:
     return model
 
 
-def _export(source: Source, folder: Path, exporter: Exporter, settings: Settings) -> Exported:
+def _export(source: Source, folder: Path, exporter: Exporter, threads: int) -> Exported:
     with workplace(folder) as scratch:
         written = scratch / (source.name + exporter.suffix)
         _write(source, exporter, written)
-        runner = _load(source, exporter, written, settings)
+        runner = _load(source, exporter, written, threads)
         difference = _difference(source, in_batches(runner, source), exporter)
         timed = runner.latency(source.one)
         bytes = size(written)
@@ -218,35 +202,21 @@ def _write(source: Source, exporter: Exporter, path: Path) -> None:
         raise _NotWritten(f"it could not be written ({reason(error)}).") from error
 
 
-def _load(source: Source, exporter: Exporter, path: Path, settings: Settings) -> Runner:
+def _load(source: Source, exporter: Exporter, path: Path, threads: int) -> Runner:
     try:
         with quiet():
-            return exporter.load(source, path, settings)
+            return exporter.load(source, path, threads)
     except Exception as error:
         raise _NotWritten(f"it could not be loaded again, and was removed ({reason(error)}).") from error
 
 
-def _difference(source: Source, received: Arrays, exporter: Exporter) -> float:
+def _difference(source: Source, received: ArrayList, exporter: Exporter) -> float:
     """The largest difference of any output, as a share of that output's scale."""
     tolerance = max(exporter.tolerance, HALF_TOLERANCE) if source.is_half else exporter.tolerance
-    worst = 0.0
-    for name, want, got in zip(source.outputs, source.expected, received, strict=True):
-        if want.shape != got.shape:
-            raise _Wrong(_wrong(f"its output {name} has shape {got.shape}, not {want.shape}"))
-        if got.dtype.kind == "f" and not np.isfinite(got).all():
-            raise _Wrong(_wrong(f"its output {name} is not all finite numbers"))
-        want, got = want.astype("float64"), got.astype("float64")
-        scale = max(float(np.abs(want).max(initial=0.0)), 1e-30)
-        error = float(np.abs(want - got).max(initial=0.0)) / scale
-        if not error <= tolerance:
-            what = f"its output {name} differs by {error:.1e} of its scale, where {tolerance:.0e} is allowed"
-            raise _Wrong(_wrong(what))
-        worst = max(worst, error)
-    return worst
-
-
-def _wrong(what: str) -> str:
-    return f"it did not compute what the model computes, and was removed ({what})."
+    try:
+        return largest_difference(source.expected, received, tolerance, source.outputs)
+    except Mismatch as mismatch:
+        raise _Wrong(f"it did not compute what the model computes, and was removed ({mismatch}).") from None
 
 
 def reason(error: Exception) -> str:
@@ -279,7 +249,7 @@ def measured_latency(
             path = Path(scratch) / "model.tflite"
             with quiet():
                 LiteRTExporter().write(source, path)
-            return LiteRTExporter().load(source, path, Settings(threads)).latency(source.one)[0]
+            return LiteRTExporter().load(source, path, threads).latency(source.one)[0]
     except Exception as error:  # a run is not worth losing for a number
         _LOG.warning("The latency was not measured: %s", reason(error))
         return None

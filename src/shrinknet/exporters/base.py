@@ -6,7 +6,6 @@ import functools
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from shrinknet.exporters.precision import in_single_precision, is_half
 from shrinknet.graph.channels import input_specs
 from shrinknet.internals import functional_of, input_structure, output_structure
 
-Arrays = list[np.ndarray]
+ArrayList = list[np.ndarray]
 
 
 class Source:
@@ -48,7 +47,7 @@ class Source:
         self.real = sample is not None
         self.sample = _random_arrays(self.tensors) if sample is None else self._checked(sample)
 
-    def _checked(self, sample: Any) -> Arrays:
+    def _checked(self, sample: Any) -> ArrayList:
         """The sample as a list in the order of the inputs, in their types."""
         structure = input_structure(self.model)
         names = sorted(structure) if isinstance(structure, dict) else self.inputs
@@ -71,7 +70,7 @@ class Source:
         return arrays
 
     @property
-    def one(self) -> Arrays:
+    def one(self) -> ArrayList:
         """The first sample, or as many as the model wants at once."""
         return [array[: self.batch or 1] for array in self.sample]
 
@@ -85,7 +84,7 @@ class Source:
         return [keras.tree.pack_sequence_as(input_structure(self.model), specs)]
 
     @cached_property
-    def expected(self) -> Arrays:
+    def expected(self) -> ArrayList:
         """What the model answers to the sample, one array for each output."""
         outputs = in_batches(functools.partial(run_model, self.model), self)
         if not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
@@ -104,7 +103,7 @@ class Source:
         return in_single_precision(self.model) if self.is_half else self.model
 
 
-def _random_arrays(tensors: list[Any]) -> Arrays:
+def _random_arrays(tensors: list[Any]) -> ArrayList:
     """Two samples of standard normal numbers, of 0 and 1 for integer inputs; sizes that are left open are 64."""
     generator = np.random.default_rng(0)
 
@@ -129,7 +128,7 @@ def _fitting(value: Any, name: str, tensor: Any) -> np.ndarray:
     return array.astype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
 
 
-def in_batches(run: Callable[[Arrays], Arrays], source: Source) -> Arrays:
+def in_batches(run: Callable[[ArrayList], ArrayList], source: Source) -> ArrayList:
     """Runs something on the whole sample, some at a time."""
     size = source.batch or 32
     count = len(source.sample[0]) // (source.batch or 1) * (source.batch or 1)
@@ -138,7 +137,7 @@ def in_batches(run: Callable[[Arrays], Arrays], source: Source) -> Arrays:
     return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
-def run_model(model: Any, arrays: Arrays) -> Arrays:
+def run_model(model: Any, arrays: ArrayList) -> ArrayList:
     """A Keras model's outputs for a list of inputs, as a list."""
     values = keras.tree.pack_sequence_as(input_structure(model), arrays)
     outputs = keras.tree.flatten(model(values, training=False))
@@ -190,22 +189,11 @@ class Runner(Protocol):
 
     threads: int
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         """The outputs for one array for each input, both in Keras's order."""
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         """Median and 95th percentile of the milliseconds of one call."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How files are tried out.
-
-    Attributes:
-        threads: for runtimes that let themselves be told.
-    """
-
-    threads: int = 1
 
 
 class Exporter(Protocol):
@@ -223,8 +211,8 @@ class Exporter(Protocol):
     def write(self, source: Source, path: Path) -> None:
         """Writes the model to a file, or folder, that does not exist yet."""
 
-    def load(self, source: Source, path: Path, settings: Settings) -> Runner:
-        """What was written, ready to run."""
+    def load(self, source: Source, path: Path, threads: int) -> Runner:
+        """What was written, ready to run; `threads` is for runtimes that let themselves be told."""
 
 
 def needs_tensorflow(exporter: Exporter) -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from shrinknet.costs.timing import latency
-from shrinknet.exporters.base import Arrays, Settings, Source, run_model, tensorflow_threads
+from shrinknet.exporters.base import ArrayList, Source, run_model, tensorflow_threads
 from shrinknet.internals import input_structure, layers_of
 from shrinknet.network.compiled import uncompiled
 
@@ -29,7 +29,7 @@ class KerasExporter:
         with uncompiled(source.model):
             source.model.save(path)
 
-    def load(self, source: Source, path: Path, settings: Settings) -> KerasRunner:
+    def load(self, source: Source, path: Path, threads: int) -> KerasRunner:
         try:
             return KerasRunner(keras.models.load_model(path, compile=False))
         except (TypeError, ValueError):
@@ -44,9 +44,9 @@ class KerasRunner:
         self.model = model
         self.threads = tensorflow_threads()
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         return run_model(self.model, arrays)
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         values: Any = keras.tree.pack_sequence_as(input_structure(self.model), arrays)
         return latency(lambda: np.asarray(keras.tree.flatten(self.model.predict_on_batch(values))[0]))

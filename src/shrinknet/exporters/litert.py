@@ -10,8 +10,8 @@ import numpy as np
 
 from shrinknet.costs.timing import latency
 from shrinknet.errors import DataError
-from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
-from shrinknet.exporters.quiet import quiet
+from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow
+from shrinknet.files.streams import quiet
 
 
 class LiteRTExporter:
@@ -36,8 +36,8 @@ class LiteRTExporter:
 
         return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
 
-    def load(self, source: Source, path: Path, settings: Settings) -> LiteRTRunner:
-        return LiteRTRunner(path.read_bytes(), source.inputs, source.outputs, settings.threads)
+    def load(self, source: Source, path: Path, threads: int) -> LiteRTRunner:
+        return LiteRTRunner(path.read_bytes(), source.inputs, source.outputs, threads)
 
 
 class LiteRTFloat16Exporter(LiteRTExporter):
@@ -132,16 +132,16 @@ class LiteRTRunner:
         self.outputs = [answered[name] for name in outputs]
         self.shapes: list[tuple[int, ...]] = []
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         self._feed(arrays)
         self.interpreter.invoke()
         return [self.interpreter.get_tensor(detail["index"]) for detail in self.outputs]
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         self._feed(arrays)
         return latency(self.interpreter.invoke)
 
-    def _feed(self, arrays: Arrays) -> None:
+    def _feed(self, arrays: ArrayList) -> None:
         shapes = [array.shape for array in arrays]
         if shapes != self.shapes:
             for detail, shape in zip(self.inputs, shapes, strict=True):

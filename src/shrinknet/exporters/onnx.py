@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shrinknet.costs.timing import latency
-from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
+from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow
 
 
 class OnnxExporter:
@@ -32,8 +32,8 @@ class OnnxExporter:
 
         return [keras.tree.flatten(source.signature)]
 
-    def load(self, source: Source, path: Path, settings: Settings) -> OnnxRunner:
-        return OnnxRunner(path, source, settings.threads)
+    def load(self, source: Source, path: Path, threads: int) -> OnnxRunner:
+        return OnnxRunner(path, source, threads)
 
 
 class OnnxRunner:
@@ -51,12 +51,12 @@ class OnnxRunner:
         self.inputs, self.outputs = source.inputs, source.outputs
         self.threads = threads
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         return list(self.session.run(self.outputs, self._given(arrays)))
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         given = self._given(arrays)
         return latency(lambda: self.session.run(self.outputs, given))
 
-    def _given(self, arrays: Arrays) -> dict[str, Any]:
+    def _given(self, arrays: ArrayList) -> dict[str, Any]:
         return dict(zip(self.inputs, arrays, strict=True))

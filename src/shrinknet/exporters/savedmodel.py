@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shrinknet.costs.timing import latency
-from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow, tensorflow_threads
+from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow, tensorflow_threads
 
 
 class SavedModelExporter:
@@ -22,7 +22,7 @@ class SavedModelExporter:
         needs_tensorflow(self)
         source.model.export(str(path), format="tf_saved_model", verbose=False, input_signature=source.signature)
 
-    def load(self, source: Source, path: Path, settings: Settings) -> SavedModelRunner:
+    def load(self, source: Source, path: Path, threads: int) -> SavedModelRunner:
         return SavedModelRunner(path, source)
 
 
@@ -38,11 +38,11 @@ class SavedModelRunner:
         self.convert = tf.constant
         self.threads = tensorflow_threads()
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         given = {name: self.convert(array) for name, array in zip(self.inputs, arrays, strict=True)}
         answered = self.serve(**given)
         return [np.asarray(answered[name]) for name in self.outputs]
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         given = {name: self.convert(array) for name, array in zip(self.inputs, arrays, strict=True)}
         return latency(lambda: [np.asarray(value) for value in self.serve(**given).values()])

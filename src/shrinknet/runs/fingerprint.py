@@ -114,7 +114,7 @@ def of_environment() -> dict[str, str]:
         "python": platform.python_version(),
         "backend": backend,
         "machine": f"{platform.machine()}, {cores} cores, {platform.system()}",
-        "processor": _processor(),
+        "processor": processor(),
         **(_of_tensorflow(cores) if backend == "tensorflow" else {}),
     }
 
@@ -136,7 +136,8 @@ def _of_tensorflow(cores: int | None) -> dict[str, str]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

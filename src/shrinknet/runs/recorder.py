@@ -13,7 +13,7 @@ import numpy as np
 
 from shrinknet.records import Cost, Summary, Trial
 
-Arrays = Mapping[str, np.ndarray]
+State = Mapping[str, np.ndarray]
 Filters = Mapping[str, list[int]]  # layer -> numbers of its filters
 
 
@@ -50,7 +50,7 @@ class Saved:
 
     began: Mapping[str, Any]
     snapshot: Snapshot
-    arrays: Arrays
+    arrays: State
     summary: Summary | None = None
 
 
@@ -60,7 +60,7 @@ class ControlState:
 
     numbers: tuple[int, ...]
     position: Mapping[str, int]
-    arrays: Arrays
+    arrays: State
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Before:
     higher_is_better: bool
     cost: Cost
     uncut: Any
-    kernels: Arrays
+    kernels: State
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class After:
     summary: Summary
     cost: Cost
     removed: Filters
-    kernels: Arrays
+    kernels: State
     switched: Any
     slim: Any
     finished: bool
@@ -118,22 +118,22 @@ class Recorder(Protocol):
             limits: settings that only say how far the run goes; they may differ from those it began with.
         """
 
-    def warm_state(self) -> Arrays:
+    def warm_state(self) -> State:
         """The network's state after the warm-up of a run that was interrupted later."""
 
-    def warming(self, snapshot: Snapshot, arrays: Callable[[], Arrays]) -> None:
+    def warming(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
         """A part of the warm-up is done."""
 
-    def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], Arrays]) -> None:
+    def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
         """The warm-up is done, in this process or in one before."""
 
-    def decided(self, snapshot: Snapshot, arrays: Callable[[], Arrays]) -> None:
+    def decided(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
         """One more trial is decided, the last of the snapshot's; the state is that after the decision."""
 
     def control(self) -> ControlState | None:
         """How far the control was trained before; None: not at all."""
 
-    def controlled(self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], Arrays]) -> None:
+    def controlled(self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], State]) -> None:
         """The control was trained on the batches of these trials."""
 
     def finished(self, after: After) -> None:
@@ -153,20 +153,20 @@ class NoRecorder:
     ) -> Saved | None:
         return None
 
-    def warm_state(self) -> Arrays:
+    def warm_state(self) -> State:
         return {}
 
-    def warming(self, snapshot: Snapshot, arrays: Callable[[], Arrays]) -> None: ...
+    def warming(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
 
-    def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], Arrays]) -> None: ...
+    def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
 
-    def decided(self, snapshot: Snapshot, arrays: Callable[[], Arrays]) -> None: ...
+    def decided(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
 
     def control(self) -> ControlState | None:
         return None
 
     def controlled(
-        self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], Arrays]
+        self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], State]
     ) -> None: ...
 
     def finished(self, after: After) -> None: ...

@@ -49,7 +49,7 @@ def _prepared(job: Path, facts: Mapping[str, Any]) -> Callable[[Any], Any]:
 
     from shrinknet.tfkeras.losses import loss_of
     from shrinknet.tfkeras.methods import Training
-    from shrinknet.tfkeras.rebuilding import rebuild
+    from shrinknet.tfkeras.rebuilding import model_from
 
     weights, data = _arrays(job / "weights.npz"), _arrays(job / "data.npz")
     training = Training(
@@ -64,7 +64,7 @@ def _prepared(job: Path, facts: Mapping[str, Any]) -> Callable[[Any], Any]:
 
     def run(method: Any) -> Any:
         tf_keras.utils.set_random_seed(facts["seed"])
-        model = rebuild(facts["description"], weights)
+        model = model_from(facts["description"], weights)
         _check(model, data)
         return method(model, training, facts)
 

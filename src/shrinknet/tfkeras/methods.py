@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from shrinknet.tfkeras.repair import repair_pruning
+from shrinknet.tfkeras.pruning import patch_pruning
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def pruning_2_4(model: Any, training: Training, settings: Mapping[str, Any]) -> 
 
 
 def _pruned(model: Any, training: Training, **options: Any) -> Compressed:
-    repair_pruning()
+    patch_pruning()
     wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, **options)
     training.run(wrapped, [tfmot.sparsity.keras.UpdatePruningStep()])
     stripped = tfmot.sparsity.keras.strip_pruning(wrapped)

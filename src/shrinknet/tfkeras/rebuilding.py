@@ -13,7 +13,7 @@ import tf_keras
 from shrinknet.errors import ModelError
 
 
-def rebuild(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
+def model_from(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
     """The network as a Functional model of tf_keras, with its weights.
 
     Args:

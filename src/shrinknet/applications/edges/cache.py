@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+import io
 from dataclasses import astuple
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from shrinknet.applications.edges.photographs import Photograph
 from shrinknet.applications.edges.targets import Target
-from shrinknet.errors import OptionError
+from shrinknet.errors import OptionError, RunError
+from shrinknet.files.disk import write_file
 
 
 def cached_edges(photograph: Photograph, image: np.ndarray, target: Target, cache: Path) -> np.ndarray:
@@ -38,7 +38,7 @@ def cached_edges(photograph: Photograph, image: np.ndarray, target: Target, cach
         edges = target(image)
         try:
             _write(path, content, edges)
-        except OSError as error:
+        except (OSError, RunError) as error:
             raise OptionError(
                 f"Edge maps cannot be kept in {str(cache)!r} ({error}): name another folder, or make room."
             ) from error
@@ -67,11 +67,6 @@ def _write(path: Path, content: str, edges: np.ndarray) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("photograph", content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            Image.fromarray(np.rint(65535 * edges).astype(np.uint16)).save(file, "PNG", pnginfo=text)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(65535 * edges).astype(np.uint16)).save(buffer, "PNG", pnginfo=text)
+    write_file(path, buffer.getvalue())

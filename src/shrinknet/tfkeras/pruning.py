@@ -1,4 +1,4 @@
-"""Repair: pruning of tensorflow-model-optimization 0.8.1 on a TensorFlow that it was not written for.
+"""Patches pruning of tensorflow-model-optimization 0.8.1 on a TensorFlow that it was not written for.
 
 Its wrapper sends variables through `merge_call`, from which recent versions of TensorFlow hand back plain tensors: it
 then fails for want of `assign`. With one replica, as here, the variables can be assigned to directly.
@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
 
 
-def repair_pruning() -> None:
+def patch_pruning() -> None:
     """From now on pruning assigns to its variables directly."""
     Pruning.weight_mask_op = _mask_weights
     Pruning.conditional_mask_update = _update_masks_when_due
