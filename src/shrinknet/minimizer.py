@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -109,23 +110,15 @@ def minimize(
         >>> result.model.count_params() == result.summary.after.parameters
         True
     """
-    check_keywords(details)
-    folder = gather("run_dir", RunFolder, run_dir, details)
-    options = Options(
-        threshold=threshold,
-        reference=reference,
-        target=target,
-        warmup=gather("warmup_steps", Warmup, warmup_steps, details),
-        training=gather("steps", Training, steps, details),
-        stop=gather("stop", Stop, stop, details),
-        scope=gather("scope", Scope, scope, details),
-    )
-    paces = Pace(pace)
+    folder, options, paces = _options(
+        details, threshold=threshold, target=target, reference=reference, pace=pace, warmup_steps=warmup_steps,
+        steps=steps, stop=stop, scope=scope, run_dir=run_dir,
+    )  # fmt: skip
     _check_others(batch_size=batch_size, seed=seed, control=control, callbacks=callbacks, verbose=verbose)
     if folder is not None:
         refuse_if_held(folder.path)
     if seed is None:
-        seed = stored_seed(folder and folder.path)
+        seed = stored_seed(folder.path if folder else None)
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
     chosen = load_strategy(strategy, seed=seed)
     _check_model(model)
@@ -163,6 +156,37 @@ def minimize(
         notebook = Notebook(bench, recorder, saved)
         outcome = minimize_network(notebook, chosen, paces, options, optimizer)
         return finish(notebook, outcome, options, control=control)
+
+
+def check_options(**options: Any) -> None:
+    """Refuses what `minimize` would refuse of these of its arguments, before any data is read.
+
+    Raises:
+        OptionError: an argument is unknown or has a value outside of its range; StrategyError: no such strategy.
+    """
+    signature = inspect.signature(minimize)
+    known = {name: one.default for name, one in signature.parameters.items() if one.default is not one.empty}
+    given = {**known, **{name: value for name, value in options.items() if name in known}}
+    names = ("threshold", "target", "reference", "pace", "warmup_steps", "steps", "stop", "scope", "run_dir")
+    details = {name: value for name, value in options.items() if name not in known}
+    _options(details, **{name: given[name] for name in names})
+    _check_others(**{name: given[name] for name in ("batch_size", "seed", "control", "callbacks", "verbose")})
+    load_strategy(given["strategy"], seed=0)
+
+
+def _options(details: Mapping[str, Any], **given: Any) -> tuple[RunFolder | None, Options, Pace]:
+    """Where the run is kept, the settings of the loop, and the pace; see `minimize` for what is given."""
+    check_keywords(details)
+    options = Options(
+        threshold=given["threshold"],
+        reference=given["reference"],
+        target=given["target"],
+        warmup=gather("warmup_steps", Warmup, given["warmup_steps"], details),
+        training=gather("steps", Training, given["steps"], details),
+        stop=gather("stop", Stop, given["stop"], details),
+        scope=gather("scope", Scope, given["scope"], details),
+    )
+    return gather("run_dir", RunFolder, given["run_dir"], details), options, Pace(given["pace"])
 
 
 def _recorder(folder: RunFolder | None) -> Recorder:

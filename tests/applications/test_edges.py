@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shrinknet.applications.edges.data import PARTS, Cropping, EdgeData, Part, edge_data, split
+from shrinknet.applications.edges.data import PARTS, Cropping, Part, edge_data, split
 from shrinknet.applications.edges.photographs import SCIKIT_IMAGE, Photograph, photographs
 from shrinknet.applications.edges.targets import Canny, Sobel, target_named
 from shrinknet.errors import DataError, OptionError
@@ -342,17 +342,16 @@ class TestTask:
         from shrinknet.applications.edges.task import edge_task
 
         task = edge_task(Cropping(16, train=2), widths=(3, 1), kernel=3, target="sobel", root=folder, seed=3)
-        assert task.model.output_shape[1:] == task.data.train.y.shape[1:]
+        assert task.model.output_shape[1:] == task.train[1].shape[1:]
         assert [layer.filters for layer in task.model.layers] == [3, 1]
-        assert len(np.unique(task.data.train.y)) > 2
+        assert len(np.unique(task.train[1])) > 2
 
     def test_samples_show_each_photograph_where_most_edges_are(self) -> None:
-        from shrinknet.applications.edges.task import EdgeTask
+        from shrinknet.applications.edges.task import with_most_edges
 
         edges = np.array([1, 3, 2, 9, 0, 8], np.float32)[:, None, None, None]
         part = Part(edges, edges, ("a", "a", "a", "b", "b", "c"))
-        task = EdgeTask(None, EdgeData(part, part, part))
-        assert task.samples(3).y.ravel().tolist() == [3, 9, 8]
-        assert task.samples(5).y.ravel().tolist() == [3, 2, 9, 0, 8]
-        assert task.samples(2).names == ("b", "c")
-        assert len(task.samples(99)) == 6
+        assert with_most_edges(part, 3).y.ravel().tolist() == [3, 9, 8]
+        assert with_most_edges(part, 5).y.ravel().tolist() == [3, 2, 9, 0, 8]
+        assert with_most_edges(part, 2).names == ("b", "c")
+        assert with_most_edges(part, 99).x.shape[0] == 6

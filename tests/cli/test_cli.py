@@ -24,6 +24,7 @@ from shrinknet.cli.edges import DEMO
 from shrinknet.cli.exits import MEANINGS, Program
 from shrinknet.errors import ExportError, OptionError
 from shrinknet.loop.progress import Progress, line
+from shrinknet.minimizer import check_options
 
 RECORD = {
     "before": {"filters": 10, "parameters": 891, "multiply_adds": 3, "bytes": 4, "score": 0.4, "validation_score": 0.3},
@@ -35,6 +36,9 @@ RECORD = {
     "run": "runs/x",
     "stopped": "The target is reached.",
 }
+
+
+EDGES = {"widths", "edges", "crop", "kernel", "images", "on_error", "learning_rate", "formats"}
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -184,16 +188,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_minimize_edges_hands_its_options_on(asked: dict[str, Any], tmp_path: Path) -> None:
     words = f"""--widths 4,3,1 --pace 3 --target 50% --edges sobel --crop 64 --kernel 3 --seed 7 --threshold 0.9
         --reference baseline --warmup-steps 5 --warmup-patience 2 --steps 6 --max-trials 2 --max-seconds 1.5
-        --min-filters 2 --strategy random --run {tmp_path}/run --images {tmp_path} --on-error skip
-        --force --strict --new-data"""
+        --min-filters 2 --strategy norm-l1 --run {tmp_path}/run --images {tmp_path} --on-error skip
+        --force --strict --new-data --learning-rate 0.01 --score loss --mode min --trial-optimizer 1e-3 --no-reset
+        --candidates layers --batch-size 4 --no-control --formats onnx --strategy-option patience=3
+        --strategy-option relative=true"""
     result = CliRunner().invoke(program, ["minimize", "edges", *words.split()])
     assert result.exit_code == 0, result.stderr
     assert asked == {
         "widths": (4, 3, 1), "pace": 3, "target": 0.5, "edges": "sobel", "crop": 64, "kernel": 3, "seed": 7,
         "threshold": 0.9, "reference": "baseline", "warmup_steps": 5, "warmup_patience": 2, "steps": 6, "max_trials": 2,
-        "max_seconds": 1.5, "min_filters": 2, "strategy": "random", "run_dir": tmp_path / "run", "images": tmp_path,
-        "on_error": "skip", "force": True, "strict": True, "new_data": True,
+        "max_seconds": 1.5, "min_filters": 2, "strategy": ("norm-l1", {"patience": 3, "relative": True}),
+        "run_dir": tmp_path / "run", "images": tmp_path, "on_error": "skip", "force": True, "strict": True,
+        "new_data": True, "learning_rate": 0.01, "score": "loss", "mode": "min", "trial_optimizer": 1e-3,
+        "reset": False, "candidates": "layers", "batch_size": 4, "control": False, "formats": ("onnx",),
     }  # fmt: skip
+    check_options(**{name: value for name, value in asked.items() if name not in EDGES})
     assert "891" in result.stdout and "331" in result.stdout
     assert "1 cuts kept, 1 stepped back. The target is reached." in result.stdout
     assert result.stdout.endswith("page   runs/x/index.html\n")

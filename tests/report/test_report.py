@@ -309,7 +309,7 @@ def test_outputs_share_the_range_of_the_truth() -> None:
     drawn = ranges({"input": truth / 80, "truth": truth, "before": output})
     assert drawn == {"input": (0, 1), "truth": (0, 80), "before": (0, 80)}
     assert sample_picture(output[0], *drawn["before"]).tolist() == [[128, 255]]
-    assert sample_picture(np.full((2, 2, 3), np.nan), 0, 1).tolist() == np.zeros((2, 2, 3)).tolist()
+    assert sample_picture(np.full((2, 2, 3), np.nan), 0, 1, colour=True).tolist() == np.zeros((2, 2, 3)).tolist()
     assert max(sample_picture(np.zeros((2000, 10, 1)), 0, 1).shape) <= 512
 
 

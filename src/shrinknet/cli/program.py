@@ -13,6 +13,7 @@ from shrinknet.cli.doctor import doctor
 from shrinknet.cli.edges import demo, edges
 from shrinknet.cli.exits import EPILOG, Program
 from shrinknet.cli.experiment import experiment
+from shrinknet.cli.model import model
 from shrinknet.cli.models import compress, cost, export, plan, slim
 from shrinknet.cli.report import report
 from shrinknet.cli.strategies import strategies
@@ -36,10 +37,11 @@ def program(verbose: bool) -> None:
 
 @program.group()
 def minimize() -> None:
-    """Train a network and shrink it: one cut tried after the other, kept or stepped back."""
+    """Train a network and shrink it: cuts are tried one after the other, each kept or rolled back."""
 
 
 minimize.add_command(edges)
+minimize.add_command(model)
 for command in (demo, plan, slim, cost, export, compress, report, data, experiment, strategies, doctor):
     program.add_command(command)
 

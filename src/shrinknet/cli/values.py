@@ -79,6 +79,43 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
-PACE, TARGET, NAMES = Pace(), Target(), Names()
+class Parameter(click.ParamType[tuple[str, Any]]):
+    """A name and a value: true, false, none, a number, or text."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, Any]:
+        """`patience=10` is ("patience", 10)."""
+        if isinstance(value, tuple):
+            return value
+        name, sign, text = value.partition("=")
+        if not sign or not name.isidentifier():
+            self.fail(f"expected a name and a value, such as patience=10; received {value!r}.", param, context)
+        words = {"true": True, "false": False, "none": None}
+        if text.lower() in words:
+            return name, words[text.lower()]
+        return name, _number(text)
+
+
+class Rate(click.ParamType[str | float]):
+    """The name of an optimizer, or a learning rate."""
+
+    name = "NAME|RATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | float:
+        """`adam` is a name, `1e-3` a rate."""
+        return _number(value) if isinstance(value, str) else value
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+PACE, TARGET, NAMES, PARAMETER, RATE = Pace(), Target(), Names(), Parameter(), Rate()
 WIDTHS = Numbers("numbers of filters with commas, such as 5,5,1")
 SIZES = Numbers("sizes of one sample with commas, such as 128,128,1")

@@ -172,7 +172,7 @@ class _Scored:
     def known(self, record: Exported) -> Exported:
         """The record of a file that was exported, with its score."""
         content = Path(record.path).read_bytes()
-        runner = LiteRTRunner(content, self.source.inputs, self.source.outputs, self.threads.threads)
+        runner = LiteRTRunner(content, self.source.inputs, self.source.outputs, self.threads)
         return replace(record, score=self._score(runner), zipped_bytes=_zipped(content), note="as it is")
 
     def result(self, method: str, job: Path, log: str) -> Exported:
@@ -190,7 +190,7 @@ class _Scored:
             raise ExportError(f"No {method} of {self.source.name}: {result['refused'].rstrip('.')}.")
         content = (job / f"{method}.tflite").read_bytes()
         with quiet():
-            runner = LiteRTRunner(content, result["inputs"], result["outputs"], self.threads.threads)
+            runner = LiteRTRunner(content, result["inputs"], result["outputs"], self.threads)
         score = self._score(runner)
         timed = runner.latency(self.source.one)
         with workplace(self.folder) as scratch:

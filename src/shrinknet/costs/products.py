@@ -13,7 +13,7 @@ from typing import Any
 from keras import KerasTensor, layers
 from keras.src.ops import numpy as operations
 
-from shrinknet.graph.calls import Call, rule_for
+from shrinknet.graph.calls import Call, registered
 
 Sizes = tuple[Any, ...]
 
@@ -28,7 +28,7 @@ def multiply_adds(call: Call) -> int | None:
     if formula is not None:
         return formula(call)
     kernels = [weight for weight in getattr(call.operation, "weights", ()) if len(weight.shape) > 1]
-    return None if kernels and rule_for(call.operation) is None else 0
+    return None if kernels and registered(type(call.operation)) is None else 0
 
 
 def _shapes(call: Call) -> list[Sizes]:

@@ -16,20 +16,10 @@ from keras import ops
 from keras.src.ops import numpy as numpy_ops
 
 from shrinknet.graph import trace
-from shrinknet.graph.calls import rule_for
-from shrinknet.graph.rules import channelwise, elementwise
+from shrinknet.graph.calls import registered
 from shrinknet.internals import maker_of
 from shrinknet.layers.bypass import identity_place
 from shrinknet.network.rebuild import clone_layer, rebuild
-
-_POINTWISE = (
-    elementwise.unary,
-    elementwise.dropout,
-    elementwise.activation,
-    channelwise.batch_normalization,
-    channelwise.layer_scale,
-    channelwise.stochastic_depth,
-)
 
 
 def without_idle(model: Any, bypassed: Container[str] = ()) -> Any:
@@ -92,7 +82,8 @@ class _Surgeon:
             zeros = np.zeros((1, *(size or 8 for size in source.shape[1:])), source.dtype)
             out = ops.convert_to_numpy(old(zeros))
             return out[(slice(None), *(slice(0, 1) for _ in out.shape[1:-1]), slice(None))]
-        if rule_for(old) in _POINTWISE:
+        known = registered(type(old))
+        if known is not None and known.pointwise and len(node.arguments.keras_tensors) == 1:
             value = self.constant(source)
             return None if value is None else ops.convert_to_numpy(_inference(old, value))
         return None

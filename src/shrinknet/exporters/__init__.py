@@ -32,7 +32,7 @@ from shrinknet.internals import layers_of
 from shrinknet.layers import Switched
 from shrinknet.records import finite, table
 
-__all__ = ["EXPORTERS", "Exported", "Exports", "export", "measured_latency"]
+__all__ = ["DEFAULT_FORMATS", "EXPORTERS", "Exported", "Exports", "export", "measured_latency"]
 
 EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "keras": KerasExporter,
@@ -74,6 +74,9 @@ class Exported:
     note: str | None = None
 
 
+DEFAULT_FORMATS = ("keras", "litert")
+
+
 class Exports(tuple[Exported, ...]):
     """What was exported; prints as a table."""
 
@@ -93,7 +96,7 @@ class Exports(tuple[Exported, ...]):
 def export(
     model: Any,
     folder: str | os.PathLike[str],
-    formats: Sequence[str] = ("keras", "litert"),
+    formats: Sequence[str] = DEFAULT_FORMATS,
     sample: Any = None,
     *,
     threads: int = 1,

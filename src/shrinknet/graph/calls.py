@@ -29,18 +29,28 @@ class Registered:
         rule: how channels pass through it.
         reads: (attribute of the layer that holds a kernel, axis of the channels that it reads), for each such kernel.
         count: attribute of the layer that holds the number of its filters; None where it has none.
+        moves: it moves numbers without changing them, so that it can be followed place by place.
+        pointwise: what it makes of a number depends on that number and its channel alone.
     """
 
     rule: Rule
     reads: tuple[tuple[str, int], ...] = ()
     count: str | None = None
+    moves: bool = False
+    pointwise: bool = False
 
 
 _KNOWN: dict[type, Registered] = {}
 _LISTENERS: list[Callable[[type, Registered], None]] = []
 
 
-def rule(*operations: type, reads: Sequence[tuple[str, int]] = (), count: str | None = None) -> Callable[[Rule], Rule]:
+def rule(
+    *operations: type,
+    reads: Sequence[tuple[str, int]] = (),
+    count: str | None = None,
+    moves: bool = False,
+    pointwise: bool = False,
+) -> Callable[[Rule], Rule]:
     """Registers how channels pass through layers or operations of these very classes.
 
     A rule gets a `Call` and returns one array of labels for each output tensor. A subclass does not inherit it.
@@ -50,6 +60,10 @@ def rule(*operations: type, reads: Sequence[tuple[str, int]] = (), count: str | 
             kernel, and the kernel's axis of channels in; one pair for each such kernel. The layer must make it in
             `build`. In a switched network the layer's `call` then sees zeros in what reads a disabled channel.
         count: for a layer that makes channels: the name of the attribute that holds their number.
+        moves: for an operation that moves numbers without changing them, as a reshape: its rule gets labels that may
+            change along several axes, and it becomes another movement where channels are missing.
+        pointwise: for an operation that treats each number by itself, or each channel: where a branch is constant, its
+            constant is computed through it.
 
     Raises:
         ModelError: a layer with `reads` or `count` has no `build` of its own.
@@ -74,7 +88,7 @@ def rule(*operations: type, reads: Sequence[tuple[str, int]] = (), count: str | 
     """
 
     def register(function: Rule) -> Rule:
-        known = Registered(function, tuple((name, int(axis)) for name, axis in reads), count)
+        known = Registered(function, tuple((name, int(axis)) for name, axis in reads), count, moves, pointwise)
         for operation in operations:
             _KNOWN[operation] = known
             for listener in _LISTENERS:
@@ -97,12 +111,6 @@ def registered(kind: type) -> Registered | None:
     A subclass may compute something else, so it does not inherit a rule; a switched layer has that of its plain class.
     """
     return _KNOWN.get(getattr(kind, "plain_class", kind))
-
-
-def rule_for(operation: Any) -> Rule | None:
-    """The rule of the operation's own class; None where there is none."""
-    known = registered(type(operation))
-    return None if known is None else known.rule
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from shrinknet.errors import ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import rules
-from shrinknet.graph.calls import Book, Call, Tensor, rule_for
+from shrinknet.graph.calls import Book, Call, Registered, Tensor, registered
 from shrinknet.internals import functional_of, input_structure, nodes_of
 
 
@@ -250,12 +250,11 @@ class _Walker:
             specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
             arguments, keywords = node.arguments.fill_in(specs)
             outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
-        rule = rule_for(operation) or rules.unknown
-        moves = rule is rules.movement.movement
+        known = registered(type(operation)) or Registered(rules.unknown)
         call = Call(
             operation,
             path,
-            [labels if moves else self.book.settle(labels) for labels, _ in inputs],
+            [labels if known.moves else self.book.settle(labels) for labels, _ in inputs],
             [tuple(spec.shape) for _, spec in inputs],
             [tuple(tensor.shape) for tensor in outputs],
             node.arguments,
@@ -265,7 +264,7 @@ class _Walker:
         self.times[path] += 1
         self.layers.setdefault(path, operation)
         self.calls.append(call)
-        call.taken, call.given = inputs, list(zip(call.checked(rule(call)), outputs, strict=True))
+        call.taken, call.given = inputs, list(zip(call.checked(known.rule(call)), outputs, strict=True))
         return call.given
 
     def enter(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:

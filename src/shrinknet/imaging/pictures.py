@@ -61,6 +61,35 @@ def output_image(values: ArrayLike) -> np.ndarray:
     return np.rint(array * (255 / top) if top > 0 else array).astype(np.uint8)
 
 
+# A colour for each channel of an output that has several, told apart by people with any colour vision (Okabe and Ito).
+PALETTE = ((0, 114, 178), (213, 94, 0), (240, 228, 66), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0))
+
+
+def colours(values: ArrayLike) -> np.ndarray:
+    """An output of one or several channels as an image.
+
+    Args:
+        values: shape (height, width) or (height, width, channels), finite. One channel is drawn as `output_image` does;
+            several each in a colour of its own, as strong as its share of the greatest value of all.
+
+    Returns:
+        Shape (height, width) or (height, width, red green blue), uint8.
+
+    Raises:
+        DataError: the shape is another, or a value is not finite.
+    """
+    array = np.asarray(values, np.float64)
+    if array.ndim == 2 or array.shape[2:] == (1,):
+        return output_image(array.reshape(array.shape[:2]))
+    planes = [output_image(array[..., index]) for index in range(array.shape[-1])] if array.ndim == 3 else []
+    if not planes:
+        raise DataError(f"Expected an output of shape (height, width, channels); received {array.shape}.")
+    low = min(float(array.min()), 0.0)
+    strength = (array - low) / max(float((array - low).max()), 1e-30)
+    palette = np.array([PALETTE[index % len(PALETTE)] for index in range(array.shape[-1])], np.float64)
+    return np.rint(np.clip(strength @ palette, 0, 255)).astype(np.uint8)
+
+
 def beside(pictures: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
     """Pictures in one row, from left to right, with a grey gap between them.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shrinknet.errors import RunError
+from shrinknet.imaging.states import Kernel, Picture
 from shrinknet.records import Cost, Summary, Trial
 from shrinknet.runs.store import RunStore
 
@@ -30,10 +31,10 @@ class RunFacts:
         summary: None while the run is under way.
         removed: the filters that went, layer by layer.
         trials: in the order they were decided.
-        kernels: `before/<layer>` and `after/<layer>`, shape (... kernel axes and channels in, filters).
+        kernels: of each layer before and after, shape (... kernel axes and channels in, filters).
         samples: `input`, `truth`, `before`, `after`, shape (samples, height, width, channels), and `names`.
-        pictures: `<state>/map/<layer>`, shape (height, width, filters), NaN where a filter is gone; `<state>/output`,
-            shape (height, width); `early/mask/<layer>` as in `kernels`.
+        pictures: maps of shape (height, width, filters), NaN where a filter is gone; outputs of shape (height, width,
+            channels); masks as in `kernels`.
         missing: file name -> why it could not be read.
     """
 
@@ -50,9 +51,9 @@ class RunFacts:
     removed: Mapping[str, tuple[int, ...]]
     stopped: str
     trials: tuple[Trial, ...]
-    kernels: Mapping[str, np.ndarray]
+    kernels: Mapping[Kernel, np.ndarray]
     samples: Mapping[str, np.ndarray]
-    pictures: Mapping[str, np.ndarray]
+    pictures: Mapping[Picture, np.ndarray]
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     missing: Mapping[str, str]
@@ -86,9 +87,9 @@ def read_facts(store: RunStore) -> RunFacts:
             removed=_removed(record.get("removed"), trials),
             stopped=str(record.get("stopped") or (summary or {}).get("stopped") or ""),
             trials=trials,
-            kernels=kernels,
+            kernels={Kernel.of(key): array for key, array in kernels.items()},
             samples=samples,
-            pictures=pictures,
+            pictures={Picture.of(key): array for key, array in pictures.items()},
             config=config,
             environment=dict(record.get("environment") or {}),
             missing=missing,

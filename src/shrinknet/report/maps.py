@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from shrinknet.imaging.pictures import GREY, output_image, png, red_green
+from shrinknet.imaging.pictures import GREY, colours, png, red_green
+from shrinknet.imaging.states import STATES, Picture
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number
-from shrinknet.report.masks import MAX_FILTERS, MAX_LAYERS, STATES, tile
+from shrinknet.report.masks import MAX_FILTERS, MAX_LAYERS, tile
 
 
 def maps_section(facts: RunFacts) -> Html:
     """A block a layer, a row a state; empty where the run has kept none."""
-    layers = list(dict.fromkeys(name.split("/", 2)[2] for name in facts.pictures if "/map/" in name))
+    layers = list(dict.fromkeys(picture.layer for picture in facts.pictures if picture.kind == "map"))
     if not layers:
         why = facts.missing.get("pictures.npz")
         return fill("<p>{why}</p>", why=why) if why else Html("")
@@ -26,7 +27,7 @@ def maps_section(facts: RunFacts) -> Html:
 
 
 def _layer(facts: RunFacts, layer: str) -> Html:
-    states = {state: facts.pictures.get(f"{state}/map/{layer}") for state in STATES}
+    states = {state: facts.pictures.get(Picture(state, "map", layer)) for state in STATES}
     rows = [_row(layer, state, maps) for state, maps in states.items() if maps is not None and maps.ndim == 3]
     return fill('<section class="masks"><h3>{layer}</h3>{rows}</section>', layer=layer, rows=rows)
 
@@ -51,15 +52,15 @@ def _row(layer: str, state: str, maps: np.ndarray) -> Html:
 
 
 def _outputs(facts: RunFacts) -> Html:
-    drawn = {state: facts.pictures.get(f"{state}/output") for state in STATES}
+    drawn = {state: facts.pictures.get(Picture(state, "output")) for state in STATES}
     items = [
         fill(
             '<figure><img src="{source}" alt="output {state}"><figcaption>{state}</figcaption></figure>',
-            source=data_uri(png(output_image(np.nan_to_num(values)))),
+            source=data_uri(png(colours(np.nan_to_num(values)))),
             state=STATES[state],
         )
         for state, values in drawn.items()
-        if values is not None and values.ndim == 2
+        if values is not None and values.ndim in (2, 3)
     ]
     return (
         fill(

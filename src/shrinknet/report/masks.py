@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from shrinknet.imaging.pictures import GREY, png, red_green
+from shrinknet.imaging.states import STATES, Kernel
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number, plural
 
@@ -17,7 +18,6 @@ MAX_COLUMN = 6  # channels in of a filter that are drawn below each other
 MAX_WEIGHTS = 1024  # of a slice: longer ones are cut off
 _ZOOM = 6  # pixels a weight
 _GAP = 2  # pixels between slices
-STATES = {"early": "after a few steps", "before": "after warm-up", "after": "at the end"}
 
 _CROSS = Html(
     '<svg class="cross" viewBox="0 0 10 10" preserveAspectRatio="none" aria-hidden="true">'
@@ -27,10 +27,10 @@ _CROSS = Html(
 
 def masks_section(facts: RunFacts) -> Html:
     """A row a layer, as it was on the way."""
-    early = {f"early/{name[11:]}": kernel for name, kernel in facts.pictures.items() if name.startswith("early/mask/")}
+    early = {Kernel(one.state, one.layer): kernel for one, kernel in facts.pictures.items() if one.kind == "mask"}
     kernels = {**facts.kernels, **early}
-    names = [name.partition("/") for name, kernel in kernels.items() if _drawable(kernel)]
-    layers = list(dict.fromkeys(layer for state, _, layer in names if state in STATES))
+    drawn = [name for name, kernel in kernels.items() if _drawable(kernel)]
+    layers = list(dict.fromkeys(name.layer for name in drawn if name.state in STATES))
     if not layers:
         why = facts.missing.get("kernels.npz", "The run has not kept its masks.")
         return fill("<p>{why}</p>", why=why)
@@ -109,8 +109,8 @@ def _drawable(kernel: np.ndarray) -> bool:
     return kernel.ndim >= 2 and kernel.size > 0 and kernel.dtype.kind == "f"
 
 
-def _layer(kernels: Mapping[str, np.ndarray], layer: str, removed: tuple[int, ...]) -> Html:
-    states = {state: kernels[f"{state}/{layer}"] for state in STATES if f"{state}/{layer}" in kernels}
+def _layer(kernels: Mapping[Kernel, np.ndarray], layer: str, removed: tuple[int, ...]) -> Html:
+    states = {state: kernels[Kernel(state, layer)] for state in STATES if Kernel(state, layer) in kernels}
     states = {state: kernel for state, kernel in states.items() if _drawable(kernel)}
     limits = {state: float(np.abs(kernel[np.isfinite(kernel)]).max(initial=0)) for state, kernel in states.items()}
     last = max((limit for state, limit in limits.items() if state != "early"), default=0.0)  # these can be compared

@@ -77,6 +77,8 @@ def of_strategy(spec: Any) -> str:
     if isinstance(spec, str | os.PathLike):
         path = Path(spec)
         return f"{path.name} sha256 {digest_of(path.read_bytes())}" if path.is_file() else os.fspath(spec)
+    if isinstance(spec, tuple):
+        return f"{of_strategy(spec[0])} {json.dumps(spec[1], sort_keys=True, default=str)}"
     kind = spec if isinstance(spec, type) else type(spec)
     attributes = _attributes(spec)
     return kind.__qualname__ + (f" {json.dumps(attributes)}" if attributes else "")

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -50,12 +50,14 @@ class Listed(NamedTuple):
     summary: str
 
 
-def load_strategy(spec: str | os.PathLike[str] | Strategy, seed: int | None = None, **parameters: Any) -> Strategy:
+def load_strategy(
+    spec: str | os.PathLike[str] | Strategy | tuple[str, Mapping[str, Any]], seed: int | None = None, **parameters: Any
+) -> Strategy:
     """The strategy that `spec` stands for.
 
     Args:
         spec: a name (`strategies()` lists them), a path to a single .py file, a class, or a strategy, which is
-            returned as it is.
+            returned as it is; or a name with its parameters, ("norm-l1", {"relative": True}).
         seed: handed to a strategy that has a parameter `seed`; the others do not need one.
         **parameters: the strategy's own.
 
@@ -68,6 +70,8 @@ def load_strategy(spec: str | os.PathLike[str] | Strategy, seed: int | None = No
         >>> load_strategy("cosine-max", patience=3)  # doctest: +ELLIPSIS
         <shrinknet.strategies.cosine.CosineMax object at ...>
     """
+    if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], Mapping):
+        return load_strategy(spec[0], seed, **{**spec[1], **parameters})
     if isinstance(spec, str | os.PathLike):
         text = os.fspath(spec)
         is_path = not isinstance(spec, str) or text.endswith(".py") or Path(text).name != text

@@ -1,4 +1,4 @@
-"""The pictures of the edge network as it learns: masks, feature maps, outputs."""
+"""The pictures of a network as it learns: masks, feature maps, outputs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from scipy.signal import correlate2d
 
 from shrinknet import Filter, Switches, slim, switched
 from shrinknet.applications.edges.model import edge_network
-from shrinknet.applications.edges.pictures import as_png, feature_maps, learning_pictures
+from shrinknet.applications.learning import as_png, feature_maps, learning_pictures
 from shrinknet.engine.data import read_data
+from shrinknet.imaging.states import Picture
 
 IMAGE = np.random.default_rng(0).random((12, 12, 1)).astype("float32")
 
@@ -41,10 +42,13 @@ def test_pictures_of_a_run_that_lost_a_filter() -> None:
     feed = read_data((x, (x > 0.8).astype("float32")), 3, "training data")
     pictures = learning_pictures(model, model, small, {"conv1": [1]}, feed, IMAGE, seed=0)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.weights, strict=True))
-    assert not np.array_equal(pictures["early/mask/conv1"], before[0])  # it has learnt for a few steps
-    assert np.isnan(pictures["after/map/conv1"][..., 1]).all()
-    assert np.array_equal(pictures["after/map/conv1"][..., [0, 2]], pictures["before/map/conv1"][..., [0, 2]])
-    assert pictures["after/output"].shape == (12, 12)
+    assert not np.array_equal(pictures[Picture("early", "mask", "conv1")], before[0])  # it has learnt for a few steps
+    assert np.isnan(pictures[Picture("after", "map", "conv1")][..., 1]).all()
+    assert np.array_equal(
+        pictures[Picture("after", "map", "conv1")][..., [0, 2]],
+        pictures[Picture("before", "map", "conv1")][..., [0, 2]],
+    )
+    assert pictures[Picture("after", "output")].shape == (12, 12, 1)
     files = as_png(pictures)
     assert len(files) == 3 + 3 * 3 + 3
     assert Image.open(io.BytesIO(files["map-conv1-after"])).size == (3 * 12 + 2 * 2, 12)

@@ -1,0 +1,119 @@
+"""The thesis's pictures (3.2, figures 3.1 to 3.4): masks, feature maps before the activation, and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.engine import make_engine
+from shrinknet.engine.data import Feed
+from shrinknet.imaging.pictures import beside, colours, png, red_green
+from shrinknet.imaging.states import Picture
+from shrinknet.network.rebuild import clone_layer
+from shrinknet.network.switches import switched
+
+FEW = 100  # steps of the first state
+MAX_LAYERS = 16  # whose feature maps are kept
+MAX_FILTERS = 64  # of a layer that are kept
+MAX_SIDE = 256  # pixels of a feature map; larger ones are thinned out
+
+
+def feature_maps(model: Any, image: np.ndarray) -> dict[str, np.ndarray]:
+    """What each convolution over images computes before its activation.
+
+    Args:
+        model: a Sequential or Functional model; convolutions inside of nested models are left out.
+        image: shape (height, width, channels).
+
+    Returns:
+        layer -> shape (height, width, filters), float32, in network order.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose)]
+    layers = [layer for layer in layers if len(layer._inbound_nodes) == 1][:MAX_LAYERS]
+    if not layers:
+        return {}
+    reads = keras.Model(model.inputs, [layer.input for layer in layers])([image[None]])
+    maps = {}
+    for layer, tensor in zip(layers, reads, strict=True):
+        before = clone_layer(layer, type(layer), activation="linear")
+        before.build(tensor.shape)
+        before.set_weights(layer.get_weights())
+        values = ops.convert_to_numpy(before(tensor))[0]
+        values = np.moveaxis(values, 0, -1) if layer.data_format == "channels_first" else values
+        step = -(-max(values.shape[:2]) // MAX_SIDE)
+        maps[layer.name] = values[::step, ::step, :].astype("float32")
+    return maps
+
+
+def learning_pictures(
+    model: Any,
+    uncut: Any,
+    slim: Any,
+    removed: Mapping[str, Collection[int]],
+    feed: Feed,
+    image: np.ndarray,
+    seed: int,
+) -> dict[Picture, np.ndarray]:
+    """Masks, feature maps and outputs after a few steps, after the warm-up and at the end of a run.
+
+    Args:
+        model: as it was before the run, compiled; it is left alone.
+        uncut: after the warm-up; slim: at the end.
+        removed: layer -> numbers of the filters that `slim` no longer has.
+        feed: what the run was trained on; seed: the run's, so that the first steps are those of its warm-up.
+        image: of which maps and outputs are computed, shape (height, width, channels).
+
+    Returns:
+        Masks of shape (height, width, channels in, filters); maps of shape (height, width, filters of the uncut
+        layer), NaN where a filter is gone; outputs of shape (height, width, channels), where the model gives images.
+    """
+    early = switched(model)
+    engine = make_engine(early, feed, feed, seed)
+    engine.prepare()
+    engine.train(FEW, trial=0)
+    pictures = {
+        Picture("early", "mask", layer.name): np.array(layer.kernel)
+        for layer in early.layers
+        if len(getattr(getattr(layer, "kernel", None), "shape", ())) == 4
+    }
+    for state, net in (("early", early), ("before", uncut), ("after", slim)):
+        for layer, maps in feature_maps(net, image).items():
+            if state == "after":
+                maps = _with_gaps(maps, sorted(removed.get(layer, ())))
+            pictures[Picture(state, "map", layer)] = maps[..., :MAX_FILTERS]
+        output = keras.tree.flatten(net(image[None], training=False))[0]
+        if len(output.shape) == 4:
+            pictures[Picture(state, "output")] = ops.convert_to_numpy(output)[0]
+    return pictures
+
+
+def _with_gaps(maps: np.ndarray, gone: list[int]) -> np.ndarray:
+    """The maps at the places that they had, NaN at those of filters that are gone."""
+    wide = np.full((*maps.shape[:2], maps.shape[2] + len(gone)), np.nan, np.float32)
+    wide[..., np.delete(np.arange(wide.shape[2]), gone)] = maps
+    return wide
+
+
+def as_png(pictures: Mapping[Picture, np.ndarray]) -> dict[str, bytes]:
+    """The pictures as files: name -> PNG; filters side by side, from the first to the last.
+
+    Maps and masks are red where negative and green where positive, each picture at the brightness of its own greatest
+    value; outputs are shifted, scaled to [0, 255] and rounded, as the thesis writes them.
+    """
+    files = {}
+    for picture, values in pictures.items():
+        if picture.kind == "output":
+            drawn = colours(values)
+        elif picture.kind == "map":
+            drawn = beside([red_green(np.nan_to_num(values[..., index])) for index in range(values.shape[-1])])
+        elif values.ndim == 4:  # channels in from top to bottom
+            tiles = [np.concatenate([*np.moveaxis(values[..., index], 2, 0)]) for index in range(values.shape[-1])]
+            drawn = beside([red_green(tile).repeat(8, 0).repeat(8, 1) for tile in tiles])
+        else:
+            continue
+        files[picture.file] = png(drawn)
+    return files
