@@ -66,7 +66,7 @@ def quantization_aware(model: Any, training: Training, settings: Mapping[str, An
     quantized = tfmot.quantization.keras.quantize_model(model)
     training.run(quantized)
     content = _converted(quantized, tf.lite.Optimize.DEFAULT)
-    return Compressed(content, quantized.input_names, quantized.output_names, "int8, trained so")
+    return Compressed(content, quantized.input_names, quantized.output_names, "int8, quantization-aware training")
 
 
 def clustering(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
