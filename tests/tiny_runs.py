@@ -1,4 +1,4 @@
-"""A tiny classifier, its data, and a run of a few steps, which the tests of the loop and of run folders share."""
+"""A tiny classifier, its data and a run of a few steps, shared by the tests of the loop and of run folders."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs the same minimizations with two source trees and compares every trial and every weight, bit for bit.
 
-`python tools/side_by_side.py ../other/src src` answers whether a change of structure changed what is computed. Both
-trees run on this machine, one after the other: processors differ in their last bits, so that no bits can be kept.
+`python tools/side_by_side.py ../other/src src` shows whether a refactoring changed what is computed. Both trees run on
+this machine, one after the other. The last bits differ between processors, so no expected results can be recorded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nothing that can happen to a process, a disk or a bit changes what a run ends in; tools/crash.py does the damage."""
+"""Kills, disk failures and flipped bits do not change the result of a run; tools/crash.py does the damage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tool() -> ModuleType:
 
 
 def measured(*arguments: str) -> dict[str, Any]:
-    """What the tool prints, in a process of its own: it forks before TensorFlow has begun."""
+    """What the tool prints, run in a separate process because it forks before TensorFlow is used."""
     command = [sys.executable, str(TOOL), *arguments, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -36,8 +36,8 @@ def measured(*arguments: str) -> dict[str, Any]:
 def check_kills(found: dict[str, Any], count: int) -> None:
     assert found["kills"] == count and found["runs finished"] > 0
     assert found["runs that ended in other bits"] == 0
-    assert found["most trials made again after a kill"] <= 1
-    assert found["decided trials that a kill undid"] == 0
+    assert found["most trials repeated after a kill"] <= 1
+    assert found["decided trials lost by a kill"] == 0
 
 
 def test_thirty_kills_at_random_moments() -> None:
@@ -50,24 +50,24 @@ def test_five_hundred_kills_at_random_moments() -> None:
 
 
 def check_points(found: dict[str, Any]) -> None:
-    assert found["actions on the disk"] > 80
+    assert found["disk operations"] > 80
     assert set(found["kinds"]) == {"write", "sync", "replace", "sync_folder", "commit"}
     assert found["cases"].get("different", 0) == 0
     assert found["cases"]["kill"] == found["cases"]["once"] == found["cases"]["lasting"] > 0
 
 
-def test_failures_and_kills_at_some_actions_on_the_disk(tool: ModuleType) -> None:
+def test_failures_and_kills_at_some_disk_operations(tool: ModuleType) -> None:
     check_points(tool.points(every=11, first=3, recovery=3))
 
 
 @pytest.mark.slow
-def test_failures_and_kills_at_every_action_on_the_disk(tool: ModuleType) -> None:
+def test_failures_and_kills_at_every_disk_operation(tool: ModuleType) -> None:
     found = tool.points()
     check_points(found)
-    assert found["cases"]["once"] == found["actions on the disk"]
+    assert found["cases"]["once"] == found["disk operations"]
 
 
-def test_a_thousand_flipped_bits_and_two_hundred_cut_ends(tool: ModuleType) -> None:
+def test_a_thousand_flipped_bits_and_two_hundred_truncations(tool: ModuleType) -> None:
     found = tool.flips(1000, 200, ends=2)
     assert found["wrong"] == 0
     assert sum(number for kind, number in found["found"].items() if ":" in kind and "to the end" not in kind) == 1200
@@ -76,7 +76,7 @@ def test_a_thousand_flipped_bits_and_two_hundred_cut_ends(tool: ModuleType) -> N
 
 
 @pytest.mark.slow
-def test_what_was_damaged_ends_in_the_same_bits(tool: ModuleType) -> None:
+def test_damaged_runs_end_in_the_same_bits(tool: ModuleType) -> None:
     assert tool.flips(100, 20, seed=1, ends=120)["wrong"] == 0
 
 

@@ -1,4 +1,4 @@
-"""The example of the docs, run as a user would."""
+"""The example from the docs, run as a user would run it."""
 
 from __future__ import annotations
 

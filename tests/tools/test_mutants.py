@@ -1,4 +1,4 @@
-"""The tool that plants faults: it edits a copy, it notices what is missed, it refuses what cannot be judged."""
+"""The tool that injects bugs: it edits a copy, reports mutants that tests miss, and refuses those it cannot judge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def probe(tmp_path: Path) -> str:
-    """A test that holds how a filter prints, and imports nothing heavy."""
+    """A test of how a filter prints, which imports nothing heavy."""
     path = tmp_path / "test_probe.py"
     path.write_text(
         "from shrinknet.filters import Filter\n\ndef test_it():\n    assert str(Filter('a', 1)) == 'a[1]'\n"
@@ -32,23 +32,23 @@ def probe(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_every_edit_fits_and_every_name_is_its_own(tool: ModuleType) -> None:
+def test_every_edit_applies_and_names_are_unique(tool: ModuleType) -> None:
     names = [mutant.name for mutant in tool.MUTANTS]
     assert len(set(names)) == len(names)
     for mutant in tool.MUTANTS:
         text = (tool.PACKAGE / mutant.file).read_text()
-        assert text.count(mutant.old) == 1, f"{mutant.name}: the old text must stand in {mutant.file} exactly once"
+        assert text.count(mutant.old) == 1, f"{mutant.name}: the old text must occur in {mutant.file} exactly once"
         assert mutant.invariant in tool.INVARIANTS
 
 
-def test_faults_are_judged_and_the_checkout_is_left_alone(
+def test_mutants_are_judged_and_the_checkout_is_not_touched(
     tool: ModuleType, probe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (tool.PACKAGE / "filters.py").read_text()
-    fault = tool.Mutant("brackets", 1, "filters.py", 'f"{self.layer}[{self.index}]"', 'f"{self.layer}"', (probe,))
+    mutant = tool.Mutant("brackets", 1, "filters.py", 'f"{self.layer}[{self.index}]"', 'f"{self.layer}"', (probe,))
     harmless = tool.Mutant("harmless", 3, "filters.py", "order=True", "order=False", (probe,))
     broken = tool.Mutant("syntax", 2, "filters.py", "from __future__", "from __past__", (probe,))
-    monkeypatch.setattr(tool, "MUTANTS", (fault, harmless, broken))
+    monkeypatch.setattr(tool, "MUTANTS", (mutant, harmless, broken))
     assert tool.main(["--only", "brackets", "--only", "harmless", "--only", "syntax"]) == 1
     said = capsys.readouterr()
     verdicts = dict(reversed(line.split(maxsplit=2)[::2]) for line in said.out.splitlines())
@@ -58,22 +58,22 @@ def test_faults_are_judged_and_the_checkout_is_left_alone(
     assert (tool.PACKAGE / "filters.py").read_text() == before
 
 
-def test_invariants_without_a_fault_are_told(
+def test_invariants_without_a_mutant_are_reported(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tool, "MUTANTS", ())
     assert tool.main([]) == 1
-    assert "No fault is planted for invariant 6." in capsys.readouterr().err
+    assert "There is no mutant for invariant 6." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("file", "old", "match"),
     [("nowhere.py", "x", "does not exist"), ("filters.py", "no such text", "0 times"), ("filters.py", "def ", "times")],
 )
-def test_an_edit_that_does_not_fit_is_an_error(
+def test_an_edit_that_does_not_apply_is_an_error(
     tool: ModuleType, tmp_path: Path, file: str, old: str, match: str
 ) -> None:
     (tmp_path / "shrinknet").mkdir()
     (tmp_path / "shrinknet" / "filters.py").write_text((tool.PACKAGE / "filters.py").read_text())
     with pytest.raises(tool.MutantError, match=match):
-        tool.plant(tool.Mutant("unfit", 1, file, old, "y", ()), tmp_path)
+        tool.inject(tool.Mutant("unfit", 1, file, old, "y", ()), tmp_path)

@@ -1,4 +1,4 @@
-"""The networks of keras.applications, half of the filters of each layer gone; `python tools/zoo.py` makes the table."""
+"""The networks of keras.applications, with half the filters of each layer cut; tools/zoo.py writes the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shrinknet import Switches, switched
 QUICK = ("VGG16", "ResNet50", "MobileNetV3Small", "ConvNeXtTiny")  # the others take longer
 FIRST = [names[0] for names in zoo.FAMILIES.values()]
 EVERY = [name for names in zoo.FAMILIES.values() for name in names]
-CONVOLUTION_AT_THE_END = ("MobileNet", "MobileNetV3Small", "MobileNetV3Large")  # the classifier is one, 1x1
+CONVOLUTION_AT_THE_END = ("MobileNet", "MobileNetV3Small", "MobileNetV3Large")  # their classifier is a 1x1 convolution
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ CONVOLUTION_AT_THE_END = ("MobileNet", "MobileNetV3Small", "MobileNetV3Large")  
 def test_half_of_it_is_cut_exactly(builder: str) -> None:
     row = zoo.examine(builder)
     assert row["error"] <= 1e-5
-    assert row["answer"] > 100 * row["error"], "the outputs are nearly constant: the comparison says nothing"
+    assert row["answer"] > 100 * row["error"], "the outputs are nearly constant: the comparison is meaningless"
     assert 0.2 < row["left"] < 0.6
     assert list(row["never"].values()) == ["it reaches the model's output"]  # the classifier
     assert row["cuttable"] == row["filters"] - (10 if builder in CONVOLUTION_AT_THE_END else 0)
@@ -55,7 +55,7 @@ def test_half_of_each_layer_is_disabled() -> None:
     assert gone.count("a") == 3 and gone.count("b") == 4
 
 
-def test_the_page_is_written_and_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_written_and_an_interrupted_one_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def examine(builder: str) -> dict[str, Any]:
