@@ -1,4 +1,4 @@
-"""Cuts filters near the centre of their layer: the others surround them and can take over what they do."""
+"""Cuts filters near the centre of their layer, because the surrounding filters can take over their function."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from shrinknet.strategies import Memory, Network, peers, take
 class GeometricMedian:
     """Cuts the filter with the smallest sum of distances to the others of its layer, relative to its layer's mean.
 
-    After filter pruning via the geometric median (arXiv:1811.00250), which prunes a fixed share of every layer.
-    Here the candidates of all layers are ranked together, so each sum is divided by the mean over its layer: below 1
-    lies nearer to the centre than the average filter. Unlike a small norm this finds filters that others could
-    replace, and unlike cosine similarity it minds their lengths. A filter without others to compare with comes last.
+    Based on filter pruning via the geometric median (arXiv:1811.00250), which prunes a fixed share of every layer.
+    Here the candidates of all layers are ranked together, so each sum is divided by the mean over its layer: a value
+    below 1 means closer to the centre than the average filter. Unlike a small norm this finds filters that others can
+    replace, and unlike cosine similarity it takes their lengths into account. A filter with nothing to compare it with
+    comes last.
 
     Args:
-        patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
-            candidate was rejected since the last acceptance.
+        patience: rejections in a row since the last acceptance that end the search; None: it ends when every candidate
+            has been rejected since the last acceptance.
         bias: append the bias to each kernel.
     """
 
@@ -42,7 +43,7 @@ class GeometricMedian:
         return take(network, sorted(remaining, key=distance.__getitem__), count)
 
     def tell(self, trial: Trial) -> None:
-        """Remembers what became of a trial."""
+        """Records the result of a trial."""
         self._memory.tell(trial)
 
 
@@ -53,16 +54,16 @@ def centrality(vectors: np.ndarray) -> np.ndarray:
         vectors: float64, shape (filters, weights).
 
     Returns:
-        float64, shape (filters,), from 0, mean 1; all 0 where the rows are equal, infinite for a single row.
+        float64, shape (filters,), from 0, mean 1; all 0 if the rows are equal, infinite for a single row.
     """
     if len(vectors) == 1:
         return np.array([np.inf])
-    centred = vectors - vectors.mean(axis=0)  # the subtraction below loses fewer digits near the origin
+    centred = vectors - vectors.mean(axis=0)  # less cancellation in the subtraction below
     squares = np.einsum("fw,fw->f", centred, centred)
     product = centred @ centred.T
     squared = squares[:, np.newaxis] + squares - (product + product.T)  # (filters, filters)
-    noise = 1e-13 * np.square(vectors).sum(axis=1).max()  # float32 weights do not tell such rows apart
+    noise = 1e-13 * np.square(vectors).sum(axis=1).max()  # indistinguishable in float32
     sums = np.sqrt(np.where(squared > noise, squared, 0.0)).sum(axis=1)
-    # The same sum in another order has to tie: 9 decimals are what the subtraction leaves for sure.
+    # Equal sums must tie whatever the order of summation; 9 decimals are certain to survive the subtraction.
     shares: np.ndarray = np.round(sums / (sums.mean() or 1.0), 9)
     return shares

@@ -1,4 +1,4 @@
-"""Cuts filters whose output the others of their layer can rebuild: whoever reads it loses nothing it cannot make up."""
+"""Cuts filters whose output can be reconstructed from the other filters of their layer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from shrinknet.strategies import Batch, Memory, Network
 
 @final
 class Rebuildable:
-    """Cuts the filter of whose output least is left once the other filters of its layer have explained what they can.
+    """Cuts the filter whose output is best explained by the other filters of its layer.
 
-    On the calibration data each filter's output is predicted from the outputs of its layer's other enabled filters,
-    and a constant, by least squares. What the prediction misses is the filter's score: its mean square, relative to
-    the mean variance of the layer's outputs, so that layers can be compared. A copy, a constant, a dead filter and a
-    weighted sum of others miss nothing. The reader of a rebuildable filter can take it over by new weights, which
-    training has to find (after arXiv:1707.06168, where the readers are solved for). A group's score is the sum over
-    its producers.
+    On the calibration data each filter's output is predicted by least squares from a constant and the outputs of its
+    layer's other enabled filters. The filter's score is the mean squared error of this prediction, relative to the mean
+    variance of the layer's outputs, so that layers can be compared. A copy, a constant, a dead filter and a weighted sum
+    of others have an error of zero. New weights in the reader can compensate for a rebuildable filter; training has to
+    find them (arXiv:1707.06168 solves for them instead). A group's score is the sum over its producers.
 
-    In a batch each choice counts as gone for the next one, so of two copies one is asked for.
+    Within a batch each choice counts as removed for the next one, so of two copies only one is asked for.
 
     Args:
-        patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
-            candidate was rejected since the last acceptance.
-        positions: at most so many output positions of a layer are used, evenly spread over samples and places.
+        patience: rejections in a row since the last acceptance that end the search; None: it ends when every candidate
+            has been rejected since the last acceptance.
+        positions: use at most this many output positions of a layer, evenly spread over samples and places.
 
     Raises:
         OptionError: `patience` or `positions` is below 1.
@@ -37,12 +36,12 @@ class Rebuildable:
 
     def __init__(self, patience: int | None = 2, *, positions: int = 20_000) -> None:
         if positions < 1:
-            raise OptionError(f"The strategy's parameter positions is an integer from 1; not {positions!r}.")
+            raise OptionError(f"Expected the strategy's parameter positions to be at least 1; received {positions!r}.")
         self._memory = Memory(patience)
         self._positions = positions
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
-        """Up to `count` candidates, the best rebuilt first; empty after `patience` rejections in a row."""
+        """Up to `count` candidates, the best explained first; empty after `patience` rejections in a row."""
         open_filters = list(self._memory.remaining(network))
         members = {filter: network.group(filter).filters for filter in open_filters}
         layers = dict.fromkeys(member.layer for group in members.values() for member in group)
@@ -57,17 +56,17 @@ class Rebuildable:
         return batch.filters
 
     def tell(self, trial: Trial) -> None:
-        """Remembers what became of a trial."""
+        """Records the result of a trial."""
         self._memory.tell(trial)
 
 
 @final
 class _Outputs:
-    """How one layer's outputs vary together.
+    """The covariance of one layer's outputs.
 
     Attributes:
-        missed: filter -> the share of its output that the others leave unexplained, in units of the layer's mean
-            variance; from 0.
+        missed: filter -> the part of its output that the others do not explain, in units of the layer's mean variance;
+            from 0.
     """
 
     def __init__(self, network: Network, layer: str, positions: int) -> None:
@@ -81,14 +80,14 @@ class _Outputs:
         self.missed = self._missed()
 
     def remove(self, index: int) -> None:
-        """Explains nothing by this filter from now on."""
+        """Stops using this filter to explain others."""
         self._left.remove(index)
         self.missed = self._missed()
 
     def _missed(self) -> dict[int, float]:
         products = self._products[np.ix_(self._left, self._left)] / self._unit
-        # What the others miss of a filter is 1 / its diagonal entry of the inverse. The ridge makes the inverse exist
-        # where filters rebuild each other exactly, at float32's resolution.
+        # The unexplained part of a filter is 1 / its diagonal entry of the inverse. The ridge, of about float32's
+        # resolution, makes the inverse exist when filters explain each other exactly.
         ridge = 1e-7
         inverse = np.linalg.inv(products + ridge * np.eye(len(products)))
         missed = np.round(np.maximum(1 / np.diag(inverse) - ridge, 0), 6)
