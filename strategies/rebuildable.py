@@ -18,10 +18,10 @@ class Rebuildable:
     """Cuts the filter whose output is best explained by the other filters of its layer.
 
     On the calibration data each filter's output is predicted by least squares from a constant and the outputs of its
-    layer's other enabled filters. The filter's score is the mean squared error of this prediction, relative to the mean
-    variance of the layer's outputs, so that layers can be compared. A copy, a constant, a dead filter and a weighted sum
-    of others have an error of zero. New weights in the reader can compensate for a rebuildable filter; training has to
-    find them (arXiv:1707.06168 solves for them instead). A group's score is the sum over its producers.
+    layer's other enabled filters. The filter's score is the mean squared error of this prediction, relative to the
+    mean variance of the layer's outputs, so that layers can be compared. A copy, a constant, a dead filter and a
+    weighted sum of others have an error of zero. New weights in the reader can compensate for a rebuildable filter;
+    training has to find them (arXiv:1707.06168 solves for them instead). A group's score is the sum over its producers.
 
     Within a batch each choice counts as removed for the next one, so of two copies only one is asked for.
 

@@ -109,7 +109,7 @@ def training(folder: pathlib.Path, **options: Any) -> Any:
 def bits(result: Any) -> str:
     """A digest of the final state of a run, except for times: weights, optimizer, seeds, switches, trials."""
     digest = hashlib.sha256()
-    for array in [*to_arrays(result.switched).values()][:-1]:  # the last belongs to the process, and others draw from it too
+    for array in [*to_arrays(result.switched).values()][:-1]:  # the last belongs to the whole process, not to the run
         digest.update(array.tobytes())
     for net in (result.model, result.uncut, result.control):
         for variable in net.weights if net is not None else ():

@@ -120,7 +120,7 @@ def settle_statistics(model: Any, inputs: Any) -> None:
     model(inputs, training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
-        layer.moving_variance.assign_add(0.1 * keras.ops.ones_like(layer.moving_variance))  # otherwise rounding errors grow
+        layer.moving_variance.assign_add(0.1 * keras.ops.ones_like(layer.moving_variance))  # else rounding errors grow
 
 
 def disable_half(switches: Switches, seed: int = 0) -> int:

@@ -1,7 +1,7 @@
-"""shrinknet makes a trained Keras network smaller: filters go one by one, and only where the score allows it.
+"""shrinknet makes trained Keras networks physically smaller: removes filters as long as the score allows it.
 
-Every public name is imported when it is first asked for: Keras and TensorFlow take seconds to load, and neither
-`import shrinknet` nor `shrinknet --help` needs them.
+Every public name is imported on first use: Keras and TensorFlow take seconds to load, and neither `import shrinknet`
+nor `shrinknet --help` needs them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
     "write_page",
 ]
 
-# No module bears the name of a public function: importing it would put the module in the function's place.
+# No module has the name of a public function: importing the module would hide the function.
 _MODULES = {
     "Checkpoint": "network.checkpoint",
     "Filter": "filters",
@@ -63,7 +63,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'shrinknet' has no attribute {name!r}; it has {', '.join(__all__)}.")
     value = getattr(importlib.import_module(f"shrinknet.{_MODULES[name]}"), name)
-    globals()[name] = value  # the next time Python finds it without asking here
+    globals()[name] = value  # next time Python finds it without calling this function
     return value
 
 
@@ -72,12 +72,12 @@ def __dir__() -> list[str]:
 
 
 def _register_layers() -> None:
-    """Makes the switched layers known to Keras, so that `keras.models.load_model` reads a saved switched network."""
+    """Registers the switched layers with Keras, so that `keras.models.load_model` can load a saved switched network."""
     try:
         importlib.import_module("shrinknet.network.switches")
-    except Exception:  # half-imported or unsuitable Keras: what needs switches will say so, in its own words
+    except Exception:  # Keras is half imported or unsuitable: code that needs switches raises its own error
         logging.getLogger(__name__).debug("The switched layers could not be registered with Keras.", exc_info=True)
 
 
-if "keras" in sys.modules:  # loaded already: registering costs next to nothing
+if "keras" in sys.modules:  # already loaded: registering costs almost nothing
     _register_layers()

@@ -1,4 +1,4 @@
-"""Checks of arguments, with one wording for all of them: what was expected, and what was received."""
+"""Argument checks with uniform wording: what was expected, and what was received."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from shrinknet.errors import OptionError
 
 
 def is_number(value: Any, *, whole: bool = False) -> bool:
-    """Whether it is a number of Python's or NumPy's; True and False are none."""
+    """Whether it is a number of Python or NumPy; True and False are not numbers."""
     return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
 
 
 def at_least(name: str, value: Any, least: float, *, whole: bool = True, optional: bool = False) -> None:
-    """Refuses what is not a (whole) number from `least` on.
+    """Refuses anything but a finite number (by default a whole one) of at least `least`.
 
     Raises:
         OptionError: says what was expected and received.
@@ -29,7 +29,7 @@ def at_least(name: str, value: Any, least: float, *, whole: bool = True, optiona
 
 
 def share(name: str, value: Any, meaning: str) -> None:
-    """Refuses what is not a number in (0, 1].
+    """Refuses anything but a number in (0, 1].
 
     Raises:
         OptionError: says what was expected and received.
@@ -39,7 +39,7 @@ def share(name: str, value: Any, meaning: str) -> None:
 
 
 def one_of(name: str, value: Any, known: Collection[Any]) -> None:
-    """Refuses what is not among the known values.
+    """Refuses anything but the known values.
 
     Raises:
         OptionError: lists them.
@@ -50,7 +50,7 @@ def one_of(name: str, value: Any, known: Collection[Any]) -> None:
 
 
 def flag(name: str, value: Any) -> None:
-    """Refuses what is neither True nor False.
+    """Refuses anything but True and False.
 
     Raises:
         OptionError: says what was received.

@@ -8,22 +8,22 @@ import numpy as np
 
 
 class Mismatch(Exception):
-    """Two outputs are not the same; the message completes a sentence, as "its output differs by 0.1 of its scale"."""
+    """Two outputs differ; the message is part of a sentence, such as "its output differs by 0.1 of its scale"."""
 
 
 def largest_difference(
     expected: Iterable[np.ndarray], received: Iterable[np.ndarray], tolerance: float, names: Sequence[str] = ()
 ) -> float:
-    """The largest difference between two lists of outputs, each as a share of the greatest number of the expected one.
+    """The largest difference between two lists of outputs, each as a share of the largest expected absolute value.
 
     Args:
-        expected, received: arrays of any shape, pair by pair.
-        tolerance: the largest share that is allowed.
+        expected, received: arrays of any shape, in pairs.
+        tolerance: the largest allowed share.
         names: of the outputs, for the message.
 
     Raises:
-        Mismatch: shapes differ, a received number is not finite where the expected one is, or a difference is larger
-            than the tolerance.
+        Mismatch: shapes differ, a received number is not finite where the expected one is, or a difference exceeds the
+            tolerance.
     """
     worst = 0.0
     for place, (want, got) in enumerate(zip(expected, received, strict=True)):
@@ -40,9 +40,9 @@ def largest_difference(
 
 
 def difference(expected: np.ndarray, received: np.ndarray) -> float:
-    """The largest difference between two arrays of one shape, as a share of the greatest number of the expected one.
+    """The largest difference between two arrays of one shape, as a share of the largest expected absolute value.
 
-    Places that are not finite count as equal where both are the same there; otherwise the difference is infinite.
+    Values that are not finite count as equal if they are the same in both; otherwise the difference is infinite.
     """
     want, got = (np.asarray(array) for array in (expected, received))
     if want.dtype.kind not in "fiub" or got.dtype.kind not in "fiub":

@@ -1,4 +1,4 @@
-"""Criterion: whether a cut keeps enough of the score. The one place that decides it."""
+"""Criterion: whether a cut keeps enough of the score. This is the only place that decides it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a score is worth beside a reference.
+    """How a score compares with a reference.
 
     Attributes:
         ratio: share of the reference that is kept, 1.0 = all of it, higher is better whatever the score's direction;
-            NaN where it cannot be taken.
+            NaN if it cannot be computed.
         accepted: whether that is enough.
     """
 
@@ -22,10 +22,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a cut must keep.
+    """How much of the score a cut must keep.
 
     Attributes:
-        threshold: the least ratio of the score to its reference, in (0, 1].
+        threshold: the smallest accepted ratio of the score to its reference, in (0, 1].
         higher_is_better: direction of the score.
     """
 
@@ -38,14 +38,14 @@ class Criterion:
         return Verdict(kept, kept >= self.threshold)
 
     def needed(self, reference: float) -> float:
-        """The score that would just be accepted beside this reference."""
+        """The score that would just be accepted with this reference."""
         return reference * self.threshold if self.higher_is_better else reference / self.threshold
 
 
 def ratio(score: float, reference: float, higher_is_better: bool) -> float:
-    """The share of the reference that is kept: score / reference where higher is better, else reference / score.
+    """The share of the reference that is kept: score / reference if higher is better, else reference / score.
 
-    NaN where either is not a finite number, or a ratio has no meaning.
+    NaN if either is not a finite number, or if the ratio has no meaning.
     """
     if not math.isfinite(score) or not math.isfinite(reference) or reference == 0:
         return math.nan

@@ -1,4 +1,4 @@
-"""Extras: optional packages, and the command that installs those that are missing."""
+"""Extras: optional packages, and the command that installs missing ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """What shrinknet needs, and what each of its extras needs besides, as its own metadata say.
+    """The requirements of shrinknet, and the additional ones of each extra, from its metadata.
 
-    Both are empty where the package is run from a source tree without being installed.
+    Both are empty if the package runs from a source tree without being installed.
     """
     from packaging.requirements import Requirement
 
@@ -37,7 +37,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 def install_command(extra: str) -> str:
     """The command that installs the packages of an extra into this environment.
 
-    It names the packages themselves, so that it works wherever shrinknet was installed from.
+    It names the packages themselves, so that it works however shrinknet was installed.
     """
     from packaging.requirements import Requirement
 
@@ -48,10 +48,10 @@ def install_command(extra: str) -> str:
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Refuses what needs packages that are not installed.
+    """Checks that the packages of an extra are installed.
 
     Args:
-        extra: its name; modules: what must be there to import.
+        extra: its name; modules: the modules that must be importable.
 
     Raises:
         MissingExtraError: with the command that installs them.
@@ -59,6 +59,6 @@ def require_extra(extra: str, *modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            f"This needs the extra {extra}, of which {', '.join(missing)} is not installed. Install it with: "
+            f"This needs the extra {extra}: {', '.join(missing)} is not installed. Install it with: "
             f"{install_command(extra)}"
         )

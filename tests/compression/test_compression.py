@@ -96,7 +96,7 @@ def test_the_loss_and_the_optimizer_are_handed_over_as_data() -> None:
     (loss,) = job_losses(model)
     assert loss["name"] == "Huber" and loss["config"]["delta"] == 0.1
     assert job_optimizer(model)["config"] == {"learning_rate": 0.5, "momentum": 0.25, "nesterov": False}
-    with pytest.raises(ModelError, match=r"cannot be found by another process.*\"mse\""):
+    with pytest.raises(ModelError, match=r"cannot be imported by another process.*\"mse\""):
         job_losses(model, lambda y, z: y - z)
 
 
@@ -105,9 +105,9 @@ def test_the_loss_and_the_optimizer_are_handed_over_as_data() -> None:
     [
         (np.zeros(3), "Received ndarray"),
         (((np.zeros(3), np.zeros(3)), np.zeros(3)), "Expected 1 arrays as x"),
-        ((np.zeros(3), np.zeros(4)), "as many samples"),
-        ((np.zeros(0), np.zeros(0)), "one or more"),
-        ((np.full(3, np.nan), np.zeros(3)), "x0 .* not all finite"),
+        ((np.zeros(3), np.zeros(4)), "same number of samples"),
+        ((np.zeros(0), np.zeros(0)), "1 or more"),
+        ((np.full(3, np.nan), np.zeros(3)), "x0 .* not finite"),
         ((np.array(["a"]), np.zeros(1)), "Expected numbers in x0"),
     ],
 )

@@ -120,6 +120,6 @@ def test_peak_activation_memory_of_a_residual_block() -> None:
 def test_open_sizes_are_asked_for() -> None:
     inputs = keras.Input((None, None, 1))
     model = keras.Model(inputs, layers.Conv2D(2, 3, padding="same")(inputs))
-    with pytest.raises(ModelError, match=r"size open.*input_shape"):
+    with pytest.raises(ModelError, match=r"size of the model is undefined.*input_shape"):
         cost(model)
     assert cost(model, input_shape=(5, 7, 1)).multiply_adds == 5 * 7 * 9 * 2

@@ -58,15 +58,15 @@ def test_any_text_comes_back(folder: Path, rows: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "needs a first line of names"),
-        (b"a,,b\n1,2,3\n", "needs a first line of names"),
-        (b"a,a\n1,2\n", "each once"),
+        (b"", "needs a header line of distinct names"),
+        (b"a,,b\n1,2,3\n", "needs a header line of distinct names"),
+        (b"a,a\n1,2\n", "distinct names"),
         (b"a,b\n1,2\n3\n", "Row 3 of the table .* has 1 cells, expected 2"),
         (b"a,b\n1,2,3\n", "Row 2 of the table .* has 3 cells"),
-        (b'a,b\n1,"2"x\n', "no CSV in UTF-8"),
-        (b'a,b\n1,"2\n', "no CSV in UTF-8"),
-        (b"a,b\n1,\xff\n", "no CSV in UTF-8"),
-        (b"a,b\n1,\x00\n", "it holds the character 0"),
+        (b'a,b\n1,"2"x\n', "not valid CSV in UTF-8"),
+        (b'a,b\n1,"2\n', "not valid CSV in UTF-8"),
+        (b"a,b\n1,\xff\n", "not valid CSV in UTF-8"),
+        (b"a,b\n1,\x00\n", "it contains a null character"),
         (b'a\n"' + b"x" * 200_000 + b'"\n', "field larger than field limit"),
     ],
 )

@@ -225,7 +225,7 @@ class Mute:
         (Writes, "test_changes_nothing_it_is_shown", "two layers: asking the strategy changed the network"),
         (CountsAsks, "test_gives_the_same_answer_when_asked_twice", "two layers: asked twice, it answered"),
         (CountsAsks, "test_goes_on_where_an_interrupted_run_stopped", "after 1 trials it asked for"),
-        (HoldsOn, "test_goes_on_where_an_interrupted_run_stopped", "nothing but the constructor's arguments"),
+        (HoldsOn, "test_goes_on_where_an_interrupted_run_stopped", "only on the constructor's arguments"),
         (HeedsSplits, "test_takes_split_trials_for_nothing", "a split trial changed its answer"),
         (NeverEnds, "test_ends_when_everything_is_rejected", "has not ended after"),
         (TakesAll, "test_ends_whatever_becomes_of_the_trials", "leaves enough"),
@@ -247,7 +247,7 @@ def test_an_import_of_keras_by_the_module_is_found(tmp_path: Path) -> None:
     kept = sys.modules.get("keras")
     try:
         check = type("TestMine", (StrategyContract,), {"strategy": lambda self: load_strategy(path)})()
-        with pytest.raises(AssertionError, match=r"mine.py imports keras; a strategy sees NumPy only"):
+        with pytest.raises(AssertionError, match=r"mine.py imports keras; a strategy may only use NumPy"):
             check.test_imports_no_framework()
     finally:
         sys.modules.pop("keras", None)
@@ -256,7 +256,7 @@ def test_an_import_of_keras_by_the_module_is_found(tmp_path: Path) -> None:
 
 
 def test_a_contract_without_a_strategy_says_what_to_override() -> None:
-    with pytest.raises(NotImplementedError, match=r"TestEmpty has to override strategy\(\)"):
+    with pytest.raises(NotImplementedError, match=r"TestEmpty must override strategy\(\)"):
         type("TestEmpty", (StrategyContract,), {})().test_has_the_two_methods()
 
 

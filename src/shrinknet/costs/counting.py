@@ -18,19 +18,19 @@ from shrinknet.records import Cost, LayerCost
 
 
 def cost(model: Any, input_shape: Sequence[Any] | None = None) -> Cost:
-    """What a network costs. A switched one counts as if its disabled filters had been cut out.
+    """The cost of a network. For a switched one, the cost after its disabled filters are cut out.
 
     Args:
         model: a built Sequential or Functional model, plain or switched.
-        input_shape: shape of one sample, without the batch axis, where the model leaves sizes open.
+        input_shape: shape of one sample, without the batch axis, if the model leaves sizes undefined.
 
     Returns:
-        Parameters, multiply-adds of one sample (those of convolutions and matrix products: twice their number is the
-        floating-point operations), bytes, and the largest memory that the tensors of one sample take at once; prints
-        as a table, layer by layer.
+        Parameters, multiply-adds of one sample (those of convolutions and matrix products; floating-point operations
+        are twice their number), bytes, and the peak memory of the tensors of one sample; prints as a table, layer by
+        layer.
 
     Raises:
-        ModelError: a size is open, and `input_shape` was not given.
+        ModelError: a size is undefined, and `input_shape` was not given.
 
     Example:
         >>> cost(model).parameters == model.count_params()
@@ -41,7 +41,7 @@ def cost(model: Any, input_shape: Sequence[Any] | None = None) -> Cost:
 
 
 def switch_state(graph: ChannelGraph, switch: str) -> np.ndarray:
-    """The state of `disabled` or `frozen` for each channel, shape (channels,), bool; all False in a plain network."""
+    """The state of `disabled` or `frozen` for each channel, shape (channels,), bool; all False for a plain network."""
     state = np.zeros(graph.size, bool)
     for path, channels in graph.producers.items():
         layer = graph.layers[path]
@@ -54,7 +54,7 @@ def graph_cost(graph: ChannelGraph, gone: np.ndarray) -> Cost:
     """The cost of a traced network without the channels in `gone` (one bool for each).
 
     Raises:
-        ModelError: a size that is needed is open.
+        ModelError: a required size is undefined.
     """
     sizes: dict[int, int] = {}
 
@@ -88,7 +88,7 @@ def graph_cost(graph: ChannelGraph, gone: np.ndarray) -> Cost:
 
 
 def known_cost(graph: ChannelGraph, gone: np.ndarray) -> Cost | None:
-    """As `graph_cost`; None where a size that is needed is open."""
+    """The same as `graph_cost`, but None if a required size is undefined."""
     try:
         return graph_cost(graph, gone)
     except ModelError:
@@ -96,7 +96,7 @@ def known_cost(graph: ChannelGraph, gone: np.ndarray) -> Cost | None:
 
 
 def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Path -> multiply-adds for one sample; and a sentence for each layer whose number is not known."""
+    """Path -> multiply-adds for one sample; and one sentence for each layer whose number is unknown."""
     found: dict[str, int] = {}
     for path, kernel, times in graph.products:
         if times is None:
@@ -112,7 +112,7 @@ def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dic
             raise _open_size(call.path) from None
         if number is None:
             notes.append(
-                f"The multiply-adds of {call.path} ({call.kind}) are not counted: how it multiplies is unknown."
+                f"The multiply-adds of {call.path} ({call.kind}) are not counted: there is no formula for this layer."
             )
         found[call.path] = found.get(call.path, 0) + (number or 0)
     return found, tuple(dict.fromkeys(notes))
@@ -120,19 +120,19 @@ def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dic
 
 def _open_size(path: str) -> ModelError:
     return ModelError(
-        f"The multiply-adds of {path} cannot be counted: the model leaves its input's size open. Give the shape of one "
-        "sample as input_shape, for example (128, 128, 1)."
+        f"The multiply-adds of {path} cannot be counted: the input size of the model is undefined. Pass the shape of "
+        "one sample as input_shape, for example (128, 128, 1)."
     )
 
 
 def _live(tensor: Tensor, graph: ChannelGraph, gone: np.ndarray) -> np.ndarray:
-    """Which labels of a tensor are left, bool, of the tensor's rank, broadcastable to it."""
+    """Which labels of a tensor are left: bool, with the tensor's rank, broadcastable to it."""
     labels, spec = tensor
     return ~gone[graph.solved[labels.reshape((1,) * (len(spec.shape) - labels.ndim) + labels.shape)]]
 
 
 def _shape_left(tensor: Tensor, graph: ChannelGraph, gone: np.ndarray) -> tuple[int | None, ...]:
-    """The shape of a tensor for one sample, without the batch axis, once the channels are gone."""
+    """The shape of a tensor for one sample, without the batch axis, after the channels are cut."""
     live = _live(tensor, graph, gone)
     shape = tuple(tensor[1].shape)
     left = [
@@ -143,11 +143,10 @@ def _shape_left(tensor: Tensor, graph: ChannelGraph, gone: np.ndarray) -> tuple[
 
 
 def _peak_activation(graph: ChannelGraph, gone: np.ndarray) -> int | None:
-    """The largest sum of bytes of tensors that one sample keeps alive at once, in the order of execution.
+    """The peak bytes of the tensors that one sample keeps alive, in execution order.
 
-    While an operation runs, what it reads and what it writes is in memory, and everything that a later operation
-    reads or the model returns. Every operation writes a tensor of its own; weights are not counted. None where a size
-    is open.
+    While an operation runs, its inputs and outputs are in memory, and everything that a later operation reads or the
+    model returns. Every operation writes a new tensor; weights are not counted. None if a size is undefined.
     """
     last: dict[int, int] = {id(tensor): len(graph.calls) for tensor in graph.outputs}
     sizes: dict[int, int] = {}

@@ -1,7 +1,7 @@
-"""Products: the multiply-adds of operations that no filter can be cut out of: attention, recurrence, matrix products.
+"""Products: the multiply-adds of operations without filters to cut: attention, recurrence, matrix products.
 
-Layers with filters tell theirs in the rules of the channel graph; what stands here has no rule that could. All numbers
-are for one sample: the first axis of every tensor is the batch's.
+Those of layers with filters come from the rules of the channel graph; the operations here have no such rule. All
+numbers are for one sample: the first axis of every tensor is the batch axis.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Sizes = tuple[Any, ...]
 
 
 def multiply_adds(call: Call) -> int | None:
-    """Multiply-adds of one call of such an operation; 0 where it multiplies by no matrix; None where that is unknown.
+    """Multiply-adds of one call of such an operation; 0 if it multiplies by no matrix, None if that is unknown.
 
     Raises:
-        TypeError: a size that is needed is open.
+        TypeError: a required size is undefined.
     """
     formula = _FORMULAS.get(type(call.operation))
     if formula is not None:
@@ -32,7 +32,7 @@ def multiply_adds(call: Call) -> int | None:
 
 
 def _shapes(call: Call) -> list[Sizes]:
-    """The shapes of what comes in, tensors and constant arrays, in the order of the arguments."""
+    """The shapes of the inputs, tensors and constant arrays, in the order of the arguments."""
     known = {id(tensor): shape for tensor, shape in zip(call.arguments.keras_tensors, call.shapes, strict=True)}
     values = [*call.arguments.args, *call.arguments.kwargs.values()]
     flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
@@ -74,9 +74,9 @@ def _einsum_dense(call: Call) -> int | None:
 
 
 def einsum_size(equation: str, shapes: list[Sizes]) -> int | None:
-    """How many products einsum takes for one sample: as many as its letters have combinations, without the batch's.
+    """The number of products in an einsum for one sample: the product of the sizes of all its letters but the batch's.
 
-    None for other than two operands, where it depends on the order of the work.
+    None unless there are two operands, since otherwise it depends on the order of evaluation.
 
     Example:
         >>> einsum_size("bij,bjk->bik", [(None, 2, 3), (None, 3, 4)])
@@ -88,14 +88,14 @@ def einsum_size(equation: str, shapes: list[Sizes]) -> int | None:
     sizes: dict[str, Any] = {}
     for letters, shape in zip(operands, shapes, strict=True):
         hidden = len(shape) - len(letters.replace("...", ""))
-        dots = "".join(chr(ord("\u0100") + index) for index in range(hidden, 0, -1))  # aligned at the right
+        dots = "".join(chr(ord("\u0100") + index) for index in range(hidden, 0, -1))  # right-aligned
         sizes.update(zip(letters.replace("...", dots), shape, strict=True))
     batch = operands[0].replace("...", chr(ord("\u0100") + len(shapes[0]) - len(operands[0].replace("...", ""))))[:1]
     return _size(tuple(size for letter, size in sizes.items() if letter != batch))
 
 
 def _attention(call: Call) -> int:
-    """Scores between queries and keys, and values weighed by them."""
+    """Scores between queries and keys, and values weighted by them."""
     query, value, *key = _shapes(call)
     return query[-2] * value[-2] * ((key[0] if key else value)[-1] + value[-1])
 
@@ -137,5 +137,5 @@ _FORMULAS: dict[type, Callable[[Call], int | None]] = {
     layers.MultiHeadAttention: _multi_head,
     **dict.fromkeys(_CELLS, _recurrent),
     layers.Bidirectional: _bidirectional,
-    layers.Embedding: lambda call: 0,  # a table to look things up in
+    layers.Embedding: lambda call: 0,  # a lookup
 }

@@ -11,10 +11,10 @@ import numpy as np
 
 
 def latency(run: Callable[[], Any], seconds: float = 0.3, least: int = 10) -> tuple[float, float]:
-    """Median and 95th percentile of the milliseconds that `run()` takes, after two calls that are not counted.
+    """Median and 95th percentile of the duration of `run()` in milliseconds, after two warm-up calls.
 
     Args:
-        seconds: how long to go on measuring, at least; least: the fewest calls that are counted.
+        seconds: how long to measure at least; least: the smallest number of calls to measure.
     """
     run()
     run()

@@ -1,4 +1,4 @@
-"""Export: write a model for production, load it back, run it, compare; a file that differs is not left behind."""
+"""Export: write a model for production, load it back, run it, compare; a file that differs is removed."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "litert-int8": LiteRTInt8Exporter,
     "onnx": OnnxExporter,
 }
-HALF_TOLERANCE = 2e-2  # of the outputs' scale: a model in half precision against a file in float32
+HALF_TOLERANCE = 2e-2  # of the outputs' scale: a model in half precision compared with a file in float32
 _LOG = logging.getLogger("shrinknet")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One file written.
+    """One exported file.
 
     Attributes:
-        format: its name; path: where it lies; bytes: its size, or that of all files in the folder.
-        difference: largest difference from the model's outputs, as a share of their scale; None for a network that
-            was trained on before it was written.
-        latency_ms: median milliseconds of one call on one sample; latency_p95_ms: 95th percentile; threads: how many
-            the runtime computed with.
-        score: where it was measured.
-        zipped_bytes: its size once compressed, where that says something: weights that were clustered or pruned.
-        note: what it is, where its format does not say.
+        format: its name; path: its location; bytes: its size, or that of all files in the folder.
+        difference: largest difference from the model's outputs, as a share of their scale; None for a network that was
+            trained further before it was written.
+        latency_ms: median milliseconds of one call on one sample; latency_p95_ms: 95th percentile; threads: number of
+            threads that the runtime used.
+        score: of the file; None if not measured.
+        zipped_bytes: its size after compression, smaller for clustered or pruned weights; None if not measured.
+        note: a description, if the format name is not enough.
     """
 
     format: str
@@ -78,9 +78,9 @@ DEFAULT_FORMATS = ("keras", "litert")
 
 
 class Exports(tuple[Exported, ...]):
-    """What was exported; prints as a table."""
+    """The exported files; prints as a table."""
 
-    refused: tuple[str, ...] = ()  # a sentence for each that could not be had
+    refused: tuple[str, ...] = ()  # one sentence for each that could not be produced
 
     def __str__(self) -> str:
         records = [asdict(record) for record in self]
@@ -106,16 +106,17 @@ def export(
 
     Args:
         model: a Sequential or Functional Keras model without switches, as `slim` returns it.
-        folder: where to write; made if need be. Files are named after the model, and replaced only by whole ones.
+        folder: where to write; created if it does not exist. Files are named after the model, and only complete files
+            replace existing ones.
         formats: names of formats: "keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8",
             "onnx" (needs the extra `onnx`). A file may differ from the model by 1e-6 of the outputs' scale (keras),
             1e-5 (savedmodel), 1e-4 (litert, onnx), 1e-2 (litert-float16), 0.1 (litert-dynamic) and 0.2 (litert-int8).
-        sample: inputs with a batch axis, as the model takes them: an array, a list with one for each input, or a dict
-            by their names. What is computed in int8 takes its ranges from them: there they must be real data, a hundred
+        sample: inputs with a batch axis, as the model takes them: an array, a list with one array for each input, or a
+            dict by their names. int8 takes its ranges from the sample, which must then be real data, a hundred samples
             or more. None: random numbers.
-        threads: what LiteRT and ONNX Runtime compute with while the latency is measured.
-        input_shape: shape of one sample, without the batch axis, where the model leaves sizes open and the files shall
-            not; for a model of several inputs one shape for each. None: the files leave open what the model does.
+        threads: number of threads for LiteRT and ONNX Runtime during the latency measurement.
+        input_shape: shape of one sample, without the batch axis, to fix sizes in the files that the model leaves
+            undefined; one shape for each input if there are several. None: such sizes stay undefined.
 
     Returns:
         A record for each file; prints as a table.
@@ -124,10 +125,10 @@ def export(
         OptionError: an unknown format.
         MissingExtraError: a format needs packages that are not installed; nothing was written.
         ModelError: the model has switches, or its operations are not recorded, or its own outputs are not finite.
-        DataError: the sample does not fit, or litert-int8 is asked for without one.
-        ExportError: a file could not be written, or its outputs are not finite, or differ from the model's by more
-            than its format allows. It is not left behind, one that lay there before is left as it was, and the
-            other formats are written all the same: the error has them as `written`.
+        DataError: the sample does not fit, or litert-int8 is requested without one.
+        ExportError: a file could not be written, or its outputs are not finite or differ from the model's by more than
+            its format allows. Such a file is removed, an existing file is kept, and the other formats are still
+            written: the error lists them as `written`.
 
     Example:
         >>> print(export(model, folder, formats=("keras",)))  # doctest: +SKIP
@@ -166,18 +167,18 @@ def export(
 
 
 class _NotWritten(ExportError):
-    """Why one format could not be had."""
+    """Why one format could not be produced."""
 
 
 class _Wrong(_NotWritten):
-    """A file was there, and computed something else: not the user's fault."""
+    """A file was written but computed something else: not the user's fault."""
 
 
 def _without_switches(model: Any) -> Any:
     if any(isinstance(layer, Switched) for layer in layers_of(model)):
         raise ModelError(
-            f"The model {model.name} has switches, which no other program knows. Cut it first: small = slim(model), or "
-            "on the command line `shrinknet slim`."
+            f"The model {model.name} has switches, which other programs do not know. Cut it first: small = "
+            "slim(model), or on the command line `shrinknet slim`."
         )
     return model
 
@@ -210,11 +211,11 @@ def _load(source: Source, exporter: Exporter, path: Path, threads: int) -> Runne
         with quiet():
             return exporter.load(source, path, threads)
     except Exception as error:
-        raise _NotWritten(f"it could not be loaded again, and was removed ({reason(error)}).") from error
+        raise _NotWritten(f"it could not be loaded back, and was removed ({reason(error)}).") from error
 
 
 def _difference(source: Source, received: ArrayList, exporter: Exporter) -> float:
-    """The largest difference of any output, as a share of that output's scale."""
+    """The largest difference in any output, as a share of that output's scale."""
     tolerance = max(exporter.tolerance, HALF_TOLERANCE) if source.is_half else exporter.tolerance
     try:
         return largest_difference(source.expected, received, tolerance, source.outputs)
@@ -223,7 +224,7 @@ def _difference(source: Source, received: ArrayList, exporter: Exporter) -> floa
 
 
 def reason(error: Exception) -> str:
-    """Why a library failed, as a few words out of what may be pages."""
+    """Why a library failed: a few words extracted from a possibly very long message."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     listed = re.findall(r"^\s*(?:Flex|Custom) ops: (.+)$|'tf\.(\w+)' op is neither", text, re.MULTILINE)
     operations = dict.fromkeys(name for pair in listed for name in pair if name)
@@ -238,9 +239,9 @@ def reason(error: Exception) -> str:
 def measured_latency(
     model: Any, sample: Any = None, threads: int = 1, input_shape: Sequence[Any] | None = None
 ) -> float | None:
-    """Median milliseconds for one sample in LiteRT; None where LiteRT cannot have the model.
+    """Median milliseconds for one sample in LiteRT; None if the model cannot be converted to LiteRT.
 
-    The model's own Python call hides what a cut saves; the runtime for production shows it.
+    Overhead in the model's Python call hides the gain of a cut; a production runtime shows it.
     """
     import keras
 
@@ -253,6 +254,6 @@ def measured_latency(
             with quiet():
                 LiteRTExporter().write(source, path)
             return LiteRTExporter().load(source, path, threads).latency(source.one)[0]
-    except Exception as error:  # a run is not worth losing for a number
+    except Exception as error:  # a failed measurement must not end a run
         _LOG.warning("The latency was not measured: %s", reason(error))
         return None

@@ -1,4 +1,4 @@
-"""The `.keras` format: loads with plain Keras, no shrinknet needed."""
+"""The `.keras` format: loads with plain Keras, without shrinknet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shrinknet.network.compiled import uncompiled
 class KerasExporter:
     """Writes with `model.save`, without loss and optimizer.
 
-    Loads in Keras's safe mode. A model with code of the user's own does not load in it: then with that code at hand,
-    as its owner would.
+    Loads the file in Keras's safe mode. If that fails because the model contains the user's own code, loads it with the
+    classes of the model, as its owner would.
     """
 
     name = "keras"
@@ -38,7 +38,7 @@ class KerasExporter:
 
 
 class KerasRunner:
-    """A Keras model: called for its outputs, its compiled prediction for the latency."""
+    """A Keras model; the latency is that of its compiled prediction."""
 
     def __init__(self, model: Any) -> None:
         self.model = model

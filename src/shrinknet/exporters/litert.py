@@ -1,4 +1,4 @@
-"""LiteRT (formerly TensorFlow Lite), for phones and microcontrollers: in float32, and in three smaller kinds."""
+"""LiteRT (formerly TensorFlow Lite), for phones and microcontrollers: float32 and three smaller variants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shrinknet.files.streams import quiet
 class LiteRTExporter:
     """Float32; writes with Keras's own converter, runs with the LiteRT interpreter.
 
-    Only operations that LiteRT itself has: what would need TensorFlow beside it is refused.
+    Only LiteRT's built-in operations are used; models that need TensorFlow operations are refused.
     """
 
     name = "litert"
@@ -31,7 +31,7 @@ class LiteRTExporter:
         )
 
     def options(self, source: Source) -> dict[str, Any]:
-        """What the converter is told."""
+        """The options of the converter."""
         import tensorflow as tf
 
         return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
@@ -41,7 +41,7 @@ class LiteRTExporter:
 
 
 class LiteRTFloat16Exporter(LiteRTExporter):
-    """Weights in float16: half the bytes."""
+    """Weights in float16: half the size."""
 
     name = "litert-float16"
     suffix = ".float16.tflite"
@@ -60,7 +60,7 @@ class LiteRTFloat16Exporter(LiteRTExporter):
 
 
 class LiteRTDynamicExporter(LiteRTExporter):
-    """Weights in int8, what is computed from them in int8 or float32, as it comes: a quarter of the bytes."""
+    """Weights in int8, activations in int8 or float32 as the runtime decides: a quarter of the size."""
 
     name = "litert-dynamic"
     suffix = ".dynamic.tflite"
@@ -73,9 +73,9 @@ class LiteRTDynamicExporter(LiteRTExporter):
 
 
 class LiteRTInt8Exporter(LiteRTExporter):
-    """Weights and everything between input and output in int8, its ranges taken from the sample: the fastest.
+    """Weights and activations in int8, with ranges taken from the sample: the fastest.
 
-    Inputs and outputs stay float32. An operation that LiteRT does not have in int8 is refused.
+    Inputs and outputs stay float32. Operations that LiteRT does not support in int8 are refused.
     """
 
     name = "litert-int8"
@@ -101,28 +101,28 @@ class LiteRTInt8Exporter(LiteRTExporter):
 
 
 def needs_real_sample(source: Source) -> None:
-    """Refuses random numbers where the ranges of int8 are taken from.
+    """Refuses random numbers as the source of int8 ranges.
 
     Raises:
-        DataError: the sample is not the user's own.
+        DataError: the sample is not the user's data.
     """
     if not source.real:
         raise DataError(
-            "The format litert-int8 takes the ranges of its numbers from real data. Give some hundred samples as "
+            "The format litert-int8 takes its value ranges from real data. Pass a hundred samples or more as "
             "sample=x (on the command line: --sample FILE)."
         )
 
 
 class LiteRTRunner:
-    """The interpreter, resized to what it is given.
+    """The interpreter, resized to its inputs.
 
-    LiteRT keeps inputs and outputs in an order of its own: they are found by the names in its signature.
+    LiteRT has its own order of inputs and outputs, so they are looked up by the names in its signature.
     """
 
     def __init__(self, content: bytes, inputs: list[str], outputs: list[str], threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with quiet():  # it tells which delegates it has
+        with quiet():  # it logs its delegates
             self.interpreter = Interpreter(model_content=content, num_threads=threads)
             self.interpreter.allocate_tensors()
         self.threads = threads

@@ -1,4 +1,4 @@
-"""ONNX, for ONNX Runtime and all that reads it. Needs the extra `onnx`."""
+"""ONNX, for ONNX Runtime and other tools. Needs the extra `onnx`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow
 
 
 class OnnxExporter:
-    """Writes with tf2onnx; inputs and outputs bear the names that the other formats give them."""
+    """Writes with tf2onnx; inputs and outputs have the same names as in the other formats."""
 
     name = "onnx"
     suffix = ".onnx"

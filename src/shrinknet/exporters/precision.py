@@ -1,4 +1,4 @@
-"""Half precision: a model that computes in float16 or bfloat16, made anew in float32 for runtimes without these."""
+"""Half precision: rebuilds a float16 or bfloat16 model in float32 for runtimes that do not support these types."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def in_single_precision(model: Any) -> Any:
 
 
 def _single(config: Any) -> Any:
-    """A configuration with every half precision in it made float32, in layers inside of layers too."""
+    """A configuration with every half-precision type replaced by float32, also in nested layers."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
             return "float32" if any(half in config["config"]["name"] for half in _HALF) else config

@@ -1,4 +1,4 @@
-"""SavedModel: a folder for TensorFlow Serving and all that loads with `tf.saved_model.load`."""
+"""SavedModel: a folder for TensorFlow Serving and everything that uses `tf.saved_model.load`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow, tensor
 
 
 class SavedModelExporter:
-    """Writes with Keras's own exporter; what is loaded back is the signature `serving_default`."""
+    """Writes with Keras's own exporter, and loads back the signature `serving_default`."""
 
     name = "savedmodel"
     suffix = ".savedmodel"
@@ -32,7 +32,7 @@ class SavedModelRunner:
     def __init__(self, path: Path, source: Source) -> None:
         import tensorflow as tf
 
-        self.loaded = tf.saved_model.load(str(path))  # the signature dies with it
+        self.loaded = tf.saved_model.load(str(path))  # the signature needs it to stay alive
         self.serve: Any = self.loaded.signatures["serving_default"]
         self.inputs, self.outputs = source.inputs, source.outputs
         self.convert = tf.constant

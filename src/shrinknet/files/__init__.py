@@ -1,1 +1,1 @@
-"""Files: inspected before they are trusted, written whole or not at all."""
+"""Files: inspected before they are trusted, written completely or not at all."""

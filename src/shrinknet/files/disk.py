@@ -1,4 +1,4 @@
-"""Disk: what a run does to the disk, a method for each kind of action; and files written whole or not at all.
+"""Disk: every disk operation of a run, one method for each kind; and files written completely or not at all.
 
 Every write, sync, rename, removal and commit goes through `Disk`, so that a test can count and interrupt them.
 """
@@ -22,10 +22,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 class Disk:
-    """Everything a run does to the disk, one method each: a test derives from it to count and to interrupt."""
+    """Every disk operation of a run, one method each, so that a test can subclass it to count and interrupt them."""
 
     def write(self, file: BinaryIO, data: Buffer) -> None:
-        """Hands all of `data` to the operating system; near a limit it takes only a part at first."""
+        """Writes all of `data` to the operating system, which may accept only a part at a time."""
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]
@@ -36,11 +36,11 @@ class Disk:
         os.fsync(file.fileno())
 
     def replace(self, source: pathlib.Path, target: pathlib.Path) -> None:
-        """Puts `source` in the place of `target`, at once and whole."""
+        """Replaces `target` by `source` atomically."""
         os.replace(source, target)
 
     def sync_folder(self, folder: pathlib.Path) -> None:
-        """Returns once the folder's names are on the disk; Windows has no such call and needs none."""
+        """Returns once the folder's entries are on the disk; Windows has no such call and does not need it."""
         if os.name == "nt":
             return
         handle = os.open(folder, os.O_RDONLY)
@@ -50,19 +50,19 @@ class Disk:
             os.close(handle)
 
     def remove(self, path: pathlib.Path) -> None:
-        """Removes a file; one that is gone already is no error."""
+        """Removes a file; it is no error if the file does not exist."""
         path.unlink(missing_ok=True)
 
     def commit(self, connection: sqlite3.Connection) -> None:
-        """Makes the open transaction last; sqlite syncs before it returns."""
+        """Commits the open transaction; SQLite syncs before it returns."""
         connection.execute("COMMIT")
 
 
 def write_file(path: pathlib.Path, data: Buffer, disk: Disk | None = None) -> None:
-    """Writes a file whole or not at all: after a kill at any point there is the old content or the new one.
+    """Writes a file completely or not at all: after a kill at any point it has either the old content or the new one.
 
     Raises:
-        StorageError: the disk is full or fails, or the folder cannot be written to; the old content stands.
+        StorageError: the disk is full or fails, or the folder is not writable; the old content is kept.
     """
     disk = disk or Disk()
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -82,9 +82,9 @@ def write_file(path: pathlib.Path, data: Buffer, disk: Disk | None = None) -> No
 
 
 def storage_error(path: pathlib.Path, error: OSError) -> RunError:
-    """The sentence for a file that could not be written."""
+    """The error for a file that could not be written."""
     kind = StorageError if error.errno in _FULL else RunError
     return kind(
-        f"{path} could not be written: {error.strerror or error}. What was saved before is whole: make room, or see "
-        "to it that the folder is there and can be written to, and give the same command again."
+        f"{path} could not be written: {error.strerror or error}. What was saved before is intact: make room, or make "
+        "sure that the folder exists and is writable, and repeat the command."
     )

@@ -1,7 +1,8 @@
-"""Inspection: what a file of a model or of arrays declares, before anything in it is believed or allocated.
+"""Inspection: what a model or array file declares, checked before anything in it is trusted or allocated.
 
 A small file can declare gigabytes: in a zip archive, in an HDF5 dataset that was never written, in a layer's width.
-HDF5 can also point into other files. Nothing honest needs that: Keras and NumPy write plain members, uncompressed.
+HDF5 can also point into other files. Legitimate files need none of this: Keras and NumPy write plain, uncompressed
+members.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ from shrinknet.errors import DataError, ModelError
 
 WEIGHTS = "model.weights.h5"
 _SETTINGS = ("config.json", "metadata.json")
-_ROOM = 16 * 2**20  # bytes that a file may declare beside its own size: headers, masks, what compresses well
-_LARGEST_SETTINGS = 8 * 2**20  # bytes; parsed, text takes some ten times its size
+_ROOM = 16 * 2**20  # bytes that a file may declare beyond its own size: headers, masks, compressed parts
+_LARGEST_SETTINGS = 8 * 2**20  # bytes; parsed text takes about ten times its size
 
 
 @contextlib.contextmanager
 def inspected(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Inspects a `.keras` or `.h5` file; while the block lasts, no network may be built that outgrows its weights.
+    """Inspects a `.keras` or `.h5` file; within the block, a network that needs more weights than the file has fails.
 
     Raises:
-        ModelError: the file leaves its folder, points elsewhere, or declares more than it holds.
+        ModelError: the file writes outside its folder, points elsewhere, or declares more than it contains.
     """
     path = Path(path)
     try:
         declared = _in_archive(path) if path.suffix == ".keras" else _in_hdf5(path.open("rb"), path.stat().st_size)
     except ModelError as error:
-        raise ModelError(f"The file {path} {error} No model that Keras saved is like that; it is not opened.") from None
-    except Exception as error:  # damage makes the readers raise almost anything
+        raise ModelError(f"The file {path} {error} Keras does not save such files; it was not opened.") from None
+    except Exception as error:  # on damaged files the readers raise almost anything
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ModelError(f"The file {path} cannot be opened as a Keras model; it may be damaged ({error}).") from error
-    with _variables_within(4 * declared + _ROOM, path):  # an optimizer may be built that was not saved
+    with _variables_within(4 * declared + _ROOM, path):  # loading may build an optimizer that was not saved
         yield
 
 
@@ -48,11 +49,11 @@ def check_npz(path: str | os.PathLike[str]) -> None:
     """Refuses a `.npz` file whose arrays are more than twenty times as large as the file.
 
     Raises:
-        DataError: they are, or it is no zip archive.
+        DataError: they are, or the file is not a zip archive.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_members(archive, 20 * Path(path).stat().st_size)  # honest arrays can be packed well
+            _check_members(archive, 20 * Path(path).stat().st_size)  # legitimate arrays may compress well
     except (ModelError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise DataError(f"The file {os.fspath(path)} {error} Save it with numpy.savez, uncompressed.") from error
 
@@ -63,9 +64,9 @@ def _in_archive(path: Path) -> int:
         _check_members(archive, path.stat().st_size)
         for name in _SETTINGS:
             if name in archive.namelist() and archive.getinfo(name).file_size > _LARGEST_SETTINGS:
-                raise ModelError(f"holds a {name} of more than {_LARGEST_SETTINGS:,} bytes.")
+                raise ModelError(f"contains a {name} of more than {_LARGEST_SETTINGS:,} bytes.")
         if WEIGHTS not in archive.namelist():
-            raise ModelError(f"holds no {WEIGHTS}.")
+            raise ModelError(f"contains no {WEIGHTS}.")
         content = archive.read(WEIGHTS)
         return _in_hdf5(io.BytesIO(content), len(content))
 
@@ -76,16 +77,16 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     for member in members:
         parts = member.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0] or stat.S_ISLNK(member.external_attr >> 16):
-            raise ModelError(f"holds {member.filename[:200]!r}, which would be written outside of its folder.")
+            raise ModelError(f"contains {member.filename[:200]!r}, which would be written outside its folder.")
     if len(set(names)) != len(names):
-        raise ModelError("holds two members of one name.")
+        raise ModelError("contains two members with the same name.")
     declared = sum(member.file_size for member in members)
     if declared > size + _ROOM:
         raise ModelError(f"would unpack to {declared:,} bytes, expected at most {size + _ROOM:,}.")
 
 
 def _in_hdf5(file: BinaryIO, size: int) -> int:
-    """The bytes of all datasets of an HDF5 file, none of them outside of it or larger than it."""
+    """The bytes of all datasets of an HDF5 file, after checking that none is outside the file or larger than it."""
     import h5py
 
     declared, seen = 0, set()
@@ -96,24 +97,24 @@ def _in_hdf5(file: BinaryIO, size: int) -> int:
             _check_attributes(group)
             for name in group:
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise ModelError(f"holds {name[:200]!r}, which points to another place or file.")
+                    raise ModelError(f"contains {name[:200]!r}, which points to another place or file.")
                 item = group[name]
                 address = h5py.h5o.get_info(item.id).addr
-                if address in seen:  # a group in itself would never end
-                    raise ModelError(f"holds {name[:200]!r} in two places.")
+                if address in seen:  # a group that contains itself would never end
+                    raise ModelError(f"contains {name[:200]!r} in two places.")
                 seen.add(address)
                 if isinstance(item, h5py.Group):
                     groups.append(item)
                 elif isinstance(item, h5py.Dataset):
                     declared += _of_dataset(item, name)
                     if declared > size + _ROOM:
-                        raise ModelError(f"holds {size:,} bytes and declares weights of at least {declared:,}.")
+                        raise ModelError(f"has {size:,} bytes but declares weights of at least {declared:,}.")
     return declared
 
 
 def _of_dataset(dataset: Any, name: str) -> int:
     if dataset.external or dataset.is_virtual:
-        raise ModelError(f"holds {name[:200]!r}, whose numbers are in another file.")
+        raise ModelError(f"contains {name[:200]!r}, whose data are in another file.")
     _check_attributes(dataset)
     return math.prod(dataset.shape or ()) * dataset.dtype.itemsize
 
@@ -122,14 +123,14 @@ def _check_attributes(item: Any) -> None:
     for name in item.attrs:
         attribute = item.attrs.get_id(name)
         if math.prod(attribute.shape or ()) * attribute.dtype.itemsize > _LARGEST_SETTINGS:
-            raise ModelError(f"holds the attribute {name[:200]!r} of more than {_LARGEST_SETTINGS:,} bytes.")
+            raise ModelError(f"contains the attribute {name[:200]!r} of more than {_LARGEST_SETTINGS:,} bytes.")
 
 
 @contextlib.contextmanager
 def _variables_within(limit: int, path: Path) -> Iterator[None]:
-    """Refuses the variable with which a network outgrows `limit` bytes, before it is allocated.
+    """Refuses the variable with which a network exceeds `limit` bytes, before it is allocated.
 
-    Keras packs whatever is raised while it reads a file into errors of its own; the sentence is raised at the end.
+    Keras wraps whatever is raised while it reads a file in its own errors, so our error is raised again at the end.
     """
     import keras
 
@@ -140,8 +141,8 @@ def _variables_within(limit: int, path: Path) -> Iterator[None]:
         if made[0] > limit:
             refused.append(
                 ModelError(
-                    f"The file {path} describes a network whose weights take {made[0]:,} bytes or more, and holds no "
-                    f"such weights: at most {limit:,} are expected. It is not opened."
+                    f"The file {path} describes a network whose weights take at least {made[0]:,} bytes, but the file "
+                    f"allows for at most {limit:,}. It was not opened."
                 )
             )
             raise refused[0]

@@ -1,7 +1,7 @@
-"""Model files: opened in Keras's safe mode, written whole or not at all.
+"""Model files: opened in Keras's safe mode, written completely or not at all.
 
-A Keras file can hold Python code, and the names of classes and functions that are not Keras's. Safe mode refuses both;
-shrinknet's own switched layers, losses and metrics are known. Anything else needs the user's explicit word, `trust`.
+A Keras file can contain Python code, and the names of classes and functions that are not Keras's. Safe mode refuses
+both, except for shrinknet's own switched layers, losses and metrics. Pass `trust=True` to load anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import keras
 
-import shrinknet.losses  # both register what files of shrinknet's own hold
+import shrinknet.losses  # both imports register classes that shrinknet's own files contain
 import shrinknet.network.switches  # noqa: F401
 from shrinknet.errors import ModelError, OptionError
 from shrinknet.files.inspection import inspected
@@ -36,14 +36,14 @@ def open_model(path: str | os.PathLike[str], *, trust: bool = False, compiled: b
     """The Keras model in a file.
 
     Args:
-        path: a `.keras` or `.h5` file; switched models are known.
-        trust: True: Python code in the file runs, and classes and functions that are not Keras's are imported from the
-            modules that the file names, the current folder among them. Only for files of your own.
-        compiled: also read loss, metrics and optimizer; where these are unknown here, the model comes without, and a
-            warning says so.
+        path: a `.keras` or `.h5` file, also of a switched model.
+        trust: True: run Python code in the file, and import classes and functions that are not Keras's from the modules
+            that the file names, including modules in the current folder. Use it only for files that you trust.
+        compiled: also load loss, metrics and optimizer; if these are unknown, the model is loaded without them, with a
+            warning.
 
     Raises:
-        ModelError: there is no such file, it is of another kind or damaged, or it holds what safe mode refuses.
+        ModelError: the file does not exist, has another format or is damaged, or contains what safe mode refuses.
     """
     path = Path(path)
     _check_kind(path)
@@ -55,7 +55,7 @@ def open_model(path: str | os.PathLike[str], *, trust: bool = False, compiled: b
                 if not compiled:
                     raise
                 model = keras.models.load_model(path, own, compile=False, safe_mode=not trust)
-                _LOG.warning("The model %s is opened without its loss and optimizer: %s.", path, _first_words(error))
+                _LOG.warning("The model %s was opened without its loss and optimizer: %s.", path, _first_words(error))
                 return model
     except ModelError:
         raise
@@ -71,23 +71,23 @@ def has_switches(model: Any) -> bool:
 
 
 def check_target(path: Path, source: Path) -> None:
-    """Refuses to write a model where it cannot or should not lie.
+    """Refuses a path that a model cannot or should not be written to.
 
     Raises:
-        OptionError: the name does not end in `.keras`, or the file is the one that was read.
+        OptionError: the name does not end in `.keras`, or it is the file that was read.
     """
     if path.suffix != ".keras":
         raise OptionError(f"Expected a file name that ends in .keras; received {path}.")
     if path.exists() and path.samefile(source):
-        raise OptionError(f"Expected another file than {source}, which would be lost; received {path}.")
+        raise OptionError(f"Expected a file other than {source}, which would be overwritten; received {path}.")
 
 
 def write_model(model: Any, path: str | os.PathLike[str]) -> bool:
-    """Writes a `.keras` file, whole or not at all, that loads wherever Keras is.
+    """Writes a `.keras` file that loads with plain Keras; it is written completely or not at all.
 
     Returns:
-        True: loss, metrics and optimizer are in it; False: they are not, because they are not Keras's own, or there
-        are none.
+        True: it contains loss, metrics and optimizer; False: it does not, because they are not Keras's own or there are
+        none.
 
     Raises:
         OptionError: the name does not end in `.keras`.
@@ -107,11 +107,11 @@ def _check_kind(path: Path) -> None:
         raise ModelError(f"There is no model file {path}.")
     if path.is_dir():
         kind = "is a SavedModel" if (path / "saved_model.pb").exists() else "is a folder"
-        raise ModelError(f"Expected a .keras or .h5 file, which holds layers; {path} {kind}. Save the model as .keras.")
+        raise ModelError(f"Expected a .keras or .h5 file, which has layers; {path} {kind}. Save the model as .keras.")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ModelError(f"Expected a .keras or .h5 file; received {path}. Save the model as .keras.")
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise ModelError(f"The file {path} is not a Keras model: it is no zip archive, or only a part of one.")
+        raise ModelError(f"The file {path} is not a Keras model: it is not a zip archive, or only part of one.")
 
 
 def _foreign(config: Any) -> Iterator[tuple[str, str, str]]:
@@ -138,7 +138,7 @@ def _is_keras(function: str) -> bool:
 
 @contextlib.contextmanager
 def _trusted(path: Path, trust: bool) -> Iterator[dict[str, Any]]:
-    """The classes and functions that a file names, imported from where it says, by the names that Keras looks for."""
+    """The classes and functions that a file names, imported from its modules, by the names that Keras looks up."""
     own: dict[str, Any] = {}
     if not trust:
         yield own
@@ -148,13 +148,13 @@ def _trusted(path: Path, trust: bool) -> Iterator[dict[str, Any]]:
     try:
         for name, module, registered in _foreign(_config_of(path)):
             if module.split(".")[0] in ("", "builtins", "shrinknet"):
-                continue  # nowhere to look, or known already
+                continue  # nowhere to look, or already known
             try:
                 own[registered] = own[name] = getattr(importlib.import_module(module), name)
             except (ImportError, AttributeError) as error:
                 raise ModelError(
-                    f"The file {path} needs {name} of the module {module}, which cannot be imported ({error}). Go to "
-                    "the folder that holds it, or install it."
+                    f"The file {path} needs {name} from the module {module}, which cannot be imported ({error}). Run "
+                    "the command in the folder that contains the module, or install it."
                 ) from error
         yield own
     finally:
@@ -162,7 +162,7 @@ def _trusted(path: Path, trust: bool) -> Iterator[dict[str, Any]]:
 
 
 def _config_of(path: Path) -> Any:
-    """The configuration in a `.keras` file; nothing for other kinds."""
+    """The configuration in a `.keras` file; empty for other formats."""
     if path.suffix != ".keras":
         return {}
     with zipfile.ZipFile(path) as archive:
@@ -173,15 +173,15 @@ def _why_not(path: Path, error: Exception) -> str:
     text = str(error)
     if "safe_mode" in text or "unsafe_deserialization" in text:
         return (
-            f"The file {path} holds Python code, as in a Lambda layer, that would run when it is opened. If you know "
-            "who made it, say so with --trust (in Python: trust=True)."
+            f"The file {path} contains Python code, for example in a Lambda layer, that would run when it is opened. "
+            "If you trust its author, pass --trust (in Python: trust=True)."
         )
     missing = re.search(r"Could not locate (?:class|function) '([^']+)'", text)
     if missing:
         modules = {name: module for name, module, _ in _foreign(_config_of(path))}
         return (
-            f"The file {path} needs {missing[1]} of the module {modules.get(missing[1]) or 'unknown'}, which is not "
-            "Keras's. If you know who made it, --trust (in Python: trust=True) lets it be imported from there."
+            f"The file {path} needs {missing[1]} from the module {modules.get(missing[1]) or 'unknown'}, which is not "
+            "part of Keras. If you trust its author, pass --trust (in Python: trust=True) to import it from there."
         )
     return f"The file {path} cannot be opened as a Keras model; it may be damaged ({_first_words(error)})."
 

@@ -1,4 +1,4 @@
-"""Placing: a file or a folder takes another's place whole or not at all, once it is on the disk."""
+"""Placing: a file or folder atomically replaces another one, after it has been synced to the disk."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 @contextlib.contextmanager
 def workplace(folder: Path) -> Iterator[Path]:
-    """A folder inside of `folder`, on the same disk, to write in; gone afterwards, with what was left in it.
+    """A temporary folder inside `folder`, on the same disk; removed afterwards with its contents.
 
-    `folder` is made if need be, and removed again if nothing stays in it.
+    `folder` is created if it does not exist, and then removed again if it stays empty.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -26,12 +26,12 @@ def workplace(folder: Path) -> Iterator[Path]:
             yield Path(scratch)
     finally:
         for path in made:
-            with contextlib.suppress(OSError):  # it is not empty
+            with contextlib.suppress(OSError):  # not empty
                 path.rmdir()
 
 
 def place(written: Path, target: Path) -> None:
-    """Puts what was written, on the same disk, in the place of `target`; its content is on the disk before its name."""
+    """Replaces `target` by what was written on the same disk; its content is synced before it is renamed."""
     for path in (written, *written.rglob("*")):
         _sync(path)
     if not written.is_dir() and not target.is_dir():
@@ -45,7 +45,7 @@ def place(written: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """The two change places: at once where Linux can do that, in three steps elsewhere."""
+    """Swaps two paths: atomically if Linux supports it, otherwise in three steps."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     if rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
         return
@@ -63,7 +63,7 @@ def size(path: Path) -> int:
 
 def _sync(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
-        return  # Windows has no such call and needs none
+        return  # Windows has no such call and does not need it
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Streams: what libraries write straight to the descriptors of stdout and stderr goes where it belongs."""
+"""Streams: redirects what libraries write directly to the file descriptors of stdout and stderr."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def descriptor_to(descriptor: int, other: int) -> Iterator[None]:
-    """Sends what is written to a file descriptor (1 or 2) to another one while the block lasts.
+    """Within the block, redirects a file descriptor (1 or 2) to another one.
 
-    Does nothing where whoever started the process closed it.
+    Does nothing if the descriptor was closed by whatever started the process.
     """
     stream = {1: sys.__stdout__, 2: sys.__stderr__}[descriptor]
     if stream is not None:
@@ -36,12 +36,12 @@ def descriptor_to(descriptor: int, other: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet(*, unless_it_fails: bool = False) -> Iterator[None]:
-    """While the block lasts, warnings and what is written to stderr, by C code too, go nowhere.
+    """Within the block, discards warnings and everything written to stderr, also by C code.
 
-    A converter says in its exception what went wrong; its log says that it exists.
+    Converters report errors as exceptions; their logs are noise.
 
     Args:
-        unless_it_fails: write it all the same when the block raises.
+        unless_it_fails: write the output to stderr after all if the block raises.
     """
     with tempfile.TemporaryFile() as log, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Tables: CSV that is read strictly, and written so that a spreadsheet computes nothing when it opens it."""
+"""Tables: CSV that is read strictly, and written so that a spreadsheet evaluates nothing when it opens it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import pandas as pd
 
 from shrinknet.errors import DataError
 
-LARGEST = 8 * 2**20  # bytes; our tables have thousands of them, and cells take some ten times their size in memory
-_FORMULA = ("=", "+", "-", "@", "\t", "'")  # what a text must not begin with: a spreadsheet would compute it
+LARGEST = 8 * 2**20  # bytes; our tables have thousands, and in memory cells take about ten times their size
+_FORMULA = ("=", "+", "-", "@", "\t", "'")  # a spreadsheet would evaluate text that begins with these
 
 
 def read_csv(path: str | os.PathLike[str], largest: int = LARGEST) -> pd.DataFrame:
-    """A table with a row of names and cells of numbers, True and False, or text; empty cells are missing numbers.
+    """A table with a header of names and cells of booleans, numbers or text; empty cells are missing numbers.
 
-    A column is of the first of these types that all its cells can be read as; numbers keep every digit. The
-    apostrophe that `csv_bytes` puts before some texts is taken off.
+    A column has the first of these types that fits all of its cells; numbers keep every digit. The apostrophe that
+    `csv_bytes` puts before some texts is removed.
 
     Args:
-        path: the file, in UTF-8; largest: bytes it may have.
+        path: the file, in UTF-8; largest: its maximum size in bytes.
 
     Raises:
-        DataError: the file is missing, too large, or anything but such a table.
+        DataError: the file is missing, too large, or not such a table.
     """
     name = os.fspath(path)
     try:
@@ -35,16 +35,16 @@ def read_csv(path: str | os.PathLike[str], largest: int = LARGEST) -> pd.DataFra
     except OSError as error:
         raise DataError(f"The table {name} cannot be read: {error.strerror}.") from error
     if len(data) > largest:
-        raise DataError(f"The table {name} is larger than {largest:,} bytes, which no table of shrinknet's is.")
+        raise DataError(f"The table {name} is larger than {largest:,} bytes, more than any table of shrinknet.")
     try:
         if b"\0" in data:
-            raise csv.Error("it holds the character 0")
+            raise csv.Error("it contains a null character")
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table {name} is no CSV in UTF-8: {error}. Write it anew.") from error
+        raise DataError(f"The table {name} is not valid CSV in UTF-8: {error}. Write it again.") from error
     header = [_plain(cell) for cell in rows[0]] if rows else []
     if not header or not all(header) or len(set(header)) != len(header):
-        raise DataError(f"The table {name} needs a first line of names, each once; received {header[:20]}.")
+        raise DataError(f"The table {name} needs a header line of distinct names; received {header[:20]}.")
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise DataError(f"Row {number} of the table {name} has {len(row)} cells, expected {len(header)}.")
@@ -55,8 +55,8 @@ def read_csv(path: str | os.PathLike[str], largest: int = LARGEST) -> pd.DataFra
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """The table as CSV, without its index; missing numbers are empty cells.
 
-    A text that a spreadsheet would take for a formula, because it begins with = + - @ or a tabulator, gets an
-    apostrophe before it, which `read_csv` takes off. Every end of a line in a text becomes that of Unix.
+    Text that a spreadsheet would take for a formula, because it begins with = + - @ or a tab, is prefixed with an
+    apostrophe, which `read_csv` removes. Line endings within text become those of Unix.
     """
     safe = frame.rename(columns=_quoted)
     for name in safe.select_dtypes(exclude="number"):
@@ -67,7 +67,7 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 def _quoted(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    value = value.replace("\r\n", "\n").replace("\r", "\n")  # pandas would leave it without quotes
+    value = value.replace("\r\n", "\n").replace("\r", "\n")  # pandas would not quote it
     return f"'{value}" if value.startswith(_FORMULA) else value
 
 
@@ -92,7 +92,7 @@ def _truth(cell: str) -> bool:
 
 
 def _whole(cell: str) -> int:
-    if not cell.lstrip("-").isdecimal():  # Python would also take 1_000 and spaces
+    if not cell.lstrip("-").isdecimal():  # Python would also accept 1_000 and spaces
         raise ValueError(cell)
     return int(cell)
 

@@ -1,7 +1,7 @@
-"""Patches pruning of tensorflow-model-optimization 0.8.1 on a TensorFlow that it was not written for.
+"""Patches pruning in tensorflow-model-optimization 0.8.1 for recent versions of TensorFlow.
 
-Its wrapper sends variables through `merge_call`, from which recent versions of TensorFlow hand back plain tensors: it
-then fails for want of `assign`. With one replica, as here, the variables can be assigned to directly.
+Its wrapper passes variables through `merge_call`, from which recent versions of TensorFlow return plain tensors, which
+have no `assign`. With a single replica, as here, the variables can be assigned to directly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl impor
 
 
 def patch_pruning() -> None:
-    """From now on pruning assigns to its variables directly."""
+    """Makes pruning assign to its variables directly, from now on."""
     Pruning.weight_mask_op = _mask_weights
     Pruning.conditional_mask_update = _update_masks_when_due
 
