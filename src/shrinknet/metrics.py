@@ -193,7 +193,9 @@ def _images(output: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray
     """Both as float64, shape (images, height, width)."""
     outputs, truths = np.asarray(output, np.float64), np.asarray(truth, np.float64)
     if outputs.shape != truths.shape:
-        raise DataError(f"Expected an output and a target of one shape; received {outputs.shape} and {truths.shape}.")
+        raise DataError(
+            f"Expected an output and a target of the same shape; received {outputs.shape} and {truths.shape}."
+        )
     channels = outputs.shape[3:]
     if outputs.ndim not in (2, 3, 4) or channels not in ((), (1,)) or not outputs.size:
         raise DataError(

@@ -277,7 +277,7 @@ class TestCache:
     def test_a_folder_that_cannot_be_written_is_named(self, folder: Path, tmp_path_factory) -> None:
         cache = tmp_path_factory.mktemp("cache") / "file"
         cache.touch()
-        with pytest.raises(OptionError, match=r"cannot be kept in .*file.*name another folder"):
+        with pytest.raises(OptionError, match=r"cannot be written to .*file.*name another folder"):
             edge_data(folder, 16, cache=cache, on_error="skip")
 
 

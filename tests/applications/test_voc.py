@@ -99,7 +99,7 @@ def test_the_command_prints_what_it_did(roots: tuple[Path, Path], tmp_path: Path
     arguments = ["data", "edges", *map(str, roots), "--cache", str(tmp_path / "cache"), "--low", "50", "--high", "150"]
     result = CliRunner().invoke(program, arguments)
     assert result.exit_code == 0, result.stderr
-    assert "8 photographs, 7 edge maps made, 0 found, 1 skipped" in result.stdout
+    assert "8 photographs, 7 edge maps computed, 0 found, 1 skipped" in result.stdout
     assert f"skipped {CORRUPT}: " in result.stdout
     record = json.loads(CliRunner().invoke(program, [*arguments, "--json"]).stdout)
     assert (record["made"], record["found"]) == (0, 7)
@@ -107,7 +107,7 @@ def test_the_command_prints_what_it_did(roots: tuple[Path, Path], tmp_path: Path
     assert (tmp_path / "cache" / "canny-50-150-0").is_dir()
     strict = CliRunner().invoke(program, [*arguments, "--strict"])
     assert strict.exit_code == 2
-    assert "mend, replace or remove it" in strict.stderr
+    assert "repair, replace or remove it" in strict.stderr
 
 
 @pytest.mark.parametrize("cropping", [Cropping(48, train=1, grid=1), Cropping(40, train=3, grid=2)])

@@ -335,7 +335,7 @@ def test_a_split_batch_counts_by_its_parts() -> None:
 )
 def test_parameters_out_of_range(name: str, parameters: dict[str, object]) -> None:
     ((parameter, value),) = parameters.items()
-    with pytest.raises(OptionError, match=f"parameter {parameter} is an integer from .* not {re.escape(repr(value))}"):
+    with pytest.raises(OptionError, match=f"{parameter} to be an integer .* received {re.escape(repr(value))}"):
         load_strategy(name, **parameters)
 
 

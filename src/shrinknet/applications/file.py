@@ -21,16 +21,16 @@ def file_task(path: Path, train: Any, validation: Any, test: Any = None, *, trus
     Args:
         path: a `.keras` or `.h5` file of a compiled model.
         train, validation, test: (x, y) or (x, y, sample_weight), arrays or lists of them; test data may be None.
-        trust: run Python code that the file holds; see `open_model`.
+        trust: run Python code in the file; see `open_model`.
 
     Raises:
-        ModelError: the file cannot be opened, or holds a model that is not compiled.
+        ModelError: the file cannot be opened, or its model is not compiled.
     """
     model = open_model(path, trust=trust, compiled=True)
     if not model.compiled or model.optimizer is None:
         raise ModelError(
-            f"The model in {path} is not compiled, so nothing says what it is trained for. Compile it with an "
-            "optimizer, a loss and metrics, and save it again."
+            f"The model in {path} is not compiled, so there is no loss to train it with. Compile it with an optimizer, "
+            "a loss and metrics, and save it again."
         )
     shown = validation if test is None else test
     return Task(model.name, model, train, validation, test, _samples(*shown[:2]), sample=_first(shown[0], 4))
@@ -41,7 +41,7 @@ def _first(x: Any, count: int) -> Any:
 
 
 def _samples(x: Any, y: Any) -> Samples | None:
-    """The first samples, where the model takes one input and gives one output."""
+    """The first samples, if the model has one input and one output."""
     if keras.tree.is_nested(x) or keras.tree.is_nested(y):
         return None
     return Samples(np.asarray(x)[:SAMPLES], np.asarray(y)[:SAMPLES])

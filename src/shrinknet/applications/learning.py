@@ -1,4 +1,4 @@
-"""The thesis's pictures (3.2, figures 3.1 to 3.4): masks, feature maps before the activation, and outputs."""
+"""The pictures of the thesis (3.2, figures 3.1 to 3.4): masks, feature maps before the activation, and outputs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from shrinknet.network.rebuild import clone_layer
 from shrinknet.network.switches import switched
 
 FEW = 100  # steps of the first state
-MAX_LAYERS = 16  # whose feature maps are kept
-MAX_FILTERS = 64  # of a layer that are kept
-MAX_SIDE = 256  # pixels of a feature map; larger ones are thinned out
+MAX_LAYERS = 16  # with feature maps
+MAX_FILTERS = 64  # with feature maps, per layer
+MAX_SIDE = 256  # pixels of a feature map; larger ones are subsampled
 
 
 def feature_maps(model: Any, image: np.ndarray) -> dict[str, np.ndarray]:
-    """What each convolution over images computes before its activation.
+    """The output of each 2D convolution before its activation.
 
     Args:
-        model: a Sequential or Functional model; convolutions inside of nested models are left out.
+        model: a Sequential or Functional model; convolutions in nested models are left out.
         image: shape (height, width, channels).
 
     Returns:
@@ -61,15 +61,15 @@ def learning_pictures(
     """Masks, feature maps and outputs after a few steps, after the warm-up and at the end of a run.
 
     Args:
-        model: as it was before the run, compiled; it is left alone.
+        model: as it was before the run, compiled; it is not changed.
         uncut: after the warm-up; slim: at the end.
         removed: layer -> numbers of the filters that `slim` no longer has.
-        feed: what the run was trained on; seed: the run's, so that the first steps are those of its warm-up.
-        image: of which maps and outputs are computed, shape (height, width, channels).
+        feed: the training data of the run; seed: that of the run, so that the first steps are those of its warm-up.
+        image: the input for maps and outputs, shape (height, width, channels).
 
     Returns:
-        Masks of shape (height, width, channels in, filters); maps of shape (height, width, filters of the uncut
-        layer), NaN where a filter is gone; outputs of shape (height, width, channels), where the model gives images.
+        Masks of shape (height, width, channels in, filters); maps of shape (height, width, filters of the uncut layer),
+        NaN for filters that are gone; outputs of shape (height, width, channels), if the model returns images.
     """
     early = switched(model)
     engine = make_engine(early, feed, feed, seed)
@@ -92,17 +92,17 @@ def learning_pictures(
 
 
 def _with_gaps(maps: np.ndarray, gone: list[int]) -> np.ndarray:
-    """The maps at the places that they had, NaN at those of filters that are gone."""
+    """The maps at their original positions, with NaN for filters that are gone."""
     wide = np.full((*maps.shape[:2], maps.shape[2] + len(gone)), np.nan, np.float32)
     wide[..., np.delete(np.arange(wide.shape[2]), gone)] = maps
     return wide
 
 
 def as_png(pictures: Mapping[Picture, np.ndarray]) -> dict[str, bytes]:
-    """The pictures as files: name -> PNG; filters side by side, from the first to the last.
+    """The pictures as files: name -> PNG, with the filters side by side in order.
 
-    Maps and masks are red where negative and green where positive, each picture at the brightness of its own greatest
-    value; outputs are shifted, scaled to [0, 255] and rounded, as the thesis writes them.
+    Maps and masks are red where negative and green where positive, each picture scaled by its own largest value;
+    outputs are shifted, scaled to [0, 255] and rounded, as in the thesis.
     """
     files = {}
     for picture, values in pictures.items():
@@ -110,7 +110,7 @@ def as_png(pictures: Mapping[Picture, np.ndarray]) -> dict[str, bytes]:
             drawn = colours(values)
         elif picture.kind == "map":
             drawn = beside([red_green(np.nan_to_num(values[..., index])) for index in range(values.shape[-1])])
-        elif values.ndim == 4:  # channels in from top to bottom
+        elif values.ndim == 4:  # input channels from top to bottom
             tiles = [np.concatenate([*np.moveaxis(values[..., index], 2, 0)]) for index in range(values.shape[-1])]
             drawn = beside([red_green(tile).repeat(8, 0).repeat(8, 1) for tile in tiles])
         else:

@@ -1,4 +1,4 @@
-"""Runs a task: minimizes its model, exports what is left, draws pictures and the page, all in one run folder."""
+"""Runs a task: minimizes its model, exports the result, draws pictures and writes the page, in one run folder."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from shrinknet.runs.store import RunStore
 
 @dataclass(frozen=True)
 class Finished:
-    """A task that was run.
+    """A finished task.
 
     Attributes:
-        task: its name; result: what `minimize` returned.
-        run: the run's folder; page: the HTML page in it.
+        task: its name; result: the result of `minimize`.
+        run: the run folder; page: the HTML page in it.
         exports: the files written for production.
-        facts: what the task added.
+        facts: the facts that the task added.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Finished:
     facts: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: before, after, control_score, trials, model, page, run, stopped, exports, task's facts."""
+        """Plain JSON types: before, after, control_score, trials, model, page, run, stopped, exports, task facts."""
         summary = self.result.summary
         return finite(
             {
@@ -73,18 +73,18 @@ def run_task(
     formats: Sequence[str] = DEFAULT_FORMATS,
     **options: Any,
 ) -> Finished:
-    """Runs a task in a folder; a run that was interrupted continues when the same call is made again.
+    """Runs a task in a folder; repeating the call resumes an interrupted run.
 
     Args:
-        make: gives the task for a seed, model and data included; it is called after every option was checked.
+        make: returns the task for a seed, with model and data; called after all options have been checked.
         run_dir: folder for checkpoints, journal, models, exports, pictures and the page.
         seed: of everything; None: that of the run in the folder, or a random one.
         formats: of the exported files, see `export`.
         options: those of `minimize`.
 
     Raises:
-        OptionError, DataError, ModelError: see their sentences.
-        RunError: the folder holds another run, or is being written by another process.
+        OptionError, DataError, ModelError: see their messages.
+        RunError: the folder contains another run, or another process is writing to it.
         StorageError: the disk is full or fails; what was decided before is kept.
     """
     folder = Path(run_dir.path if isinstance(run_dir, RunFolder) else run_dir)
@@ -108,7 +108,7 @@ def run_task(
 
 
 def _exported(store: RunStore) -> Exports:
-    """What a finished run wrote; empty where something is missing or damaged."""
+    """The files that a finished run exported; empty if any is missing or damaged."""
     facts = store.read_json("run")
     records = [Exported(**{**record, "path": str(store.path / "export" / record["path"])})
                for record in facts.get("exports", ())]  # fmt: skip
@@ -128,14 +128,14 @@ def _digest(record: Exported) -> str:
 
 
 def _add_to_run(store: RunStore, task: Task, result: Result, exports: Exports) -> None:
-    """Adds to run.json what only the task knows."""
+    """Adds the facts of the task to run.json."""
     records = [{**asdict(record), "path": Path(record.path).name} for record in exports]
     facts = {"task": task.name, "exports": records, "export_digests": {one.format: _digest(one) for one in exports}}
     store.write_json("run", {**store.read_json("run"), **facts, **task.facts})
 
 
 def _draw(store: RunStore, task: Task, result: Result, batch_size: int, seed: int) -> None:
-    """Outputs for test samples before and after, masks and feature maps, as arrays and as PNG files."""
+    """Writes outputs for test samples before and after, masks and feature maps, as arrays and as PNG files."""
     if task.samples is None:
         return
     samples = task.samples

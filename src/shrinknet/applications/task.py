@@ -1,4 +1,4 @@
-"""Task: what an application brings - a model, data, samples for pictures. Everything else is `run_task`'s."""
+"""Task: what an application provides: a model, data, samples for pictures. `run_task` does everything else."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Samples:
-    """Test samples that the page of a run shows.
+    """Test samples for the page of a run.
 
     Attributes:
         x: inputs; images of shape (samples, height, width, channels) are drawn.
-        y: the truth in the form of the model's output: images are drawn, class numbers and vectors are written.
+        y: targets in the form of the model's output: images are drawn, class numbers and vectors are printed.
         names: of the samples.
     """
 
@@ -26,16 +26,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class Task:
-    """A minimization that has not begun.
+    """The model, data and settings of a minimization.
 
     Attributes:
-        name: of the task, on the page; a word such as "edges".
+        name: of the task, shown on the page; a word such as "edges".
         model: compiled.
         train, validation, test: as `minimize` takes them; test data may be None.
-        samples: for pictures; None: there are no pictures of samples.
-        batch_size: samples a batch, for arrays.
-        sample: inputs that exported files are tried on; None: those of `samples`.
-        facts: plain JSON types that the task adds to the run and its record, as photographs that were left out.
+        samples: for pictures; None: no pictures of samples.
+        batch_size: samples per batch, for arrays.
+        sample: inputs for checking exported files; None: those of `samples`.
+        facts: plain JSON types that the task adds to the run and its result, such as skipped photographs.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What `shrinknet doctor` finds out: versions, hardware, optional parts, and whether a small cut comes out right."""
+"""The checks of `shrinknet doctor`: versions, hardware, optional packages, and whether a small cut is correct."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shrinknet.records import table
 
 
 def examine() -> dict[str, Any]:
-    """Everything that can be said about this installation, as plain JSON types; `ok` sums it up."""
+    """Facts about this installation as plain JSON types; `ok` is the verdict."""
     needed, extras = requirements()
     packages = [_package(requirement) for requirement in needed]
     check = check_a_cut()
@@ -34,7 +34,7 @@ def examine() -> dict[str, Any]:
 
 
 def check_a_cut() -> dict[str, Any]:
-    """Switches a tiny network, disables two filters, cuts them out and compares the two networks."""
+    """Cuts two filters out of a tiny switched network, and compares the two networks."""
     import keras
 
     from shrinknet.cutting.slimmer import plan, slim, verify
@@ -55,12 +55,12 @@ def check_a_cut() -> dict[str, Any]:
 
 
 def as_text(findings: Mapping[str, Any]) -> str:
-    """The findings for people."""
+    """The findings as text."""
     packages = [{**package, "ok": "yes" if package["ok"] else "NO"} for package in findings["packages"]]
     facts = {
         **findings["versions"],
         **findings["hardware"],
-        "chromium": findings["chromium"] or "not found: the test that opens the page in a browser will skip",
+        "chromium": findings["chromium"] or "not found: the test that opens the page in a browser is skipped",
         **{
             f"extra {name}": "installed" if extra["installed"] else f"not installed: {extra['command']}"
             for name, extra in findings["extras"].items()
@@ -68,7 +68,7 @@ def as_text(findings: Mapping[str, Any]) -> str:
         "a small cut": findings["check"]["message"],
     }
     lines = "\n".join(f"{name:<16} {value}" for name, value in facts.items())
-    verdict = "All is well." if findings["ok"] else "Something is wrong: see above."
+    verdict = "All checks passed." if findings["ok"] else "A check failed: see above."
     return "\n\n".join([table(packages), lines, verdict])
 
 
@@ -87,18 +87,18 @@ def _extra(name: str, listed: Iterable[Requirement]) -> dict[str, Any]:
 
 
 def _hardware() -> dict[str, Any]:
-    """Backend, devices, threads, and whether oneDNN's kernels are asked for."""
+    """Backend, devices, threads, and the setting of oneDNN."""
     import keras
 
     backend = keras.backend.backend()
     facts: dict[str, Any] = {"backend": backend, "cores": len(os.sched_getaffinity(0))}
     if backend == "jax":
-        import jax  # only where it is the backend: it is an extra
+        import jax  # only if it is the backend: it is an extra
 
         return {**facts, "devices": ", ".join(map(str, jax.devices()))}
     if backend != "tensorflow":
         return facts
-    import tensorflow as tf  # only where it is the backend: it takes seconds to load
+    import tensorflow as tf  # only if it is the backend: it takes seconds to load
 
     threads = (
         tf.config.threading.get_intra_op_parallelism_threads(),
@@ -108,8 +108,8 @@ def _hardware() -> dict[str, Any]:
     return {
         **facts,
         "devices": ", ".join(device.name for device in tf.config.list_physical_devices()),
-        "threads": " / ".join("as many as cores" if number == 0 else str(number) for number in threads),
-        "oneDNN": "as TensorFlow decides (on where the CPU has it)"
+        "threads": " / ".join("one per core" if number == 0 else str(number) for number in threads),
+        "oneDNN": "TensorFlow's default (on if the CPU supports it)"
         if one_dnn is None
         else f"TF_ENABLE_ONEDNN_OPTS={one_dnn}",
     }

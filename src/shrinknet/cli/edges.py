@@ -1,4 +1,4 @@
-"""`shrinknet minimize edges` and `shrinknet demo`: an edge detector learns from photographs and is shrunk."""
+"""`shrinknet minimize edges` and `shrinknet demo`: train an edge detector on photographs and shrink it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shrinknet.cli.minimizing import minimize_options, run_and_show
 from shrinknet.cli.output import json_option
 from shrinknet.cli.values import WIDTHS
 
-# Some two minutes on two cores, and large enough to show the method.
+# About two minutes on two cores, and large enough to show the method.
 DEMO: dict[str, Any] = {
     "crop": 96,
     "warmup_steps": 2500,
@@ -31,7 +31,7 @@ DEMO: dict[str, Any] = {
     help="Folder of photographs to learn from.  [default: those that come with scikit-image]",
 )
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-              help="What to do about a photograph that cannot be used; those that are skipped are listed.")  # fmt: skip
+              help="What to do with photographs that cannot be used; skipped ones are listed.")  # fmt: skip
 @click.option(
     "--edges",
     type=click.Choice(["canny", "sobel"]),
@@ -58,10 +58,10 @@ DEMO: dict[str, Any] = {
               help="Of Adam.")  # fmt: skip
 @minimize_options(run_dir=Path("runs/edges"))
 def edges(**options: Any) -> None:
-    """Shrink an edge detector: it learns edge maps of photographs, and loses the filters that it can do without.
+    """Shrink an edge detector: train it on photographs, and remove the filters that it does not need.
 
-    Prints the table before/after on photographs it has not seen, and the path of the page of the run. An interrupted
-    run continues when the same command is given again.
+    Prints the before/after table, measured on unseen photographs, and the path of the page of the run. Repeat the
+    command to resume an interrupted run.
     """
 
     def run(**given: Any) -> Any:
@@ -79,11 +79,11 @@ def edges(**options: Any) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/demo"),
     show_default=True,
-    help="Folder that holds the run: journal, models, page.",
+    help="Folder for the run: journal, models, page.",
 )
-@click.option("--force", is_flag=True, help="Where --run holds another run, set that beside and begin anew.")
+@click.option("--force", is_flag=True, help="If --run contains another run, rename it and start over.")
 @json_option
 @click.pass_context
 def demo(context: click.Context, /, **options: Any) -> None:
-    """See it work: `minimize edges` with small settings, in a few minutes on two cores."""
+    """See it work: `minimize edges` with small settings; takes a few minutes on two cores."""
     context.invoke(edges, **options, **DEMO)

@@ -14,16 +14,17 @@ from shrinknet.cli.models import array_file, model_argument, trust_option
 
 @click.command()
 @model_argument
-@click.option("--train", type=array_file, required=True, help="Arrays x and y to train on, .npz.")
-@click.option("--validation", type=array_file, required=True, help="Arrays x and y that decide about each cut, .npz.")
-@click.option("--test", type=array_file, help="Arrays x and y that no decision sees, .npz.")
+@click.option("--train", type=array_file, required=True, help="Training data: arrays x and y, .npz.")
+@click.option(
+    "--validation", type=array_file, required=True, help="Data that decide about each cut: arrays x and y, .npz."
+)
+@click.option("--test", type=array_file, help="Data that influence no decision: arrays x and y, .npz.")
 @trust_option
 @minimize_options(run_dir=Path("runs/model"), warmup_steps=0)
 def model(model: Path, train: Path, validation: Path, test: Path | None, trust: bool, **options: Any) -> None:
-    """Shrink the Keras model in MODEL, a .keras or .h5 file that holds how it is compiled.
+    """Shrink the Keras model in MODEL, a .keras or .h5 file of a compiled model.
 
-    Prints the table before/after and the path of the page of the run. An interrupted run continues when the same
-    command is given again.
+    Prints the before/after table and the path of the page of the run. Repeat the command to resume an interrupted run.
     """
 
     def run(run_dir: Path, seed: int | None, **given: Any) -> Any:

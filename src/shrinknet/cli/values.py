@@ -1,4 +1,4 @@
-"""Option values that click has no type for."""
+"""Option types that click does not have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Pace(click.ParamType[str | int]):
     name = "one|N|adaptive"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | int:
-        """The number as int, the words as they are."""
+        """Numbers become int, words stay unchanged."""
         if value in ("one", "adaptive") or isinstance(value, int):
             return value
         if str(value).isdigit() and int(value) >= 1:
@@ -46,10 +46,10 @@ class Target(click.ParamType[int | float]):
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers from 1, with commas between them.
+    """Whole numbers from 1, separated by commas.
 
     Args:
-        what: what they are, and an example, for the message.
+        what: a description with an example, for the error message.
     """
 
     name = "N,N,..."
@@ -68,7 +68,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """Words with commas between them."""
+    """Words, separated by commas."""
 
     name = "NAME,NAME,..."
 
@@ -117,5 +117,5 @@ def _number(text: str) -> Any:
 
 
 PACE, TARGET, NAMES, PARAMETER, RATE = Pace(), Target(), Names(), Parameter(), Rate()
-WIDTHS = Numbers("numbers of filters with commas, such as 5,5,1")
-SIZES = Numbers("sizes of one sample with commas, such as 128,128,1")
+WIDTHS = Numbers("numbers of filters separated by commas, such as 5,5,1")
+SIZES = Numbers("sizes of one sample separated by commas, such as 128,128,1")

@@ -1,4 +1,4 @@
-"""States of a network in pictures: which network, what is drawn of it, of which layer; and their names in files."""
+"""States of a network in pictures: which network, what is drawn, of which layer; and their names in files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ STATES = {"early": "after a few steps", "before": "after warm-up", "after": "at 
 
 
 class Picture(NamedTuple):
-    """What a picture shows.
+    """The content of a picture.
 
     Attributes:
         state: "early", "before" or "after"; kind: "mask", "map" or "output".
@@ -43,7 +43,7 @@ class Picture(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A layer's kernel in a state; named `before/<path>` in files."""
+    """A layer's kernel in one state; named `before/<path>` in files."""
 
     state: str
     layer: str

@@ -1,4 +1,4 @@
-"""What a strategy is: two methods, `ask` and `tell`; and what it sees of the network: NumPy arrays, never Keras."""
+"""The protocol of strategies: the methods `ask` and `tell`, and the view of the network in NumPy, never in Keras."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from shrinknet.records import Trial
 
 
 class Network(Protocol):
-    """The network as a strategy sees it: read-only, in NumPy, computed only when asked for."""
+    """The network as a strategy sees it: read-only, in NumPy, computed on demand."""
 
     def candidates(self) -> tuple[Filter, ...]:
         """The filters that may be asked for, in network order: enabled, not frozen by the user, not the last
-        `min_filters` of their layer. One name a group.
+        `min_filters` of their layer. One for each group.
         """
 
     def enabled(self, layer: str) -> tuple[int, ...]:
         """Indices of the layer's filters that are not disabled, ascending; candidates or not."""
 
     def spare(self, layer: str) -> int:
-        """How many of the layer's filters may go in one trial: the enabled ones beyond `min_filters`, 0 or more.
-        Each candidate may go by itself; only several together can overdraw a layer.
+        """How many of the layer's filters may be cut in one trial: the enabled ones beyond `min_filters`, 0 or more.
+        Each candidate may be cut alone; only several together can exceed this number.
         """
 
     def kernel(self, layer: str) -> np.ndarray:
         """Weights of the layer, float32, shape (... kernel axes and channels in, filters): the last axis is the
-        layer's own filters; rows that only disabled channels feed are as they stand.
+        layer's own filters. Rows that are fed only by disabled channels are included unchanged.
         """
 
     def bias(self, layer: str) -> np.ndarray:
-        """Biases of the layer, float32, shape (filters,); zeros where the layer has none."""
+        """Biases of the layer, float32, shape (filters,); zeros if the layer has none."""
 
     def group(self, filter: Filter) -> Group:
-        """The group that goes with the filter; a group of one where nothing hangs together with it."""
+        """The group of the filter; a group of one if it can be cut alone."""
 
     def activations(self, layer: str) -> np.ndarray:
         """The layer's own output on the calibration data, float32, shape (samples, ... , filters)."""
@@ -53,12 +53,12 @@ class Network(Protocol):
 class Strategy(Protocol):
     """Chooses which filters to try next.
 
-    What `ask` returns depends on nothing but the constructor's arguments, the trials told so far and the
-    network: a run that was interrupted goes on by telling a new strategy the old trials.
+    The answer of `ask` depends only on the constructor's arguments, the trials told so far and the network, because an
+    interrupted run resumes by telling a new strategy the old trials.
     """
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
-        """Up to `count` different candidates, best first; empty: nothing is worth trying, and the run ends."""
+        """Up to `count` different candidates, best first; empty: nothing is worth trying, and the search ends."""
 
     def tell(self, trial: Trial) -> None:
-        """What became of a trial. A trial with `split` set says nothing yet about its filters."""
+        """Reports the result of a trial. A trial with `split` set has not decided its filters yet."""

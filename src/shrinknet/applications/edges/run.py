@@ -23,22 +23,22 @@ def minimize_edges(
     on_error: Literal["fail", "skip"] = "fail",
     **options: Any,
 ) -> Finished:
-    """Trains the thesis's network on photographs and minimizes it; test photographs take part in no decision.
+    """Trains the thesis's network on photographs and minimizes it; test photographs influence no decision.
 
     Args:
-        run_dir: folder for checkpoints, journal, models, exports, pictures and the page. An interrupted run continues
-            when the same call is made again; a finished one answers at once.
-        images: a folder of photographs; None: those that scikit-image carries.
+        run_dir: folder for checkpoints, journal, models, exports, pictures and the page. Repeating the call resumes an
+            interrupted run; a finished one returns at once.
+        images: a folder of photographs; None: those that ship with scikit-image.
         edges: "canny" or "sobel", the edge map that is learnt.
         crop: height and width of the crops in pixels; widths: filters of each convolution; kernel: size of the masks.
-        learning_rate: of Adam; the thesis does not name its own.
+        learning_rate: of Adam; the thesis does not state its rate.
         seed: of network, crops, order and strategy; None: that of the run in the folder, or a random one.
         on_error: "fail" raises at a photograph that cannot be used, "skip" lists it in the result.
         options: those of `run_task` and `minimize`.
 
     Raises:
-        DataError, OptionError: see their sentences.
-        RunError: the folder holds another run, or is being written by another process.
+        DataError, OptionError: see their messages.
+        RunError: the folder contains another run, or another process is writing to it.
         StorageError: the disk is full or fails; what was decided before is kept.
     """
     return run_task(

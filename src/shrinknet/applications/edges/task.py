@@ -1,4 +1,4 @@
-"""The edge task: an untrained network, its data, and the samples that its page shows."""
+"""The edge task: an untrained network, its data, and the samples for its page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shrinknet.applications.edges.model import edge_network
 from shrinknet.applications.edges.targets import Target
 from shrinknet.applications.task import Samples, Task
 
-BATCH_SIZE = 3  # the thesis's
+BATCH_SIZE = 3  # as in the thesis
 
 
 def edge_task(
@@ -38,7 +38,7 @@ def edge_task(
 
     Raises:
         DataError: photographs are missing or cannot be used.
-        OptionError: an option is outside of its range.
+        OptionError: an option has an invalid value.
     """
     data = edge_data(root, crop, target=target, seed=seed, on_error=on_error, progress=progress)
     return Task(
@@ -55,10 +55,10 @@ def edge_task(
 
 
 def with_most_edges(part: Part, count: int = 5) -> Samples:
-    """Crops for pictures: the one with the most edges of each photograph, then the second, and so on.
+    """Crops for pictures: the one with the most edges from each photograph, then the second, and so on.
 
     Args:
-        count: how many at most.
+        count: the largest number of crops.
     """
     seen, turn = Counter[str](), {}
     for index in np.argsort(-part.y.sum((1, 2, 3)), kind="stable").tolist():
