@@ -186,7 +186,7 @@ class TestSettings:
         with pytest.raises(OptionError, match="no preset 'huge'"):
             Correlations.preset("huge")
         (tmp_path / "bad.toml").write_text("steps = = 3")
-        with pytest.raises(OptionError, match=r"bad\.toml' are no TOML"):
+        with pytest.raises(OptionError, match=r"bad\.toml' are not valid TOML"):
             load_settings(Correlations, file=tmp_path / "bad.toml")
 
     def test_only_what_changes_a_training_changes_the_digest(self) -> None:
@@ -283,7 +283,7 @@ class TestUnits:
 
     def test_a_cluster_that_does_not_answer_is_told(self, tmp_path: Path) -> None:
         pytest.importorskip("distributed")
-        with pytest.raises(RunError, match="No Dask scheduler answers at 'nowhere'"):
+        with pytest.raises(RunError, match="No Dask scheduler responds at 'nowhere'"):
             complete("correlations", Correlations(), tmp_path, cluster="nowhere")
 
     def test_a_missing_package_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +375,7 @@ class TestCorrelations:
             assert result.repetitions == 6
             assert all(Path(path).is_file() for path in result.files)
         (tmp_path / "points.csv").write_text("repetition,filter\n0,a\n")
-        with pytest.raises(DataError, match=r"lacks rows, or numbers in the columns .*cos:max"):
+        with pytest.raises(DataError, match=r"has no rows, or lacks numbers in the columns .*cos:max"):
             correlations.recorded(settings)
         with pytest.raises(DataError, match="cannot be read"):
             correlations.recorded(Correlations(points=str(tmp_path / "none.csv")))

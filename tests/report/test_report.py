@@ -153,11 +153,11 @@ def test_the_page_tells_what_happened(page_of_a_run: pathlib.Path) -> None:
     text = page_of_a_run.read_text("utf-8")
     gone = sum(trial.accepted for trial in some_trials())
     assert (
-        f"<h1>{gone} of 10 filters went; soft F1 on test data 0.431\u00a0\u2192\u00a00.425 (control\u00a00.436)</h1>"
+        f"<h1>{gone} of 10 filters removed; soft F1 on test data 0.431\u00a0\u2192\u00a00.425 (control\u00a00.436)</h1>"
         in text
     )
     for said in ("1.284", "0.831", "98.6\u202f%", "2 rejections in a row", "cosine-max", "data.photographs",
-                 "astronaut, coffee", "2.21.0", "photograph 1: truth", "conv2[1]"):  # fmt: skip
+                 "astronaut, coffee", "2.21.0", "photograph 1: target", "conv2[1]"):  # fmt: skip
         assert said in text, said
     assert str(page_of_a_run.parent) not in text  # a page that is sent on does not tell where it was written
 
@@ -166,7 +166,7 @@ def test_the_page_goes_where_it_is_asked_to(tmp_path: pathlib.Path) -> None:
     run = write_run(tmp_path / "run")
     assert write_page(str(run), tmp_path / "other.html") == tmp_path / "other.html"
     assert (tmp_path / "other.html").exists() and not (run / "page.html").exists()
-    with pytest.raises(RunError, match="the folder is there"):
+    with pytest.raises(RunError, match="the folder exists"):
         write_page(run, tmp_path / "nowhere" / "page.html")
 
 
@@ -174,11 +174,11 @@ def test_run_json_alone_makes_a_page(tmp_path: pathlib.Path) -> None:
     RunStore(tmp_path, create=True).write_json("run", {"task": "edges"})
     text = write_page(tmp_path).read_text("utf-8")
     for said in (
-        "Under way: 0 of 0 cuts",
-        "once the run has ended",
-        "No trial was decided yet",
-        "has not kept its masks",
-        "has not recorded what its network costs",
+        "In progress: 0 of 0 cuts",
+        "when the run has ended",
+        "No trial has been decided yet",
+        "has no recorded masks",
+        "has not recorded the cost of its network",
         "it has not ended yet",
         "Not recorded",
     ):
@@ -190,7 +190,7 @@ def test_a_run_under_way_shows_what_went_so_far(tmp_path: pathlib.Path) -> None:
     run = write_run(tmp_path / "run", summary=None, cost_after=None, removed=None, stopped="")
     text = write_page(run).read_text("utf-8")
     accepted = [trial for trial in some_trials() if trial.accepted]
-    assert f"Under way: {len(accepted)} of 9 cuts tried so far kept" in text
+    assert f"In progress: {len(accepted)} of 9 cuts tried so far kept" in text
     assert text.count("<em>removed</em>") == 3 * len(accepted) + 1  # masks in three states, and one feature map
 
 
@@ -215,7 +215,7 @@ def test_what_is_no_run_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         write_page(tmp_path)
     run = write_run(tmp_path / "run", summary={"before": {"colour": 1}, "after": {}, "notes": []})
-    with pytest.raises(RunError, match=r"run\.json cannot be understood"):
+    with pytest.raises(RunError, match=r"run\.json cannot be interpreted"):
         write_page(run)
 
 

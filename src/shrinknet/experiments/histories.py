@@ -1,4 +1,4 @@
-"""Histories: the minimizations of one network by several strategies and thresholds, each trial trained once."""
+"""Histories: minimizations of one network with several strategies and thresholds; each trial is trained once."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.records import Trial
 from shrinknet.strategies import load_strategy
 
-# What led to a state: the accepted trials, each its number and its filters. Number and filters of a trial and the
-# state before it are all that its training depends on.
+# How a state was reached: number and filters of each accepted trial. The training of a trial depends only on its
+# number, its filters and the state before it.
 History = tuple[tuple[int, tuple[Filter, ...]], ...]
 
 
 class Histories:
-    """Everything that was reached from one warm network; a state is computed when it is first asked for.
+    """All states reached from one warmed-up network; each is computed on first use.
 
     Args:
         bench: at the end of its warm-up; steps: training steps of a trial.
 
     Attributes:
-        trained: how many trials were trained; all others were known.
+        trained: how many trials were trained; all others were reused.
     """
 
     def __init__(self, bench: Bench, steps: int) -> None:
@@ -37,7 +37,7 @@ class Histories:
         self._scores: dict[tuple[History, str], float] = {}
 
     def restore(self, history: History) -> None:
-        """Brings the network into the state that the history led to, training what is not known."""
+        """Brings the network into the state after this history, training what is not known."""
         if history not in self._states:
             self.restore(history[:-1])
             number, filters = history[-1]
@@ -48,21 +48,21 @@ class Histories:
         self._states[history].restore()
 
     def score(self, history: History, part: str = "validation") -> float:
-        """The score of that state on a part of the data."""
+        """The score of the state after this history on a part of the data."""
         if (history, part) not in self._scores:
             self.restore(history)
             self._scores[history, part] = self.bench.score(part)
         return self._scores[history, part]
 
     def minimize(self, strategy: str, threshold: float, reference: str, min_filters: int) -> dict[str, Any]:
-        """One run to the strategy's own end: what the loop does, and what it compares with.
+        """One run until the strategy ends, with the same decisions as in the loop.
 
         Args:
             strategy, threshold, reference, min_filters: see `shrinknet.minimize`.
 
         Returns:
-            Plain JSON types: scores of the warm network (baseline), of the last accepted state (score) and of the
-            control, each on validation and test data; filters disabled; trials.
+            Plain JSON types: scores of the warmed-up network (baseline), of the last accepted state (score) and of the
+            control, each on validation and test data; disabled filters; trials.
         """
         self.restore(())
         run = _Run(self, self.bench.view(min_filters))
@@ -89,7 +89,7 @@ class Histories:
 
 
 class _Run:
-    """One run among the histories: the process that a search drives (see `search.Process`)."""
+    """One run within the histories: the process that a search drives (see `search.Process`)."""
 
     def __init__(self, histories: Histories, view: NetworkView) -> None:
         self.histories = histories

@@ -1,4 +1,4 @@
-"""Feature maps as pictures: what each layer computes for one image before its activation, and the output after it."""
+"""Feature maps as pictures: each layer's output for one image before its activation, and the final output."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from shrinknet.report.masks import MAX_FILTERS, MAX_LAYERS, tile
 
 
 def maps_section(facts: RunFacts) -> Html:
-    """A block a layer, a row a state; empty where the run has kept none."""
+    """One block per layer, one row per state; empty if the run has none."""
     layers = list(dict.fromkeys(picture.layer for picture in facts.pictures if picture.kind == "map"))
     if not layers:
         why = facts.missing.get("pictures.npz")
         return fill("<p>{why}</p>", why=why) if why else Html("")
     return fill(
-        '<p>What each filter computes for one test image before the activation: below zero <b class="negative">red'
-        '</b>, above zero <b class="positive">green</b>, the greater the absolute value, the brighter. Removed filters '
-        "compute nothing and are crossed.</p>{layers}{outputs}",
+        '<p>The output of each filter for one test image before the activation: below zero <b class="negative">red'
+        '</b>, above zero <b class="positive">green</b>; larger absolute values are brighter. Removed filters have no '
+        "output and are crossed out.</p>{layers}{outputs}",
         layers=[_layer(facts, layer) for layer in layers[:MAX_LAYERS]],
         outputs=_outputs(facts),
     )

@@ -1,4 +1,4 @@
-"""Input, truth and outputs before and after, side by side."""
+"""Input, target and outputs before and after, side by side."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from shrinknet.imaging.pictures import colours, png
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number
 
-MAX_SAMPLES = 12  # that are drawn
-MAX_SIZE = 512  # pixels of the longer side: larger pictures are thinned out
-_KINDS = {"input": "input", "truth": "truth", "before": "output before", "after": "output after"}
+MAX_SAMPLES = 12  # samples that are drawn
+MAX_SIZE = 512  # pixels of the longer side: larger pictures are subsampled
+_KINDS = {"input": "input", "truth": "target", "before": "output before", "after": "output after"}
 
 
 def samples_section(facts: RunFacts) -> Html:
-    """A row a sample: images are drawn, class numbers and vectors are written; empty where the run has kept none."""
+    """One row per sample: images are drawn, class numbers and vectors are printed; empty if the run has none."""
     arrays = {kind: facts.samples[kind] for kind in _KINDS if _showable(facts.samples.get(kind))}
     if not arrays:
         why = facts.missing.get("samples.npz")
@@ -39,9 +39,9 @@ def samples_section(facts: RunFacts) -> Html:
 
 
 def ranges(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """What is drawn black and what white: [0, 1] where the values keep to it, otherwise their own range.
+    """The values drawn black and white: [0, 1] if all values are within it, otherwise their own range.
 
-    Outputs share the range of the truth, so that what differs between them is the network and not the drawing.
+    Outputs share the range of the target, so that visible differences come from the network and not from the scaling.
     """
     drawn = {}
     for kind, array in arrays.items():
@@ -57,7 +57,7 @@ def picture(array: np.ndarray, low: float, high: float, colour: bool = False) ->
 
     Args:
         array: shape (height, width, channels).
-        low, high: drawn black and white; what lies beyond is cut off, what is not finite is black.
+        low, high: drawn black and white; values beyond are clipped, values that are not finite are black.
         colour: three channels are red, green and blue; otherwise several channels get a colour each.
 
     Returns:
@@ -72,7 +72,7 @@ def picture(array: np.ndarray, low: float, high: float, colour: bool = False) ->
 
 
 def words(values: np.ndarray) -> str:
-    """A vector of outputs, or a class number, in words: the greatest of several numbers and its place.
+    """A vector of outputs or a class number as text: of several numbers, the largest and its index.
 
     Example:
         >>> words(np.array([0.1, 0.7, 0.2])), words(np.array(3))
@@ -97,12 +97,12 @@ def _scaled(arrays: Mapping[str, np.ndarray]) -> str:
         return ""
     low, high = ranges(drawn)[list(drawn)[-1]]
     if outputs[0].shape[-1] > 1:
-        note = f"Each channel of an output has a colour of its own, full at {number(high)}."
+        note = f"Each channel of an output has its own colour, full at {number(high)}."
     else:
         note = f"Outputs are drawn from {number(low)}, black, to {number(high)}, white."
     beyond = [float(np.mean((array < low) | (array > high))) for array in outputs]
     if max(beyond, default=0) > 0.0005:
-        note += f" {100 * max(beyond):.1f}\u202f% of their values or fewer lie beyond and are cut off."
+        note += f" {100 * max(beyond):.1f}\u202f% of their values or fewer lie beyond and are clipped."
     return note
 
 
