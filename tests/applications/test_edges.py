@@ -17,7 +17,7 @@ from shrinknet.imaging.files import read_grey
 
 
 def scene(seed: int, shape: tuple[int, int] = (40, 50)) -> np.ndarray:
-    """A grey image with a bright disc somewhere on a dark ground, uint8."""
+    """A grey image with a bright disc on a dark background, uint8."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     row, column = generator.integers(10, 30, 2)
@@ -27,7 +27,7 @@ def scene(seed: int, shape: tuple[int, int] = (40, 50)) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Eight photographs, one of them in a folder of its own."""
+    """Eight photographs, one of them in a subfolder."""
     (tmp_path / "more").mkdir()
     for number in range(8):
         Image.fromarray(scene(number)).save(tmp_path / ("more" if number == 7 else ".") / f"{number}.png")
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def voc(root: Path, ids: dict[str, list[str]], also: tuple[str, ...] = ()) -> Path:
-    """The real layout of VOC2012: odd sizes, a grey JPEG, class lists beside the plain ones."""
+    """The real layout of VOC2012: odd sizes, a grey JPEG, class lists next to the plain image sets."""
     (root / "JPEGImages").mkdir(parents=True)
     (root / "ImageSets" / "Main").mkdir(parents=True)
     for number, name in enumerate([name for names in ids.values() for name in names] + list(also)):
@@ -58,7 +58,7 @@ class TestTargets:
         edges = Canny(60, 120, sigma=1.0)(image / np.float32(255))
         assert edges.dtype == np.float32
         assert set(np.unique(edges)) == {0.0, 1.0}
-        assert (edges != expected).mean() < 0.002  # smoothed in float here, in whole grey values there
+        assert (edges != expected).mean() < 0.002  # we smooth in float, OpenCV in integers
         assert 0 < edges.sum() < 200
 
     def test_thresholds_and_smoothing_count(self) -> None:
@@ -99,7 +99,7 @@ class TestPhotographs:
         assert {photograph.part for photograph in found} == set(PARTS) == set(SCIKIT_IMAGE)
 
     def test_a_folder(self, folder: Path) -> None:
-        Image.fromarray(scene(9)).save(folder / "0.jpg")  # beside 0.png: another photograph
+        Image.fromarray(scene(9)).save(folder / "0.jpg")  # not the same photograph as 0.png
         names = [photograph.name for photograph in photographs([folder, str(folder)])]
         assert names == ["0.jpg", *(f"{number}.png" for number in range(7)), "more/7.png"]
 
@@ -144,7 +144,7 @@ class TestSplit:
         assert split(photographs(), seed=5) == photographs()
 
     @pytest.mark.parametrize("shares", [(0.9, 0.2, 0.2), (0.5, 0.0, 0.5), (7, 1, 1), (0.5, -0.1, 0.1)])
-    def test_shares_that_cannot_be_had(self, folder: Path, shares: tuple[float, float, float]) -> None:
+    def test_invalid_shares_are_refused(self, folder: Path, shares: tuple[float, float, float]) -> None:
         with pytest.raises(OptionError, match=r"shares|there are 8"):
             split(photographs(folder), shares)
 
@@ -263,7 +263,7 @@ class TestCache:
             assert np.array_equal(data.train.y, plain.train.y)
             assert np.array_equal(data.test.y, plain.test.y)
 
-    def test_a_changed_photograph_or_a_damaged_file_is_made_anew(self, folder: Path, tmp_path_factory) -> None:
+    def test_a_changed_photograph_or_a_damaged_file_is_recomputed(self, folder: Path, tmp_path_factory) -> None:
         cache = tmp_path_factory.mktemp("cache")
         edge_data(folder, 16, cache=cache)
         Image.fromarray(scene(99)).save(folder / "0.png")
@@ -289,7 +289,7 @@ class TestNetwork:
         assert [layer.kernel.shape for layer in model.layers] == [(5, 5, 1, 5), (5, 5, 5, 5), (5, 5, 5, 1)]
         assert model.count_params() == 130 + 630 + 126
         kernels = np.concatenate([np.asarray(layer.kernel).ravel() for layer in model.layers])
-        assert np.abs(kernels).max() <= 0.1  # two deviations
+        assert np.abs(kernels).max() <= 0.1  # two standard deviations
         assert 0.03 < kernels.std() < 0.05
         assert not any(np.asarray(layer.bias).any() for layer in model.layers)
         output = np.asarray(model(np.random.default_rng(0).random((2, 16, 16, 1), np.float32)))
@@ -313,7 +313,7 @@ class TestNetwork:
         from shrinknet.applications.edges.model import edge_network
 
         white = np.ones((1, 16, 16, 1), np.float32)
-        # with 1x1 kernels of one filter three of four starts put out nothing at all
+        # with 1x1 kernels and one filter, three of four initializations output only zeros
         assert all(np.asarray(edge_network(16, widths=(1, 1), kernel=1, seed=seed)(white)).any() for seed in range(6))
 
     @pytest.mark.parametrize(

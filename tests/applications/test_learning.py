@@ -42,7 +42,7 @@ def test_pictures_of_a_run_that_lost_a_filter() -> None:
     feed = read_data((x, (x > 0.8).astype("float32")), 3, "training data")
     pictures = learning_pictures(model, model, small, {"conv1": [1]}, feed, IMAGE, seed=0)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.weights, strict=True))
-    assert not np.array_equal(pictures[Picture("early", "mask", "conv1")], before[0])  # it has learnt for a few steps
+    assert not np.array_equal(pictures[Picture("early", "mask", "conv1")], before[0])  # it was trained for a few steps
     assert np.isnan(pictures[Picture("after", "map", "conv1")][..., 1]).all()
     assert np.array_equal(
         pictures[Picture("after", "map", "conv1")][..., [0, 2]],
@@ -53,5 +53,5 @@ def test_pictures_of_a_run_that_lost_a_filter() -> None:
     assert len(files) == 3 + 3 * 3 + 3
     assert Image.open(io.BytesIO(files["map-conv1-after"])).size == (3 * 12 + 2 * 2, 12)
     mask = np.array(Image.open(io.BytesIO(files["mask-conv2-early"])))
-    assert mask.shape == (3 * 3 * 8, 2 * 3 * 8 + 2, 3)  # three channels in, one below the other
+    assert mask.shape == (3 * 3 * 8, 2 * 3 * 8 + 2, 3)  # three input channels, one below the other
     keras.backend.clear_session()

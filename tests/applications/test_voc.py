@@ -1,4 +1,4 @@
-"""The whole path from a folder in the layout of VOC2012 to the result of an experiment."""
+"""End to end: from a folder in the layout of VOC2012 to the result of an experiment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CORRUPT = "2008_000003"
 
 
 def photograph(number: int, height: int, width: int) -> Image.Image:
-    """Discs and bars of several brightnesses; every third one is a grey JPEG, as a few of VOC2012 are."""
+    """Discs and bars of varying brightness; every third photograph is a grey JPEG, as a few in VOC2012 are."""
     generator = np.random.default_rng(number)
     rows, columns = np.mgrid[:height, :width]
     image = np.full((height, width), 60.0)
@@ -38,7 +38,7 @@ def photograph(number: int, height: int, width: int) -> Image.Image:
 
 @pytest.fixture
 def roots(tmp_path: Path) -> tuple[Path, Path]:
-    """Two roots, as the archives unpack: train and val in one, test in the other; one JPEG is cut off."""
+    """Two roots, as in the archives: train and val in one, test in the other; one JPEG is truncated."""
     sets = {
         "VOC2012": {"train": ["2007_000027", "2007_000032", CORRUPT], "val": ["2007_000033", "2008_000002"]},
         "VOC2012test": {"test": ["2008_000001", "2008_000004", "2008_000005"]},
@@ -139,7 +139,7 @@ def test_batches_come_in_order_as_often_as_they_are_wanted() -> None:
     iterator.close()  # type: ignore[attr-defined]  whoever stops early leaves no thread behind
 
 
-def test_batches_hand_on_what_goes_wrong() -> None:
+def test_batches_propagate_errors() -> None:
     def take(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise DataError("gone")
 

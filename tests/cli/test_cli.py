@@ -1,4 +1,4 @@
-"""The command line: help, exit codes, sentences for errors, what goes to stdout, the progress bar."""
+"""The command line: help, exit codes, error messages, output streams, the progress bar."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_errors_are_sentences_and_exit_codes(
     assert result.stdout == ""
 
 
-def test_a_traceback_is_there_for_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_is_printed_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     hint = CliRunner().invoke(ending_in(ZeroDivisionError("oops")), ["go"]).stderr
     assert "SHRINKNET_TRACEBACK=1" in hint
     monkeypatch.setenv("SHRINKNET_TRACEBACK", "1")
@@ -161,14 +161,14 @@ def test_signals_end_a_command_with_their_exit_code(number: signal.Signals) -> N
     assert cut_short.returncode == 128 + number
     assert "Interrupted." in cut_short.stderr
     assert "Traceback" not in cut_short.stderr
-    ended_well = run_script("--patient", SIGNAL=str(int(number)))  # as a run that keeps what it has decided so far
+    ended_well = run_script("--patient", SIGNAL=str(int(number)))  # like a run that keeps what it has decided so far
     assert ended_well.returncode == 128 + number
     assert ended_well.stdout == "for people\n"
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stands in for the work of `minimize edges`; holds the options it was given."""
+    """Replaces the work of `minimize edges`, and records its options."""
     options: dict[str, Any] = {}
 
     def minimize_edges(**given: Any) -> Any:
@@ -185,7 +185,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return options
 
 
-def test_minimize_edges_hands_its_options_on(asked: dict[str, Any], tmp_path: Path) -> None:
+def test_minimize_edges_passes_its_options_on(asked: dict[str, Any], tmp_path: Path) -> None:
     words = f"""--widths 4,3,1 --pace 3 --target 50% --edges sobel --crop 64 --kernel 3 --seed 7 --threshold 0.9
         --reference baseline --warmup-steps 5 --warmup-patience 2 --steps 6 --max-trials 2 --max-seconds 1.5
         --min-filters 2 --strategy norm-l1 --run {tmp_path}/run --images {tmp_path} --on-error skip
@@ -298,7 +298,7 @@ def test_progress_shows_score_and_filters_left_on_a_terminal(monkeypatch: pytest
     lines = stream.getvalue().split("\r\x1b[2K")
     assert lines[-2] == line("trial 3", 2000, 2000, 0.4321, 8)
     assert "2,000/2,000" in lines[-2] and "score 0.4321" in lines[-2] and "filters left 8" in lines[-2]
-    assert lines[-1] == ""  # it is taken away in the end
+    assert lines[-1] == ""  # it is removed at the end
     assert len(lines) < 1000  # not drawn at every step
 
 
@@ -312,7 +312,7 @@ def test_progress_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(stream.getvalue().removeprefix("\r\x1b[2K")) == 29
 
 
-def test_progress_is_quiet_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_progress_bar_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
         progress.step(1, 1)
@@ -327,7 +327,7 @@ def test_progress_line_without_score_or_steps() -> None:
 
 
 @pytest.mark.slow
-def test_tensorflow_s_lines_about_the_machine_stay_away() -> None:
+def test_tensorflows_startup_messages_are_suppressed() -> None:
     run = subprocess.run([sys.executable, "-m", "shrinknet", "doctor"], capture_output=True, text=True, check=False)
     assert run.stdout.endswith("All is well.\n")
     assert run.stderr == ""

@@ -56,14 +56,14 @@ def run(*arguments: Any) -> Result:
 
 
 def told(*arguments: Any) -> Any:
-    """What a command that ends well prints with --json: one object."""
+    """The JSON object that a successful command prints with --json."""
     result = run(*arguments, "--json")
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
 
 def refused(*arguments: Any, code: int = 2) -> str:
-    """The sentence of a command that does not."""
+    """The error message of a command that fails."""
     result = run(*arguments)
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.stderr and result.stdout == ""
@@ -72,7 +72,7 @@ def refused(*arguments: Any, code: int = 2) -> str:
     return sentence
 
 
-def test_plan_tells_what_would_go(files: Path) -> None:
+def test_plan_shows_what_would_be_removed(files: Path) -> None:
     record = told("plan", files / "net.keras")
     assert record["removed"] == list(map(str, GONE))
     assert len(record["filters"]) == 6 + 4 and len(record["groups"]) == 6
@@ -82,7 +82,7 @@ def test_plan_tells_what_would_go(files: Path) -> None:
     assert "3 filters go." in text and "a[1] + c[1]" in text and "Never cut: out: the activation softmax" in text
 
 
-def test_plan_of_a_plain_network_tells_what_there_is_to_cut(files: Path) -> None:
+def test_plan_of_a_plain_network_shows_what_can_be_cut(files: Path) -> None:
     record = told("plan", files / "plain.keras", "--round-to", 8)
     assert record["removed"] == [] and len(record["filters"]) == 10
 
@@ -131,14 +131,12 @@ def test_export_writes_files_that_were_compared(files: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("command", ["plan", "cost"])
-def test_code_in_a_file_runs_only_on_the_users_word(files: Path, command: str) -> None:
+def test_code_in_a_file_runs_only_with_trust(files: Path, command: str) -> None:
     assert "--trust" in refused(command, files / "code.keras")
     assert run(command, files / "code.keras", "--trust").exit_code == 0
 
 
-def test_classes_of_the_users_own_are_imported_on_the_users_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_custom_classes_are_imported_only_with_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = """
         import keras
         from pathlib import Path
@@ -164,7 +162,7 @@ def test_classes_of_the_users_own_are_imported_on_the_users_word(
     assert Path("imported").exists()
 
 
-def test_what_is_no_model_file(files: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_models(files: Path, tmp_path: Path) -> None:
     assert "damaged" in refused("plan", files / "damaged.keras") or "zip" in refused("plan", files / "damaged.keras")
     assert ".keras or .h5" in refused("cost", files / "x.npy")
     assert "is a folder" in refused("cost", tmp_path)

@@ -1,4 +1,4 @@
-"""tensorflow-model-optimization on a slim network: the scores of what comes out, and what it refuses."""
+"""tensorflow-model-optimization on a slim network: the scores of its results, and what it refuses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def digits() -> tuple[Any, Any]:
 
 
 def slim_network(train: Any) -> Any:
-    """Trained, every third filter cut out, trained on."""
+    """Trained, every third filter cut, trained further."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 1))
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(12, 3, padding="same", use_bias=False)(inputs)))
@@ -72,7 +72,7 @@ def test_a_slim_quantized_network_scores_as_the_slim_one(tmp_path: Path) -> None
 @needs_tfmot
 @pytest.mark.slow
 @pytest.mark.tensorflow("LiteRT files are written by TensorFlow")
-def test_what_is_refused_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_refusals_are_sentences(tmp_path: Path) -> None:
     inputs = keras.Input((8, 8, 1))
     x = layers.Conv2D(4, 3)(layers.Rescaling(0.5)(inputs))
     model = keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)), name="rescaled")
@@ -86,7 +86,7 @@ def test_what_is_refused_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rescaled.clustering.tflite", "rescaled.tflite"]
 
 
-def test_the_loss_and_the_optimizer_are_handed_over_as_data() -> None:
+def test_loss_and_optimizer_are_passed_as_data() -> None:
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     with pytest.raises(ModelError, match=r"not compiled.*loss="):
         job_losses(model)

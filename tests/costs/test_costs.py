@@ -1,4 +1,4 @@
-"""Cost against worked examples of a course, the textbook formula of sizes, and TensorFlow's own profiler."""
+"""Cost against worked examples from a course, the textbook formula for sizes, and TensorFlow's profiler."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from shrinknet.errors import ModelError
 
 
 def row(shape: tuple[int, ...], layer: Any) -> Any:
-    """The layer's share of the cost of a network that consists of it."""
+    """The layer's row in the cost of a network that contains only this layer."""
     inputs = keras.Input(shape)
     return cost(keras.Model(inputs, layer(inputs))).layers[-1]
 
 
 def test_worked_examples() -> None:
-    """Of the course notes on convolutions that the project began with: parameters and sizes of outputs."""
+    """Parameters and output sizes from the course notes on convolutions that the project started from."""
     assert row((300, 300, 3), layers.Conv2D(100, 5, use_bias=False)).parameters == 5 * 5 * 3 * 100 == 7500
     volume = row((63, 63, 16), layers.Conv2D(32, 7, strides=2)).shape
     assert volume == (29, 29, 32) and math.prod(volume) == 26_912
@@ -110,14 +110,14 @@ def test_a_switched_network_counts_as_the_slim_one_layer_by_layer() -> None:
 
 
 def test_peak_activation_memory_of_a_residual_block() -> None:
-    """While the second convolution runs, its input, its output and the shortcut are held."""
+    """While the second convolution runs, its input, its output and the shortcut are in memory."""
     inputs = keras.Input((4, 4, 2))
     x = layers.Conv2D(3, 1)(layers.Conv2D(5, 1)(stem := layers.Conv2D(3, 1)(inputs)))
     held = 16 * (3 + 5 + 3) * np.dtype("float32").itemsize
     assert cost(keras.Model(inputs, layers.Add()([stem, x]))).peak_activation_bytes == held
 
 
-def test_open_sizes_are_asked_for() -> None:
+def test_undefined_sizes_are_refused() -> None:
     inputs = keras.Input((None, None, 1))
     model = keras.Model(inputs, layers.Conv2D(2, 3, padding="same")(inputs))
     with pytest.raises(ModelError, match=r"size of the model is undefined.*input_shape"):

@@ -1,4 +1,4 @@
-"""Whole layers go too: a residual branch without filters becomes what it adds, and is no longer there."""
+"""Whole layers are removed too: a residual branch without filters is replaced by the constant that it adds."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_branch_that_adds_nothing_leaves_no_trace() -> None:
     np.testing.assert_allclose(small(X), net(X), rtol=1e-5, atol=1e-5)
 
 
-def test_where_a_constant_cannot_be_folded_a_hull_stays() -> None:
+def test_where_a_constant_cannot_be_folded_a_placeholder_filter_stays() -> None:
     net = emptied(network(lambda x: layers.ZeroPadding2D(1)(layers.Cropping2D(1)(x))), "inner1")
     small = slim(net)
     assert small.get_layer("inner1").filters == 1
@@ -82,7 +82,7 @@ def test_a_network_cut_through_still_computes_its_constant() -> None:
     assert np.ptp(np.asarray(small(X)), axis=0).max() == 0
 
 
-def test_the_optimizer_of_what_is_left_goes_on() -> None:
+def test_the_optimizer_continues_on_the_remaining_layers() -> None:
     model = network()
     model.compile(keras.optimizers.Adam(0.01), "mse")
     model.fit(X, np.zeros((3, 3)), epochs=3, verbose=0)

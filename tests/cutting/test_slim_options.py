@@ -1,4 +1,4 @@
-"""What `slim` can be asked for: widths in multiples, and an optimizer that goes on."""
+"""Options of `slim`: widths in multiples, and an optimizer that continues."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_normalisation_over_channels_is_never_left_with_a_disabled_one() -> No
     assert slim(big, round_to=4).get_layer("conv").filters == 5
 
 
-def test_training_goes_on_as_if_nothing_had_been_cut() -> None:
+def test_training_continues_as_if_nothing_had_been_cut() -> None:
     for optimizer in (keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)):
         big = net(optimizer)
         small, fresh = slim(big), slim(big, optimizer="fresh")
@@ -63,7 +63,7 @@ def test_training_goes_on_as_if_nothing_had_been_cut() -> None:
         assert np.abs(fresh(X) - big(X)).max() > 1e-3
 
 
-def test_factored_slots_start_anew() -> None:
+def test_factored_slots_start_new() -> None:
     small = slim(net(keras.optimizers.Adafactor(0.01)))
     small.fit(X, Y, batch_size=8, verbose=0)
     assert all(np.isfinite(weight).all() for weight in small.get_weights())

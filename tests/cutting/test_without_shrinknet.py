@@ -1,4 +1,4 @@
-"""A slim network is plain Keras: it loads and computes the same bits where shrinknet is not installed."""
+"""A slim network is plain Keras: it loads and computes the same bits without shrinknet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ print("equal")
 
 
 def block(inputs: Any) -> Any:
-    """Much of what slimming changes: shuffled, gathered, normalised and split channels, constants, a nested model."""
+    """Most things that slimming changes: shuffled, gathered, normalised and split channels, constants, nesting."""
     x = layers.Conv2D(8, 3, padding="same")(inputs)
     x = layers.GroupNormalization(2)(x)
     x = layers.Reshape((8, 8, 8))(layers.Permute((1, 2, 4, 3))(layers.Reshape((8, 8, 2, 4))(x)))

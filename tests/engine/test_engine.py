@@ -1,4 +1,4 @@
-"""The engine gives what Keras `fit` and `evaluate` give, from every kind of data, in an order that can be computed."""
+"""The engine matches Keras's `fit` and `evaluate` for every kind of data, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_last_batch_of_an_epoch_may_be_smaller(kind: str, batch_size: int) -
 
 
 @pytest.mark.parametrize(("kind", "batch_size"), [("fast", 4), ("fast", 3), ("fit", 3)])
-def test_start_goes_on_where_training_stopped(kind: str, batch_size: int) -> None:
+def test_start_continues_where_training_stopped(kind: str, batch_size: int) -> None:
     whole, parts = (switched(maps(dropout=0.3)) for _ in range(2))
     engine_for(whole, (X, Y), kind, batch_size).train(9, trial=2)
     engine = engine_for(parts, (X, Y), kind, batch_size)
@@ -245,7 +245,7 @@ def test_metrics_of_each_epoch_are_those_of_fit(kind: str) -> None:
 
 
 class Events(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes down what it is told."""
+    """Records its calls."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
@@ -269,7 +269,7 @@ class Events(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class BatchEvents(Events):
-    """... and wants to hear of every batch."""
+    """... and also has a batch hook."""
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.heard.append("batch")
@@ -304,12 +304,12 @@ def test_keras_own_callbacks_work(kind: str) -> None:
     patience = keras.callbacks.EarlyStopping("loss", patience=2, min_delta=100.0)
     lower = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     engine_for(net, (X, Y), kind, callbacks=[patience, lower]).train(40, trial=1)
-    assert int(numpy(net.optimizer.iterations)) == 6  # one epoch to begin with, two without patience
+    assert int(numpy(net.optimizer.iterations)) == 6  # one epoch first, two more without improvement
     assert float(numpy(net.optimizer.learning_rate)) == np.float32(0.1 / 8)
 
 
 @pytest.mark.tensorflow("other backends have only fit")
-def test_who_wants_to_hear_of_batches_gets_fit() -> None:
+def test_callbacks_with_batch_hooks_get_fit() -> None:
     events = BatchEvents()
     engine = engine_for(switched(maps()), (X, Y), callbacks=[events])
     assert engine.name == "fit"
@@ -367,7 +367,7 @@ STREAMS = {"tf.data": dataset, "PyDataset": Batches, "generator": endless}
 def test_streams_train_on_their_batches_in_their_order(kind: str, name: str) -> None:
     net, twin = (switched(maps(optimizers.SGD(**MOMENTUM), dropout=0.3)) for _ in range(2))
     engine = engine_for(net, STREAMS[name](), kind)
-    for steps in (2, 5, 1):  # each goes on where the last one stopped, over the ends of epochs
+    for steps in (2, 5, 1):  # each continues where the last one stopped, across ends of epochs
         engine.train(steps, trial=0)
     for start in [0, 3, 6, 0, 3, 6, 0, 3]:
         twin.train_on_batch(X[start : start + 3], Y[start : start + 3])
@@ -398,7 +398,7 @@ def test_a_generator_that_runs_dry(kind: str) -> None:
     engine = engine_for(net, iter([(X[:4], Y[:4])] * 3), kind)
     with pytest.raises(DataError, match="generator of training data ran dry after 3 batches"):
         engine.train(5, trial=1)
-    if engine.name != "fit":  # in which Keras counts a step that had no data; the loop steps back after this error
+    if engine.name != "fit":  # where Keras counts a step without data; the loop rolls back after this error
         assert int(numpy(net.optimizer.iterations)) == 3
     with pytest.raises(DataError, match="ran dry"):
         engine.train(1, trial=2)
@@ -414,7 +414,7 @@ def test_a_generator_loses_no_batch_to_looking_ahead(kind: str) -> None:
             yield batch
 
     engine = engine_for(switched(maps()), counted(), kind)
-    assert taken == [0]  # the one that the network was built with; training still gets it
+    assert taken == [0]  # the one used to build the network; training still gets it
     engine.train(3, trial=0)
     engine.train(2, trial=1)
     assert taken == [0, 1, 2, 3, 4]
@@ -466,7 +466,7 @@ def test_evaluation_is_that_of_keras(kind: str, batch_size: int, weighted: bool)
     assert engine.evaluate() == received  # nothing is left over from the first
     part = Arrays(take(data, np.arange(3)), 2)
     expected = net.evaluate(*data[:2], sample_weight=weights, batch_size=2, verbose=0, return_dict=True)
-    assert engine.evaluate(part) != pytest.approx(expected, rel=1e-6)  # of the part, not of the whole
+    assert engine.evaluate(part) != pytest.approx(expected, rel=1e-6)  # of the part, not of the whole data
 
 
 def test_evaluation_changes_no_weight() -> None:
@@ -542,7 +542,7 @@ def test_switching_between_trainings_traces_nothing_and_is_seen() -> None:
 
 
 @fit_too
-def test_freezing_in_the_middle_and_compiling_anew_are_seen(kind: str) -> None:
+def test_freezing_in_the_middle_and_compiling_again_are_seen(kind: str) -> None:
     net = switched(maps(optimizers.AdamW(0.05, weight_decay=0.5)))
     engine = engine_for(net, (X, Y), kind)
     engine.train(2, trial=0)

@@ -44,7 +44,7 @@ SETTINGS = {"correlations": Correlations, "drop-gain": Correlations, "strategies
 
 
 def made_up(name: str, repetitions: int = 6, seed: int = 0) -> Frames:
-    """Tables as units would give them, without training."""
+    """Tables like those from units, without training."""
     generator = np.random.default_rng(seed)
     if name in ("correlations", "drop-gain"):
         rows = [
@@ -148,7 +148,7 @@ class TestStatistics:
 
 
 class TestSettings:
-    def test_the_command_line_overrules_the_file_and_the_file_the_preset(self, tmp_path: Path) -> None:
+    def test_the_command_line_overrides_the_file_and_the_file_the_preset(self, tmp_path: Path) -> None:
         file = tmp_path / "config.toml"
         file.write_text('preset = "laptop"\nsteps = 700\nseed = 3\n')
         settings, preset = load_settings(Correlations, None, file, ["steps=900", "images=VOC2012", "shares=[1, 2, 3]"])
@@ -159,7 +159,7 @@ class TestSettings:
         assert load_settings(Correlations, "smoke", file)[0].warmup_steps == 400
         assert load_settings(Correlations)[1] == "smoke"
 
-    def test_written_down_they_are_the_difference_from_the_preset(self, tmp_path: Path) -> None:
+    def test_they_are_recorded_as_the_difference_from_the_preset(self, tmp_path: Path) -> None:
         settings = Strategies.preset("laptop", steps=5, thresholds=(0.5,), images=("a b", 'c"d'), learning_rate=1e-5)
         text = as_toml(settings, "laptop")
         assert len(text.splitlines()) == 5
@@ -221,7 +221,7 @@ class TestQuestions:
 
 
 class TestUnits:
-    def test_what_is_there_is_not_computed_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_finished_repetitions_are_not_computed_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         computed, told = [], []
 
         def repetition(settings: Any, number: int) -> dict[str, Any]:
@@ -247,7 +247,7 @@ class TestUnits:
         assert computed[6:] == [0, 1, 2]
         assert (tmp_path / "units" / ".gitignore").read_text() == "*\n"
 
-    def test_a_file_that_is_no_unit_is_none(self, tmp_path: Path) -> None:
+    def test_invalid_files_are_not_units(self, tmp_path: Path) -> None:
         store = UnitStore(tmp_path, "correlations", Correlations())
         assert store.read(0) is None
         store.write(0, {"a": 1.5})
@@ -271,7 +271,9 @@ class TestUnits:
     def test_photographs_on_disk_give_the_bits_of_those_in_memory(self, tmp_path: Path) -> None:
         from shrinknet.experiments.bench import bench
 
-        settings = Correlations.preset("paper", **{**TINY, "train_crops": 5, "every": 4})  # 35 crops: a ragged batch
+        settings = Correlations.preset(
+            "paper", **{**TINY, "train_crops": 5, "every": 4}
+        )  # 35 crops: the last batch is smaller
         assert "train" in bench(settings).parts
         expected = correlations.repetition(settings, 0)
         streamed = settings.changed({"memory": 0, "cache": str(tmp_path)}, "")
@@ -281,12 +283,12 @@ class TestUnits:
         run = strategies.repetition(Strategies.preset("paper", **TINY, memory=0, strategies=("ablation",)), 0)
         assert run == strategies.repetition(Strategies.preset("paper", **TINY, strategies=("ablation",)), 0)
 
-    def test_a_cluster_that_does_not_answer_is_told(self, tmp_path: Path) -> None:
+    def test_a_cluster_that_does_not_respond_is_reported(self, tmp_path: Path) -> None:
         pytest.importorskip("distributed")
         with pytest.raises(RunError, match="No Dask scheduler responds at 'nowhere'"):
             complete("correlations", Correlations(), tmp_path, cluster="nowhere")
 
-    def test_a_missing_package_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_package_is_reported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "joblib", None)
         with pytest.raises(MissingExtraError, match=r"extra experiments.*joblib is not.*pip install .*'joblib>="):
             complete("correlations", Correlations(), tmp_path, jobs=2)
@@ -299,7 +301,7 @@ class TestCorrelations:
         table = correlations.with_order(table_4_1()).set_index("coefficient")
         assert list(table.index) == [*ROWS, *(f"{place}. max" for place in range(1, 7))]
         assert list(table.columns) == list(COLUMNS)
-        assert list(table["cos:min"])[6:] == [-0.04, -0.05, -0.06, -0.20, -0.27, -0.32]  # as printed there
+        assert list(table["cos:min"])[6:] == [-0.04, -0.05, -0.06, -0.20, -0.27, -0.32]  # as printed in the thesis
         assert list(table["|cos|:median"])[6:] == [0.28, 0.22, 0.16, 0.03, 0.02, 0.02]
 
     def test_points_by_hand(self) -> None:
@@ -337,7 +339,7 @@ class TestCorrelations:
                 assert rows.loc[(kept, kind), "low"].to_numpy() == pytest.approx(-rows.loc[(lost, kind), "high"])
         assert not np.allclose(rows.loc[("loss", "prs"), "value"], rows.loc[("loss after training", "prs"), "value"])
 
-    def test_what_cannot_be_computed_is_null_and_said(self) -> None:
+    def test_what_cannot_be_computed_is_null_and_reported(self) -> None:
         frames = made_up("correlations")
         frames["points"]["cos:std"] = 0.25
         frames["points"].loc[3, "start"] = np.nan
@@ -366,7 +368,7 @@ class TestCorrelations:
         assert words["cos:max goes with best more than any other column"] == "holds"
         assert words["the correlations are not very strong"] == "fails"
 
-    def test_recorded_points_make_training_needless(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_recorded_points_make_training_unnecessary(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(frame, "complete", lambda *a, **k: pytest.fail("it trains"))
         (tmp_path / "points.csv").write_bytes(csv_bytes(made_up("correlations")["points"]))
         settings = Correlations(points=str(tmp_path / "points.csv"), bootstrap=20)
@@ -426,7 +428,7 @@ class TestStrategies:
         table.begin(1)
         table.train(settings.warmup_steps, trial=0)
         histories = Histories(table, settings.steps)
-        histories.minimize("sequential", 0.5, "last", 1)  # what another run leaves behind does not matter
+        histories.minimize("sequential", 0.5, "last", 1)  # the state left by another run does not matter
         run = histories.minimize(name, threshold, "last", 1)
         train, validation, test = (table.parts[part].arrays for part in ("train", "validation", "test"))
         model = edge_network(16, learning_rate=settings.learning_rate, seed=table.seed)
@@ -507,7 +509,7 @@ class TestProbes:
         assert zeroed["at once"].to_numpy() == pytest.approx(off["at once"].to_numpy(), abs=1e-6)
         assert zeroed["without"].to_numpy() == pytest.approx(off["without"].to_numpy(), abs=1e-4)
 
-    def test_there_is_nothing_to_relearn_for_what_is_off(self) -> None:
+    def test_a_disabled_filter_cannot_relearn(self) -> None:
         table = as_mapping(analysed("probes", made_up("probes")).tables["table"])
         assert table["disabled and frozen: switched off"]["relearned"] is None
         assert table["disabled: reinitialized"]["relearned"] is not None
@@ -523,12 +525,12 @@ class TestProbes:
 
 
 def texts(figure: Figure) -> list[Text]:
-    """All texts that are drawn."""
+    """All drawn texts."""
     return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
 
 
 def overlaps(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of texts that lie over each other, or a text and its repetition where it leaves the figure."""
+    """Pairs of overlapping texts, or a text paired with itself if it extends beyond the figure."""
     figure.draw_without_rendering()
     boxes = {text: text.get_window_extent() for text in _drawn(figure)}
     pairs = [
@@ -545,7 +547,7 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 
 
 def _drawn(figure: Figure) -> Iterator[Text]:
-    """Without ticks that lie beyond the ends of their axis: matplotlib makes them but does not draw them."""
+    """Without ticks beyond the ends of their axis, which matplotlib creates but does not draw."""
     hidden = set()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
@@ -564,12 +566,12 @@ def figures(request: pytest.FixtureRequest) -> dict[str, Figure]:
 
 
 class TestFigures:
-    def test_letters_are_large_enough(self, figures: dict[str, Figure]) -> None:
+    def test_text_is_large_enough(self, figures: dict[str, Figure]) -> None:
         for name, figure in figures.items():
             assert min(text.get_fontsize() for text in texts(figure)) >= 8, name
-            assert figure.get_size_inches()[0] <= 8  # wider ones are shrunk on a page, and their letters with them
+            assert figure.get_size_inches()[0] <= 8  # wider figures are scaled down on a page, and their text too
 
-    def test_no_text_lies_over_another(self, figures: dict[str, Figure]) -> None:
+    def test_texts_do_not_overlap(self, figures: dict[str, Figure]) -> None:
         for name, figure in figures.items():
             assert len(texts(figure)) > 5
             assert not overlaps(figure), name
@@ -621,7 +623,7 @@ class TestResult:
             assert claim.verdict in ("holds", "fails", "undecided")
         assert "nan" not in page.replace("nanm", "")
 
-    def test_facts_tell_where_a_result_is_from(self, tmp_path: Path) -> None:
+    def test_facts_record_the_origin_of_a_result(self, tmp_path: Path) -> None:
         import pyarrow.parquet
 
         facts = frame.about(Correlations(seed=5), "laptop")
@@ -650,7 +652,7 @@ RECORDED = sorted(path.parent for path in ROOT.glob("experiments/*/results/about
 
 @pytest.mark.parametrize("folder", RECORDED, ids=[folder.parent.name for folder in RECORDED])
 class TestRecorded:
-    """The results under experiments/, made anew from their tables."""
+    """The results under experiments/, rebuilt from their tables."""
 
     def test_tables_and_page_follow_from_the_recorded_points(self, folder: Path) -> None:
         asked = question(folder.parent.name)
@@ -670,9 +672,9 @@ class TestRecorded:
                     assert recorded[column].astype(str).tolist() == table[column].astype(str).tolist()
         assert (folder / f"{asked.name}.md").read_text() == asked.page(settings, frames, findings)
 
-    def test_says_where_it_is_from(self, folder: Path) -> None:
+    def test_records_its_origin(self, folder: Path) -> None:
         facts = json.loads((folder / "about.json").read_text())
-        assert re.fullmatch(r"[0-9a-f]{40}", facts["commit"])  # a commit without changes beside it
+        assert re.fullmatch(r"[0-9a-f]{40}", facts["commit"])  # a commit without uncommitted changes
         assert facts["tensorflow"] and facts["processor"]
 
     def test_is_as_large_as_it_should_be(self, folder: Path) -> None:
@@ -701,7 +703,7 @@ class TestCommand:
         assert line("probes", 2, 4, 30.2).endswith("2/4 repetitions  about 30 s left")
         assert line("probes", 2, 4, 7200.0).endswith("about 2.0 h left")
 
-    def test_mistakes_end_in_a_sentence(self, tmp_path: Path) -> None:
+    def test_errors_are_sentences(self, tmp_path: Path) -> None:
         result = CliRunner().invoke(program, ["experiment", "correlations", "--set", "step=3"])
         assert result.exit_code == 2
         assert "did you mean 'steps'" in result.stderr
@@ -784,7 +786,7 @@ class TestSameBytes:
 
 
 def _wait_for(condition: Any, process: subprocess.Popen[bytes], seconds: float = 300) -> Any:
-    """What the condition gives as soon as it is true; fails when the process ends before."""
+    """The value of the condition as soon as it is true; fails if the process ends before."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():

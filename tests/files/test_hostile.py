@@ -1,4 +1,4 @@
-"""Files made to harm: each ends in one sentence and the documented exit code; none runs, points or grows anywhere."""
+"""Malicious files: each ends in one sentence and the documented exit code, and none does any harm."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GIB = 2**30
 
 
 def honest(path: Path) -> Path:
-    """A model that nothing is wrong with."""
+    """A valid model."""
     net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="relu"), keras.layers.Dense(1)])
     net.compile(keras.optimizers.Adam(), "mse")
     net.fit(np.zeros((2, 4)), np.zeros((2, 1)), verbose=0)
@@ -77,7 +77,7 @@ def with_weights(source: Path, target: Path, change: Callable[[h5py.File], None]
 
 
 def kernel_of(file: h5py.File) -> tuple[h5py.Group, str]:
-    """Where the first kernel lies."""
+    """The location of the first kernel."""
     found: list[str] = []
     file.visit(lambda name: found.append(name) if name.endswith("vars/0") and "dense" in name else None)
     parent, _, name = found[0].rpartition("/")
@@ -188,7 +188,7 @@ def gigapixels(plain: Path, folder: Path) -> Path:
 
 
 def postscript(plain: Path, folder: Path) -> Path:
-    path = folder / "program.png"  # Pillow would hand it to Ghostscript
+    path = folder / "program.png"  # Pillow would pass it to Ghostscript
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     return path
 
@@ -258,7 +258,7 @@ for path in sys.argv[2:]:
 
 
 def try_all(folder: Path) -> dict[str, dict[str, Any]]:
-    """What became of each file: exit code, what was said, greatest memory above that of the process, size."""
+    """The result for each file: exit code, message, peak memory above that of the process, size."""
     plain = honest(folder / "plain.keras")
     paths = {make.__name__: make(plain, folder) for make in CASES}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -290,7 +290,7 @@ def test_one_sentence_the_exit_code_and_little_memory(name: str, tried: dict[str
     assert found["memory"] <= 2 * found["size"] + 200_000_000
 
 
-def test_honest_models_are_opened(plain: Path, tmp_path: Path) -> None:
+def test_legitimate_models_are_opened(plain: Path, tmp_path: Path) -> None:
     opened = open_model(plain, compiled=True)
     assert opened.count_params() == 19 and opened.optimizer is not None
     opened.save(tmp_path / "legacy.h5")
@@ -301,7 +301,7 @@ def test_honest_models_are_opened(plain: Path, tmp_path: Path) -> None:
     assert open_model(tmp_path / "wide.keras", compiled=True).count_params() == wide.count_params()
 
 
-def test_what_watches_over_variables_goes_away(plain: Path) -> None:
+def test_the_limit_on_variables_is_removed_afterwards(plain: Path) -> None:
     with pytest.raises(ModelError, match="weights take"), inspected(plain):
         keras.layers.Dense(GIB // 4).build((None, 1))
     assert keras.Variable(np.zeros(3)).shape == (3,)

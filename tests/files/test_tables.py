@@ -1,4 +1,4 @@
-"""Tables and settings are read strictly, and written so that a spreadsheet computes nothing."""
+"""Tables and settings are read strictly, and written so that a spreadsheet evaluates nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_what_was_written_is_read_and_numbers_keep_every_digit(folder: Path) -> 
     pd.testing.assert_frame_equal(read_csv(folder / "a.csv"), frame, check_exact=True)
 
 
-def test_a_spreadsheet_computes_nothing(folder: Path) -> None:
+def test_a_spreadsheet_evaluates_nothing(folder: Path) -> None:
     frame = pd.DataFrame({"=name": FORMULAS, "number": -np.arange(float(len(FORMULAS)))})
     data = csv_bytes(frame)
     (folder / "b.csv").write_bytes(data)
@@ -70,7 +70,7 @@ def test_any_text_comes_back(folder: Path, rows: list[tuple[str, str]]) -> None:
         (b'a\n"' + b"x" * 200_000 + b'"\n', "field larger than field limit"),
     ],
 )
-def test_what_is_no_table_is_a_sentence(data: bytes, message: str, folder: Path) -> None:
+def test_invalid_tables_are_refused_in_a_sentence(data: bytes, message: str, folder: Path) -> None:
     (folder / "bad.csv").write_bytes(data)
     with pytest.raises(DataError, match=message):
         read_csv(folder / "bad.csv")
@@ -95,7 +95,7 @@ def test_any_bytes_are_a_table_or_a_typed_error(folder: Path, data: bytes) -> No
     assert read_csv(folder / "again.csv").shape == read.shape
 
 
-def test_a_table_that_is_not_there(folder: Path) -> None:
+def test_a_missing_table(folder: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_csv(folder / "none.csv")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):

@@ -1,7 +1,7 @@
 """Every kind of layer and operation in a tiny network: cut exactly, or refused with the reason.
 
-Between two convolutions stands the kind; all variables are redrawn at order 1, half of the cuttable filters of each
-layer are disabled at random, and what `slim` returns is compared with the switched network.
+The layer or operation stands between two convolutions. All variables are redrawn with values of order 1, half of the
+cuttable filters of each layer are disabled at random, and the result of `slim` is compared with the switched network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def conv(filters: int = 8, kernel: int = 3, **settings: Any) -> Any:
 
 
 def network(kind: Kind, shape: tuple[int, ...] = (8, 8, 3), first: Any = None) -> Any:
-    """first convolution - the kind - reader: a convolution or dense layer with 5 filters that reach the output."""
+    """First convolution - the kind - reader: a convolution or dense layer with 5 filters that reach the output."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input(shape)
     rank = len(shape) - 1
@@ -47,7 +47,7 @@ def inputs_of(model: Any, batch: int = 3) -> Any:
 
 
 def cut(model: Any, seed: int = 0) -> tuple[Switches, Any]:
-    """Halves a network at random, compares by itself, and returns the switches and the slim network."""
+    """Cuts half of a network at random, compares the results, and returns the switches and the slim network."""
     redraw(model, seed)
     net = switched(model)
     switches = Switches(net)
@@ -59,7 +59,7 @@ def cut(model: Any, seed: int = 0) -> tuple[Switches, Any]:
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
     after = np.asarray(keras.tree.flatten(net(x))[0])
     if switches.disabled:
-        assert not np.allclose(before, after), "what was cut made no difference: the comparison says nothing"
+        assert not np.allclose(before, after), "the cut made no difference: the comparison is meaningless"
         assert small.count_params() < model.count_params()
     return switches, small
 
@@ -101,7 +101,7 @@ def bottleneck(x: Any) -> Any:
 
 
 def grouped_transposed(x: Any) -> Any:
-    """A grouped transposed convolution, as it has to be built: split, transposed convolutions, concatenation."""
+    """A grouped transposed convolution, built from split, transposed convolutions and concatenation."""
     parts = ops.split(x, 2, axis=-1)
     return layers.Concatenate()([layers.Conv2DTranspose(4, 3, strides=2, padding="same")(part) for part in parts])
 
@@ -254,14 +254,14 @@ def test_normalization_in_front_passes_inputs() -> None:
 
 
 def test_a_map_of_the_input_is_added() -> None:
-    """Torch-Pruning crashes: one channel of the input, spread over all filters."""
+    """One channel of the input, spread over all filters; Torch-Pruning crashes here."""
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, conv(2, name="last")(layers.ReLU()(conv(name="first")(inputs) + inputs)))
     _, small = cut(model)
     assert small.get_layer("first").filters == 4
 
 
-FAILURES: dict[str, Kind] = {  # of Torch-Pruning 1.6.1: what it computes wrongly in silence, or crashes at
+FAILURES: dict[str, Kind] = {  # of Torch-Pruning 1.6.1: it silently computes these wrongly, or crashes
     "channel shuffle": shuffle,
     "sigmoid without BatchNormalization": layers.Activation("sigmoid"),
     "GroupNormalization": layers.GroupNormalization(2),
@@ -280,7 +280,7 @@ def test_what_torch_pruning_fails_at_is_cut_exactly(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [layers.LayerNormalization(), layers.GroupNormalization(2), layers.RMSNormalization()])
 def test_a_normalisation_in_training_sees_the_live_channels(kind: Any) -> None:
-    """Statistics over all channels would let a disabled one through; gradients must be those of the slim network."""
+    """Statistics over all channels would include disabled ones; gradients must be those of the slim network."""
     model = network(kind)
     redraw(model)
     net = switched(model)
@@ -295,7 +295,7 @@ def test_a_normalisation_in_training_sees_the_live_channels(kind: Any) -> None:
 
 
 class Own(layers.Layer):  # type: ignore[misc]
-    """A layer of the user's own without a rule."""
+    """A custom layer without a rule."""
 
     def call(self, x: Any) -> Any:
         return ops.cumsum(x, axis=-1)
@@ -329,7 +329,7 @@ def test_it_is_refused_with_a_reason(kind: str) -> None:
 
 
 def test_names_that_are_taken_do_no_harm() -> None:
-    """What is put in has names of its own: for the readers of one movement, and where a loaded model has Keras's."""
+    """Inserted layers get unique names, also for several readers of one movement and in loaded models."""
     keras.backend.clear_session()
 
     def kind(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Random networks of all kinds: `slim` gives the same function, or a sentence."""
+"""Random networks of all kinds: `slim` returns the same function, or raises a clear error."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def check(data: Any, share: float) -> None:
     try:
         small = slim(net)
     except ModelError as error:
-        assert "\n" not in str(error) and share > 0.5, error  # only where whole layers are emptied
+        assert "\n" not in str(error) and share > 0.5, error  # only if whole layers are emptied
         return
     for want, got in zip(wanted, keras.tree.flatten(small(x)), strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max(initial=1e-30))
@@ -205,7 +205,7 @@ def check(data: Any, share: float) -> None:
         assert switches.graph.unswitchable.get(layer, "a reason")
     emptied = {filter.layer for filter in switches.disabled} - {filter.layer for filter in switches.enabled}
     smaller = small.count_params() < model.count_params()
-    assert smaller or not switches.disabled or emptied  # an emptied layer keeps a filter that nobody reads
+    assert smaller or not switches.disabled or emptied  # an emptied layer keeps a filter that nothing reads
 
 
 ANY = settings(max_examples=25, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""Reading images with care, and pictures of arrays."""
+"""Reading images safely, and pictures of arrays."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestReadGrey:
 
 
 class TestImageFiles:
-    def test_are_sorted_and_found_below(self, tmp_path: Path) -> None:
+    def test_are_sorted_and_found_in_subfolders(self, tmp_path: Path) -> None:
         for name in ("b.JPG", "a/c.png", ".hidden/d.png", "notes.txt"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
@@ -76,7 +76,7 @@ class TestPictures:
         assert output_image([[-1.0, -1.0]]).tolist() == [[0, 0]]
 
     @pytest.mark.parametrize("render", [red_green, output_image])
-    def test_what_is_no_plane_of_finite_values_is_refused(self, render) -> None:  # type: ignore[no-untyped-def]
+    def test_only_planes_of_finite_values_are_drawn(self, render) -> None:  # type: ignore[no-untyped-def]
         with pytest.raises(DataError, match="plane of values"):
             render(np.zeros((2, 2, 3)))
         with pytest.raises(DataError, match="NaN or infinity"):

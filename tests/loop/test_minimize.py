@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_latency")
 
 
 class Script:
-    """A strategy that asks for what it was told to."""
+    """A strategy with scripted answers."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
@@ -112,7 +112,7 @@ def test_each_end(options: dict[str, Any], reason: str) -> None:
         assert result.summary.after.filters == 6
 
 
-def test_interrupt_steps_back_the_open_trial_and_returns_what_was_decided() -> None:
+def test_interrupt_rolls_back_the_open_trial_and_returns_what_was_decided() -> None:
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             if trials and len(trials) == 2:
@@ -217,7 +217,7 @@ def test_the_same_seed_gives_the_same_bits_in_two_processes() -> None:
     assert len(json.loads(outputs[0])[1]) >= 3
 
 
-# Bad input: each a clear sentence, and nothing lost.
+# Bad input: one clear sentence each, and nothing is lost.
 
 CONV = [keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 3, name="only"), keras.layers.Flatten()]
 
@@ -290,7 +290,7 @@ def test_data_that_cannot_be_used(train: Any, validation: Any, message: str) -> 
         (Y - 1, "hold the class -1.0"),
     ],
 )
-def test_class_numbers_that_are_none(targets: Any, message: str) -> None:
+def test_invalid_class_numbers(targets: Any, message: str) -> None:
     kinds = keras.layers
     model = keras.Sequential([keras.Input((8, 8, 1)), kinds.Flatten(), kinds.Dense(4), kinds.Dense(3)])
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -323,7 +323,7 @@ def test_batches_are_taken_from_whatever_gives_them(data: Any) -> None:
     assert result.summary.after.multiply_adds < result.summary.before.multiply_adds
 
 
-def test_a_generator_that_runs_dry_in_a_trial_steps_back_and_keeps_what_was_decided() -> None:
+def test_a_generator_that_runs_dry_in_a_trial_rolls_back_and_keeps_what_was_decided() -> None:
     batches = ((X[:4], Y[:4]) for _ in range(8))
     result = minimize(
         classifier(), batches, DATA, score=lambda net: 1.0, mode="max", strategy="sequential", warmup_steps=2, steps=5

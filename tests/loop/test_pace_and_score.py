@@ -1,4 +1,4 @@
-"""How many filters at once, and what a score is worth."""
+"""How many filters are tried at once, and how scores are compared."""
 
 from __future__ import annotations
 

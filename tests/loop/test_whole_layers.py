@@ -1,4 +1,4 @@
-"""Whole layers as candidates, layers emptied to the last filter, other optimizers for the trials, frozen bodies."""
+"""Whole layers as candidates, layers that lose all filters, other optimizers for the trials, frozen backbones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Y = np.stack([X.mean((1, 2, 3)), X.max((1, 2, 3))], 1)
 
 
 def network(activation: str = "relu", trained: bool = True) -> Any:
-    """stem (4) - body (4) - norm - a residual branch of inner (3) and outer (4) - squash (2) - out."""
+    """stem (4) - body (4) - norm - residual branch of inner (3) and outer (4) - squash (2) - out."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
@@ -44,7 +44,7 @@ def run(model: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
-def test_a_bypassed_layer_hands_its_input_on_and_is_taken_out(activation: str) -> None:
+def test_a_bypassed_layer_passes_its_input_on_and_is_removed(activation: str) -> None:
     model = network(activation)
     net = switched(model)
     switches = Switches(net)
@@ -90,7 +90,7 @@ def test_disabled_filters_are_bypassed_along() -> None:
     small = slim(net)
     np.testing.assert_allclose(small(X), net(X), rtol=1e-5, atol=1e-5)
     assert type(small.get_layer("body")).__name__ == "Activation"
-    switches.disable(Filter("stem", 0))  # now the widths differ: the layer stays, and is cut as any other
+    switches.disable(Filter("stem", 0))  # now the widths differ: the layer stays, and is cut like any other
     small = slim(net)
     assert small.get_layer("body").kernel.shape == (3, 3, 2, 3)
     np.testing.assert_allclose(small(X), net(X), rtol=1e-5, atol=1e-5)
@@ -152,7 +152,7 @@ def test_trials_train_with_another_optimizer(spec: Any, kind: type, rate: float 
     assert int(result.model.optimizer.iterations) == 2
 
 
-def test_a_run_with_another_optimizer_goes_on(tmp_path: Path) -> None:
+def test_a_run_with_another_optimizer_resumes(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 

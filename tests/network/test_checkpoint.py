@@ -1,4 +1,4 @@
-"""Back is back: after a checkpoint is restored every bit is as before, and so is all training that follows."""
+"""Rollback is exact: after a checkpoint is restored every bit is as before, and so is all training that follows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 
 
 def noisy(optimizer: Any = None, kind: type = keras.Model) -> Any:
-    """`maps` with everything that draws random numbers or keeps statistics, one of each."""
+    """`maps` with one layer of each kind that draws random numbers or keeps statistics."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     x = image = keras.Input((6, 6, 1))
@@ -43,7 +43,7 @@ def noisy(optimizer: Any = None, kind: type = keras.Model) -> Any:
 
 
 def everything(net: Any) -> list[Any]:
-    """Each variable of a network, its optimizer and its metrics, found without asking the checkpoint."""
+    """Each variable of a network, its optimizer and its metrics, found independently of the checkpoint."""
     found = [*net.variables, *net.optimizer.variables]
     found += [variable for layer in net._flatten_layers() for variable in layer.variables]
     found += [variable for metric in net.metrics for variable in metric.variables]
@@ -72,7 +72,7 @@ def test_training_after_a_restore_is_training_from_the_checkpoint(make: Callable
     train()
     after = copies(everything(net))
     assert not same_bits(held, before)
-    for _ in range(2):  # as often as one likes
+    for _ in range(2):  # any number of times
         state.restore()
         assert [id(variable) for variable in everything(net)] == [id(variable) for variable in held]
         assert_same_bits(held, before)
@@ -82,7 +82,7 @@ def test_training_after_a_restore_is_training_from_the_checkpoint(make: Callable
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_checkpoint_from_before_the_first_step(make: Callable[[], Any]) -> None:
-    """Keras creates slots and metrics in the first step: they too must go back to how they start."""
+    """Keras creates slots and metrics in the first step: they too must return to their initial values."""
     net = noisy(make())
     state = Checkpoint.of(net)
     net.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
@@ -115,7 +115,7 @@ def test_what_is_held_are_copies() -> None:
     by_fit(net)()
     assert_same_bits(state.values, before)
     state.restore()
-    by_fit(net)()  # the next steps write to the variables, not to what was put back
+    by_fit(net)()  # the next steps write to the variables, not to the restored values
     assert_same_bits(state.values, before)
 
 
@@ -146,7 +146,7 @@ def test_switches_go_back() -> None:
 
 
 def test_freezing_that_was_installed_later_goes_back() -> None:
-    """The masks are younger than the checkpoint: nothing may stay frozen, and training is as it was without them."""
+    """The masks are newer than the checkpoint: nothing may stay frozen, and training is the same as without them."""
     net, twin = (switched(maps(OPTIMIZERS["average"]())) for _ in range(2))
     for one in (net, twin):
         by_fit(one)()
@@ -162,7 +162,7 @@ def test_freezing_that_was_installed_later_goes_back() -> None:
     slots = [variable for variable in net.optimizer.variables if variable.dtype != "bool"]
     if keras.backend.backend() == "tensorflow":
         assert_same_bits([*net.variables, *slots], [*twin.variables, *twin.optimizer.variables])
-    else:  # a step with masks is compiled and rounded in another way, of which Adam makes more where gradients are 0
+    else:  # a step with masks is rounded differently, which Adam amplifies where gradients are 0
         for a, b in zip([*net.variables, *slots], [*twin.variables, *twin.optimizer.variables], strict=True):
             np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-4)
 
@@ -222,11 +222,11 @@ def test_a_rejected_trial_leaves_no_trace_and_traces_nothing() -> None:
     assert Switches(net).disabled == () and Switches(net).frozen == (Filter("conv1", 2),)
     evaluated = net.traces - traces
     train()
-    assert net.traces - traces == evaluated == 1  # that of the evaluation
+    assert net.traces - traces == evaluated == 1  # the one of the evaluation
 
 
 def test_slimming_draws_no_random_numbers_of_the_network() -> None:
-    """Keras's random image layers are on unless they are told that this is no training."""
+    """Keras's random image layers are active unless training=False is passed."""
     net = switched(noisy())
     before = copies(everything(net))
     Switches(net).disable(Filter("conv1", 1))

@@ -1,4 +1,4 @@
-"""Reset is fresh, and frozen does not move: for every optimizer that Keras ships, under every setting it takes."""
+"""Reset means fresh, and frozen does not move: for every optimizer that Keras ships, under every setting."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_no_optimizer_that_keras_ships_is_forgotten() -> None:
 
 
 def weights() -> list[Any]:
-    """A convolution's kernel, a bias and a matrix (Muon treats matrices differently), always the same numbers."""
+    """A convolution's kernel, a bias and a matrix (Muon treats matrices differently), always with the same values."""
     random = np.random.default_rng(3)
     shapes = {"conv/kernel": (3, 3, 1, 3), "conv/bias": (3,), "dense/kernel": (4, 2)}
     return [keras.Variable(random.normal(size=shape).astype("float32"), name=name.replace("/", "_"))
@@ -96,7 +96,7 @@ def work(optimizer: Any, variables: list[Any], steps: int = 5) -> None:
         if keras.backend.backend() == "tensorflow":
             optimizer.apply(gradients, variables)
             continue
-        held = [*variables, *optimizer.variables]  # without state, as Keras trains there
+        held = [*variables, *optimizer.variables]  # stateless, as Keras trains on JAX
         new = optimizer.stateless_apply([v.value for v in optimizer.variables], gradients, [v.value for v in variables])
         for variable, value in zip(held, [*new[0], *new[1]], strict=True):
             variable.assign(keras.ops.copy(value))
@@ -116,9 +116,9 @@ def test_reset_equals_a_newly_built_optimizer(make: Callable[..., Any]) -> None:
     assert not same_bits(without_rate(used), without_rate(fresh)), "five steps must leave something to reset"
     held = list(used.variables)
     assert reset_optimizer(used) == len(without_rate(fresh))
-    assert all(a is b for a, b in zip(used.variables, held, strict=True)), "in place: compiled steps hold these"
+    assert all(a is b for a, b in zip(used.variables, held, strict=True)), "in place: compiled steps refer to these"
     assert_same_bits(used.variables, fresh.variables)
-    assert_same_bits(variables, twins)  # the model's own weights are left alone
+    assert_same_bits(variables, twins)  # the model's own weights are not changed
     work(used, variables)
     work(fresh, twins)
     assert_same_bits(variables, twins)
@@ -160,7 +160,7 @@ def test_a_rate_that_was_replaced_by_a_schedule_stays_the_schedule() -> None:
 @pytest.mark.tensorflow("it is TensorFlow's SavedModel that refuses")
 @pytest.mark.parametrize("spec", [None, Falling()], ids=["its own", "another"])
 def test_a_copy_with_a_schedule_can_be_saved_by_tensorflow(spec: Any, tmp_path: Path) -> None:
-    """A rate that a schedule replaces later leaves a hole in Keras's list of variables: TensorFlow does not save it."""
+    """A rate that a schedule replaces later leaves a gap in Keras's list of variables; TensorFlow cannot save it."""
     optimizer = optimizers.Adam(0.01 if spec else Falling())
     model = vectors(fresh_copy(optimizer) if spec is None else other_optimizer(spec, optimizer))
     model.optimizer.build(model.trainable_variables)
@@ -207,7 +207,7 @@ def test_reset_leaves_what_is_frozen_frozen() -> None:
     net.train_on_batch(X, Y)
     fresh = optimizers.SGD(0.1, momentum=0.9)
     fresh.build(net.trainable_variables)
-    assert reset_optimizer(net.optimizer) == len(without_rate(fresh))  # our masks are none of its state
+    assert reset_optimizer(net.optimizer) == len(without_rate(fresh))  # our masks are not part of its state
     before = own_weights(net, "conv1", 1, "norm")
     net.train_on_batch(X, Y)
     assert_same_bits(own_weights(net, "conv1", 1, "norm").values(), before.values())
@@ -282,10 +282,10 @@ def test_frozen_does_not_move_by_one_bit(make: Callable[..., Any]) -> None:
     start = frozen_weights(net)
     train(net, 4)
     before = frozen_weights(net)
-    assert all(moved(start, before)), "nothing would be shown by a filter that stands still by itself"
+    assert all(moved(start, before)), "a filter that does not move anyway would prove nothing"
     switches.freeze(*FROZEN)
     others = other_weights(net)
-    train(net, 29)  # odd: Lion goes one step there and one back; ends as fit does: averages are written
+    train(net, 29)  # odd, because Lion oscillates between two values; ends like fit, so that averages are written
     assert_same_bits(frozen_weights(net), before)
     assert all(moved(others, other_weights(net)))
     switches.thaw(*FROZEN)
@@ -314,7 +314,7 @@ def test_the_frozen_slice_gathers_no_momentum_while_it_is_frozen() -> None:
 
 
 def test_dead_gradients_do_not_enter_a_global_clipping_norm() -> None:
-    """The others move as if the frozen filter were a constant, however large its own gradient."""
+    """The others move as if the frozen filter were constant, however large its own gradient."""
     kernels = []
     for strength in (0.0, 1e6):
         net = switched(maps(optimizers.SGD(0.1, global_clipnorm=0.01)))
@@ -354,7 +354,7 @@ def test_frozen_under_a_weight_constraint() -> None:
     assert np.linalg.norm(others[:, :, 0], axis=0).max() <= 0.11
 
 
-def test_frozen_layers_that_are_not_trainable_are_no_trouble() -> None:
+def test_frozen_layers_that_are_not_trainable_work() -> None:
     net = switched(vectors())
     net.get_layer("norm").trainable = False
     net.compile(optimizers.Adam(0.01), "mse")
@@ -393,13 +393,13 @@ def test_a_switched_copy_of_a_frozen_network_is_frozen_at_once() -> None:
     assert Switches(net).frozen == FROZEN
     before = frozen_weights(net)
     gradients = [keras.ops.ones(variable.shape) for variable in net.trainable_variables]
-    net.optimizer.apply(gradients, net.trainable_variables)  # a loop of the user's own: neither fit nor our engine
+    net.optimizer.apply(gradients, net.trainable_variables)  # a custom loop: neither fit nor our engine
     assert_same_bits(frozen_weights(net), before)
 
 
 @pytest.mark.parametrize("make", [MAKE["SGD-momentum"], MAKE["Adam-average"], loss_scaled],
                          ids=["SGD", "average", "LossScale"])  # fmt: skip
-def test_saving_keeps_it_and_goes_on_bit_for_bit(make: Callable[..., Any], tmp_path: Path) -> None:
+def test_saving_keeps_it_and_continues_bit_for_bit(make: Callable[..., Any], tmp_path: Path) -> None:
     net = switched(vectors(make()))
     Switches(net).freeze(*FROZEN)
     train(net, 3)

@@ -1,4 +1,4 @@
-"""Switches: what a switched copy keeps, that disabled is gone in both directions, and that switching is free."""
+"""Switches: what a switched copy keeps, that disabled means gone in both directions, and that switching is free."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plain_copy(model: Any) -> Any:
 
 
 def without(model: Any, *readers: tuple[str, list[int], int]) -> Any:
-    """A plain copy in which slices of kernels are zero: (layer, positions, axis that reads)."""
+    """A plain copy in which slices of kernels are zero: (layer, positions, reading axis)."""
     copy = plain_copy(model)
     for name, positions, axis in readers:
         kernel = numpy(copy.get_layer(name).kernel)
@@ -40,7 +40,7 @@ def without(model: Any, *readers: tuple[str, list[int], int]) -> Any:
 
 
 def trained(model: Any, targets: Any = Y) -> Any:
-    """Trained a little, so that statistics and slots are not those of a new network."""
+    """Trains a little, so that statistics and slots are not those of a new network."""
     model.fit(X, targets, batch_size=4, epochs=2, verbose=0)
     return model
 
@@ -80,13 +80,13 @@ def test_the_model_itself_is_left_alone() -> None:
 
 
 def test_it_trains_on_as_the_model_would_have() -> None:
-    averages = keras.backend.backend() != "jax"  # there Keras's own fit fails the second time with them
+    averages = keras.backend.backend() != "jax"  # on JAX a second fit of Keras fails with averages
     model = trained(maps(keras.optimizers.AdamW(0.01, use_ema=averages), regularizer="l2", dropout=0.3))
     net = switched(model)
     for one in (model, net):
         one.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
     for old, new in zip(model.layers, net.layers, strict=True):
-        assert_same_bits(old.variables, new.variables[: len(old.variables)])  # the dropout's seeds among them
+        assert_same_bits(old.variables, new.variables[: len(old.variables)])  # including the dropout's seeds
 
 
 def two_outputs(**compiled: Any) -> Any:
@@ -205,7 +205,7 @@ def test_a_class_with_its_own_train_step_keeps_it() -> None:
 
 
 class OwnInit(keras.Model):  # type: ignore[misc]
-    """A user's class that builds itself."""
+    """A user's class that builds itself in its constructor."""
 
     def __init__(self, filters: int = 3) -> None:
         image = keras.Input((6, 6, 1))
@@ -213,21 +213,21 @@ class OwnInit(keras.Model):  # type: ignore[misc]
 
 
 class OwnInitAndLoss(OwnInit):
-    """... and changes how it is trained."""
+    """... and also changes how it is trained."""
 
     def compute_loss(self, *arguments: Any, **keywords: Any) -> Any:
         return super().compute_loss(*arguments, **keywords)
 
 
 class OwnCall(keras.Model):  # type: ignore[misc]
-    """A user's class that computes something else than was recorded."""
+    """A user's class that computes something other than what was recorded."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         return 2 * super().call(inputs)
 
 
 class Subclassed(keras.Model):  # type: ignore[misc]
-    """A user's class whose operations nobody recorded."""
+    """A user's class whose operations are not recorded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -310,7 +310,7 @@ def test_disabled_is_a_reader_with_zeros_there(gone: list[int]) -> None:
 
 
 def test_a_switch_before_a_normalisation_leaves_no_constant_behind() -> None:
-    """A zero in front of the BatchNormalization would come out of it as its offset; nothing may be left of it."""
+    """A zero before the BatchNormalization would become its offset; nothing of it may be left."""
     model = maps()
     model.get_layer("norm").beta.assign([1.0, 2.0, 3.0])
     net = switched(model)
@@ -358,7 +358,7 @@ def test_enabling_gives_the_old_function_back() -> None:
 
 
 def test_a_filter_disabled_for_long_still_works_when_it_is_enabled() -> None:
-    """Only readers are gated: the normalisation behind the filter goes on seeing it."""
+    """Only readers are gated: the normalisation after the filter still sees it."""
     net = switched(trained(maps()))
     switches = Switches(net)
     switches.disable(Filter("conv1", 0))
@@ -392,7 +392,7 @@ def test_any_sequence_of_switching(pair: tuple[Any, Any], actions: Any) -> None:
         getattr(switches, action)(*filters)
         name, act = change[action]
         act(state[name], filters)
-    again = Switches(net)  # what counts is in the network, not in the object that set it
+    again = Switches(net)  # the state is in the network, not in the object that set it
     assert set(again.disabled) == state["disabled"] and set(again.frozen) == state["frozen"]
     assert list(again.disabled) == sorted(again.disabled, key=FILTERS.index)
     convs = [filter.index for filter in state["disabled"] if filter.layer == "conv1"]
@@ -406,7 +406,7 @@ def test_any_sequence_of_switching(pair: tuple[Any, Any], actions: Any) -> None:
 
 @pytest.mark.parametrize("regularizer", [None, "l2"])
 def test_no_gradient_passes_a_disabled_channel(regularizer: Any) -> None:
-    """Under plain SGD what has no gradient does not move, and what moves has one."""
+    """Under plain SGD exactly those weights move that have a gradient."""
     net = switched(maps(keras.optimizers.SGD(0.1), regularizer=regularizer))
     Switches(net).disable(Filter("conv1", 1))
     reader = net.get_layer("conv2").kernel
@@ -415,7 +415,7 @@ def test_no_gradient_passes_a_disabled_channel(regularizer: Any) -> None:
     net.train_on_batch(X, Y)
     assert_same_bits([numpy(reader)[:, :, 1]], [read])
     assert not same_bits([numpy(reader)[:, :, 0]], [other_read])
-    if regularizer is None:  # a regularizer pulls at the filter's own weights; that is no gradient through the channel
+    if regularizer is None:  # a regularizer acts on the filter's own weights, not through the channel
         assert_same_bits(own_weights(net, "conv1", 1, "norm").values(), own.values())
     assert not same_bits([own_weights(net, "conv1", 0, "norm")["conv1/kernel"]], [other["conv1/kernel"]])
 
@@ -427,7 +427,7 @@ def test_training_without_a_filter_is_training_the_slim_network(limit: dict[str,
     net = switched(maps(keras.optimizers.SGD(0.2, momentum=0.9, **limit), regularizer=regularizer))
     switches = Switches(net)
     huge = numpy(net.get_layer("conv2").kernel)
-    huge[:, :, 1] *= 50  # if the dead slice entered a norm, the clipped gradients of all others would be smaller
+    huge[:, :, 1] *= 50  # if the disabled slice entered a norm, the clipped gradients of all others would be smaller
     net.get_layer("conv2").kernel.assign(huge)
     switches.disable(Filter("conv1", 1))
     switches.freeze(Filter("conv1", 1))
@@ -472,7 +472,7 @@ def test_what_is_cut_out_computes_what_the_switches_did(gone: list[str]) -> None
 
 
 def test_a_wrong_cut_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every slim network is compared with the switched one before it is handed out."""
+    """Every slim network is compared with the switched one before it is returned."""
     net = switched(maps())
     Switches(net).disable(Filter("conv1", 0))
     slim(net, X)
@@ -495,7 +495,7 @@ def test_a_wrong_cut_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Traced(layers.Layer):  # type: ignore[misc]
-    """Passes on what it gets and counts how often it is called: once a trace."""
+    """Passes its input through and counts how often it is called: once per trace."""
 
     calls = 0
 
@@ -524,7 +524,7 @@ def test_toggling_traces_nothing() -> None:
         net.predict_on_batch(X)
 
     use()
-    switches.freeze(Filter("conv1", 0))  # what is first frozen costs one trace of the training step
+    switches.freeze(Filter("conv1", 0))  # the first freeze costs one trace of the training step
     use()
     calls, traces = Traced.calls, net.traces
     assert calls and traces
@@ -562,7 +562,7 @@ def test_filters_that_do_not_exist(act: str, wrong: Any, words: str) -> None:
     arguments = [wrong] if act == "group" else [Filter("conv1", 0), wrong]
     with pytest.raises(FilterError, match=words):
         getattr(Switches(net), act)(*arguments)
-    assert_same_bits(net.variables, before)  # nothing was done by halves
+    assert_same_bits(net.variables, before)  # nothing was changed partially
 
 
 NETS: dict[str, Any] = {}
@@ -575,7 +575,7 @@ def test_filters_that_reach_the_output_are_refused_with_the_reason() -> None:
     with pytest.raises(FilterError, match=r"conv2\[0\] cannot be cut: it reaches the model's output"):
         switches.disable(Filter("conv1", 0), Filter("conv2", 0))
     assert switches.disabled == ()
-    switches.freeze(Filter("conv2", 0))  # frozen it can be
+    switches.freeze(Filter("conv2", 0))  # but it can be frozen
     assert Filter("conv2", 0) in switches.frozen
 
 
@@ -590,11 +590,11 @@ def test_the_thesis_network_has_five_and_five() -> None:
 
 
 def mixing(x: Any) -> Any:
-    """An activation function of the user's own, which Keras could not write down."""
+    """A custom activation function that Keras cannot serialize."""
     return x * keras.ops.mean(x, axis=-1, keepdims=True)
 
 
-def test_functions_of_the_users_own_are_handed_on() -> None:
+def test_custom_functions_are_passed_on() -> None:
     model = keras.Sequential([keras.Input((6, 6, 1)),
                               layers.Conv2D(3, 3, name="a", kernel_regularizer=lambda kernel: keras.ops.sum(kernel)),
                               layers.Lambda(lambda x: mixing(x), name="b"), layers.Activation(mixing, name="c"),
@@ -618,7 +618,7 @@ def test_functions_of_the_users_own_are_handed_on() -> None:
 )
 def test_an_activation_that_may_mix_channels_cannot_be_cut(activation: Any, reason: str) -> None:
     image = keras.Input((6, 6, 1))
-    if activation == "glu":  # halves the channels: as a layer of its own
+    if activation == "glu":  # halves the channels: must be a separate layer
         x = layers.Activation("glu")(layers.Conv2D(4, 3, name="conv1")(image))
     else:
         x = layers.Conv2D(4, 3, activation=activation, name="conv1")(image)
@@ -735,7 +735,9 @@ def test_reinitialize_draws_from_the_layers_own_initializer() -> None:
     drawn = numpy(kernel)[..., :200]
     assert (numpy(kernel)[..., 200:] == 9).all() and (numpy(bias)[200:] == 9).all()
     assert (numpy(bias)[:200] == 7).all()
-    assert abs(drawn.std() - 0.05 * 0.88) < 0.002 and np.abs(drawn).max() <= 0.1001  # cut off at two deviations
+    assert (
+        abs(drawn.std() - 0.05 * 0.88) < 0.002 and np.abs(drawn).max() <= 0.1001
+    )  # truncated at two standard deviations
     first = drawn[..., 3].copy()
     switches.reinitialize(Filter("conv", 3), seed=5)
     assert not same_bits([numpy(kernel)[..., 3]], [first])
@@ -763,7 +765,7 @@ def test_reinitialize_without_a_seed_differs_each_time_and_layers_differ_under_o
 
 
 @pytest.mark.parametrize(("build", "targets"), [(maps, Y), (vectors, VECTORS)], ids=["functional", "sequential"])
-def test_a_saved_network_goes_on_bit_for_bit(build: Callable[..., Any], targets: Any, tmp_path: Path) -> None:
+def test_a_saved_network_continues_bit_for_bit(build: Callable[..., Any], targets: Any, tmp_path: Path) -> None:
     net = switched(build(keras.optimizers.AdamW(0.01, use_ema=True), metrics=["mae"]))
     Switches(net).disable(Filter("conv1", 0))
     Switches(net).freeze(Filter("conv1", 2))

@@ -1,4 +1,4 @@
-"""The page of a run: what it says, and how it looks in a real browser, on a phone and on a desk."""
+"""The page of a run: its content, and how it looks in a real browser, on phone and desktop screens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shrinknet.report.samples import ranges
 from shrinknet.report.trials import needed
 from shrinknet.runs.store import RunStore
 
-# -- a run that never was, small but of the right shape
+# -- a made-up run, small but with the right shapes
 
 
 def a_cost(widths: tuple[int, ...], size: int = 128) -> Cost:
@@ -126,7 +126,7 @@ def some_pictures(size: int = 16, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def write_run(folder: pathlib.Path, trials: tuple[Trial, ...] | None = None, **changes: Any) -> pathlib.Path:
-    """A plausible run folder; arrays set to None are left out, other changes go to run.json."""
+    """A plausible run folder; arrays set to None are left out, other changes are made in run.json."""
     trials = some_trials() if trials is None else trials
     arrays = {"kernels": some_kernels(), "samples": some_samples(), "pictures": some_pictures()}
     arrays = {name: changes.pop(name, arrays[name]) for name in arrays}
@@ -159,7 +159,7 @@ def test_the_page_tells_what_happened(page_of_a_run: pathlib.Path) -> None:
     for said in ("1.284", "0.831", "98.6\u202f%", "2 rejections in a row", "cosine-max", "data.photographs",
                  "astronaut, coffee", "2.21.0", "photograph 1: target", "conv2[1]"):  # fmt: skip
         assert said in text, said
-    assert str(page_of_a_run.parent) not in text  # a page that is sent on does not tell where it was written
+    assert str(page_of_a_run.parent) not in text  # a page that is passed on does not reveal where it was written
 
 
 def test_the_page_goes_where_it_is_asked_to(tmp_path: pathlib.Path) -> None:
@@ -186,7 +186,7 @@ def test_run_json_alone_makes_a_page(tmp_path: pathlib.Path) -> None:
     assert 'id="samples"' not in text
 
 
-def test_a_run_under_way_shows_what_went_so_far(tmp_path: pathlib.Path) -> None:
+def test_a_run_in_progress_shows_what_was_removed_so_far(tmp_path: pathlib.Path) -> None:
     run = write_run(tmp_path / "run", summary=None, cost_after=None, removed=None, stopped="")
     text = write_page(run).read_text("utf-8")
     accepted = [trial for trial in some_trials() if trial.accepted]
@@ -201,7 +201,7 @@ def test_feature_maps_are_drawn_layer_by_layer_and_state_by_state(page_of_a_run:
     assert [text.count(f"output {state}") for state in ("after a few steps", "after warm-up", "at the end")] == [1] * 3
 
 
-def test_a_damaged_picture_file_is_said_and_the_page_stands(tmp_path: pathlib.Path) -> None:
+def test_a_damaged_picture_file_is_reported_on_the_page(tmp_path: pathlib.Path) -> None:
     run = write_run(tmp_path / "run")
     for name in ("kernels.npz", "samples.npz", "pictures.npz"):
         data = bytearray((run / name).read_bytes())
@@ -211,7 +211,7 @@ def test_a_damaged_picture_file_is_said_and_the_page_stands(tmp_path: pathlib.Pa
     assert all(f"{name}.npz is damaged" in text for name in ("kernels", "samples", "pictures")) and "<img" not in text
 
 
-def test_what_is_no_run_is_refused(tmp_path: pathlib.Path) -> None:
+def test_folders_that_are_not_runs_are_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         write_page(tmp_path)
     run = write_run(tmp_path / "run", summary={"before": {"colour": 1}, "after": {}, "notes": []})
@@ -223,7 +223,7 @@ HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.
 
 
 def a_hostile_run(folder: pathlib.Path) -> pathlib.Path:
-    """Every text that comes from the run tries to become part of the page."""
+    """Every text from the run tries to inject markup into the page."""
     layer = "conv1" + HOSTILE
     trials = tuple(Trial(**{**trial_fields(trial), "filters": (Filter(layer, 1),)}) for trial in some_trials(3))
     facts = some_facts(trials)
@@ -231,7 +231,7 @@ def a_hostile_run(folder: pathlib.Path) -> pathlib.Path:
     cost = {**facts["cost_before"]}
     cost["layers"] = [{**entry, "layer": layer, "kind": HOSTILE} for entry in cost["layers"]]
     samples = {**some_samples(), "names": np.array([HOSTILE, HOSTILE])}
-    samples["names"] = np.array([HOSTILE[:-1]] * 2)  # NumPy's text cannot hold half a character
+    samples["names"] = np.array([HOSTILE[:-1]] * 2)  # NumPy strings cannot contain half a character
     return write_run(
         folder, trials, kernels={f"before/{HOSTILE[:-1]}": some_kernels()["before/conv1"]}, samples=samples,
         task=HOSTILE, config={HOSTILE: HOSTILE, "threshold": 0.98}, environment={HOSTILE: [HOSTILE]}, summary=summary,
@@ -262,7 +262,7 @@ def test_a_score_that_should_fall_and_one_that_is_missing(tmp_path: pathlib.Path
     assert needed(facts, trials[0]) == pytest.approx(0.48 / 0.98)
 
 
-def test_many_filters_layers_and_trials_are_cut_short_and_said(
+def test_many_filters_layers_and_trials_are_cut_short_with_a_note(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shrinknet.report.trials.MAX_ROWS", 5)
@@ -292,7 +292,7 @@ def test_masks_are_laid_out_by_their_kernel_axes() -> None:
     planes = slices(kernel)
     assert len(planes) == 3
     np.testing.assert_array_equal(planes[1], kernel[:, :, 1])
-    np.testing.assert_array_equal(slices(kernel[:, 0])[0], kernel[:, 0].T)  # one axis: a line a channel
+    np.testing.assert_array_equal(slices(kernel[:, 0])[0], kernel[:, 0].T)  # one axis: one line per channel
     (dense,) = slices(np.arange(5, dtype="float32"))
     np.testing.assert_array_equal(dense, [[0, 1, 2], [3, 4, np.nan]])
     np.testing.assert_array_equal(slices(np.arange(5, dtype="float32").reshape(1, 1, 5))[0], dense)
@@ -446,7 +446,7 @@ def test_the_table_before_and_after_fits_a_phone(browser: Any, page_of_a_run: pa
     assert browser.execute_script(script)
 
 
-def test_it_asks_for_nothing_and_complains_of_nothing(browser: Any, page_of_a_run: pathlib.Path) -> None:
+def test_it_makes_no_requests_and_logs_no_errors(browser: Any, page_of_a_run: pathlib.Path) -> None:
     look(browser, page_of_a_run, DESK)
     images = browser.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt])")
     assert len(images) == 3 * (5 + 5 + 1) + 3 * (5 + 5 + 1) + 3 + 2 * 4  # masks, maps, outputs, samples
@@ -475,7 +475,7 @@ def test_accepted_and_rejected_differ_by_shape_and_by_colour(browser: Any, page_
     assert seen["accepted"][1] != seen["rejected"][1] and seen["accepted"][2] != seen["rejected"][2]
 
 
-def test_removed_filters_are_crossed_dimmed_and_said(browser: Any, page_of_a_run: pathlib.Path) -> None:
+def test_removed_filters_are_crossed_out_dimmed_and_labelled(browser: Any, page_of_a_run: pathlib.Path) -> None:
     look(browser, page_of_a_run, PHONE)
     masks = browser.execute_script("""
         return [...document.querySelectorAll('#masks .strip li')].map(li => [li.querySelector('img').alt,
@@ -493,7 +493,9 @@ def test_removed_filters_are_crossed_dimmed_and_said(browser: Any, page_of_a_run
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_by_day_and_by_night(browser: Any, page_of_a_run: pathlib.Path, scheme: str) -> None:
+def test_text_has_enough_contrast_in_light_and_dark_mode(
+    browser: Any, page_of_a_run: pathlib.Path, scheme: str
+) -> None:
     look(browser, page_of_a_run, DESK, scheme)
     paper, *inks = browser.execute_script("""
         const colour = name => getComputedStyle(document.querySelector(name)).color.match(/[0-9.]+/g).map(Number);
@@ -506,7 +508,7 @@ def test_text_stands_out_by_day_and_by_night(browser: Any, page_of_a_run: pathli
 
 
 def luminance(colour: list[float]) -> float:
-    """Relative luminance of an sRGB colour of 0 to 255."""
+    """Relative luminance of an sRGB colour with values from 0 to 255."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour[:3])]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

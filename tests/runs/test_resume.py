@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on where it stood, ends in the same bits, and refuses what would not."""
+"""An interrupted run resumes where it stopped, ends in the same bits, and refuses what would change them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from shrinknet.runs.store import RunStore
 
 
 class Stop(keras.callbacks.Callback):
-    """Ends the process, as far as a test can tell, in the given epoch of the run."""
+    """Simulates the end of the process in the given epoch of the run."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def interrupted(folder: pathlib.Path, trainings: int, monkeypatch: pytest.Monkey
 
 @pytest.fixture(scope="module")
 def expected() -> Any:
-    """What runs of real training end in, each made once."""
+    """The final bits of runs with real training, each computed once."""
 
     @functools.cache
     def bits_of(make: Any, trials: int) -> str:
@@ -132,10 +132,10 @@ def test_killed_in_any_phase(
     monkeypatch.setattr(Sums, "train", counted)
     assert bits(story(tmp_path / "run")) == bits(whole)
     accepted = sum(trial.accepted for trial in whole.records)
-    assert len(done) == 3 + 5 + accepted - (trainings - 1)  # only the training that was killed is made again
+    assert len(done) == 3 + 5 + accepted - (trainings - 1)  # only the killed training is repeated
 
 
-def test_a_run_that_moved_goes_on(whole: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_run_resumes(whole: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(tmp_path / "here", 6, monkeypatch)
     (tmp_path / "here").rename(tmp_path / "there")
     assert bits(story(tmp_path / "there")) == bits(whole)
@@ -154,7 +154,7 @@ def test_a_finished_run_answers_without_training(
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.name != "lock"}
 
 
-def test_a_run_that_was_interrupted_by_the_user_goes_on(whole: Any, tmp_path: pathlib.Path) -> None:
+def test_a_run_that_was_interrupted_by_the_user_resumes(whole: Any, tmp_path: pathlib.Path) -> None:
     class Interrupt:
         def on_trial_begin(self, number: int) -> None:
             if number == 3:
@@ -162,7 +162,7 @@ def test_a_run_that_was_interrupted_by_the_user_goes_on(whole: Any, tmp_path: pa
 
     first = story(tmp_path / "run", callbacks=[Interrupt()])
     assert len(first.records) == 2 and "Interrupted" in first.summary.stopped
-    assert first.control is None  # that would take as long again
+    assert first.control is None  # it would take as long again
     assert bits(story(tmp_path / "run")) == bits(whole)
 
 
@@ -187,7 +187,7 @@ def _fields(trial: Any) -> dict[str, Any]:
 
 
 @given(st.lists(st.booleans(), max_size=30))
-def test_a_pace_that_was_told_the_same_goes_on_alike(verdicts: list[bool]) -> None:
+def test_a_pace_that_was_told_the_same_continues_the_same(verdicts: list[bool]) -> None:
     filters = tuple(Filter("conv", index) for index in range(12))
     pace, kept, told = Pace("adaptive"), set(), []
     for accepted in verdicts:
@@ -255,7 +255,7 @@ def test_the_warm_up_is_taken_on_from_the_same_batch(expected: Any, tmp_path: pa
 
 
 class _Last:
-    """Kills the run at the beginning of a trial, after the one before was decided."""
+    """Kills the run at the start of a trial, after the previous one was decided."""
 
     def __init__(self, trial: int) -> None:
         self.trial = trial
@@ -397,14 +397,14 @@ def test_the_environment_says_what_bits_depend_on() -> None:
         assert {"tensorflow", "threads", "oneDNN", "devices"} <= set(found)
 
 
-def test_force_sets_another_run_beside(folder: pathlib.Path, whole: Any) -> None:
+def test_force_sets_another_run_aside(folder: pathlib.Path, whole: Any) -> None:
     before = journal(folder)
     other = story(folder, force=True, steps=3)
     assert bits(other) == bits(story(None, steps=3))
     beside = folder.with_name("run.old1")
     assert journal(beside) == before and len(before) == 1
-    assert bits(story(beside)) == bits(whole)  # it goes on there
-    again = story(folder, force=True, steps=3)  # the same run is no other run
+    assert bits(story(beside)) == bits(whole)  # it resumes there
+    again = story(folder, force=True, steps=3)  # the same run is not another run
     assert bits(again) == bits(other) and not folder.with_name("run.old2").exists()
 
 
@@ -413,7 +413,7 @@ def test_a_seed_that_was_drawn_is_kept(tmp_path: pathlib.Path, monkeypatch: pyte
     seed = RunStore(tmp_path / "run").read_json("run")["config"]["seed"]
     assert bits(story(tmp_path / "run", seed=None)) == bits(story(None, seed=seed))
     (tmp_path / "run" / "run.json").write_text("lost")
-    assert story(tmp_path / "run", seed=None).records  # the checkpoint knows it too
+    assert story(tmp_path / "run", seed=None).records  # the checkpoint has it too
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: pathlib.Path) -> None:
@@ -464,7 +464,7 @@ def test_the_older_checkpoint_stands_in_for_a_damaged_one(
     assert "The journal has 1 trials, the checkpoint 0: the others are made again" in caplog.text
 
 
-def test_two_damaged_checkpoints_are_refused_or_set_beside(folder: pathlib.Path, whole: Any) -> None:
+def test_two_damaged_checkpoints_are_refused_or_set_aside(folder: pathlib.Path, whole: Any) -> None:
     for path in folder.glob("state-?.npz"):
         flip(path)
     with pytest.raises(RunError, match=r"Both checkpoints in .* are damaged.*--force"):
@@ -483,13 +483,13 @@ def test_a_first_checkpoint_that_is_damaged_costs_what_it_held(
 
 
 @pytest.mark.parametrize("name", ["journal.db", "run.json", "warm-0.npz", "warm-1.npz", "uncut.keras"])
-def test_what_is_kept_twice_is_mended(
+def test_what_is_kept_twice_is_repaired(
     name: str, folder: pathlib.Path, whole: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / name).write_bytes(b"damaged")
     assert bits(story(folder)) == bits(whole)
     assert journal(folder) == journal_of(whole)
-    if name != "uncut.keras":  # it is only for people, and written anew
+    if name != "uncut.keras":  # it is only for users, and is rewritten
         assert f"{name} is damaged" in caplog.text
     assert RunStore(folder).read_json("run")["summary"] == whole.summary.to_dict()
 
@@ -509,7 +509,7 @@ def test_the_state_after_the_warm_up_cannot_be_had_again(folder: pathlib.Path) -
     "name",
     ["slim.keras", "switched.keras", "uncut.keras", "kernels.npz", pytest.param("control-0.npz", marks=KEPT)],
 )
-def test_files_of_a_finished_run_are_written_anew(name: str, tmp_path: pathlib.Path, whole: Any) -> None:
+def test_files_of_a_finished_run_are_rewritten(name: str, tmp_path: pathlib.Path, whole: Any) -> None:
     story(tmp_path / "run")
     (tmp_path / "run" / name).unlink()
     assert bits(story(tmp_path / "run")) == bits(whole)
@@ -531,7 +531,7 @@ def test_the_checkpoint_leads_the_journal(rows: int, folder: pathlib.Path, whole
     assert journal(folder) == journal_of(whole)
 
 
-# -- files that are whole, and hold something else
+# -- files that are complete, but contain something else
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
@@ -666,7 +666,7 @@ def test_a_run_lets_go_however_it_ends(folder: pathlib.Path) -> None:
 
 @pytest.fixture
 def heard() -> Iterator[None]:
-    """Ctrl-C is heard, also where the tests run in the background of a shell, which ignores it."""
+    """Makes Ctrl-C work even if the tests run as a background job of a shell, which ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -747,7 +747,7 @@ program()
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_step_the_open_trial_back_and_save(
+def test_signals_roll_the_open_trial_back_and_save(
     sent: signal.Signals, code: int, whole: Any, tmp_path: pathlib.Path
 ) -> None:
     script = textwrap.dedent(PROGRAM).format(tests=os.path.dirname(__file__))
@@ -789,7 +789,7 @@ def test_a_second_command_on_the_same_run_is_refused_before_keras_is_loaded(tmp_
 
 
 @pytest.mark.slow
-def test_the_same_command_goes_on_and_ends_alike(tmp_path: pathlib.Path) -> None:
+def test_the_same_command_resumes_and_ends_the_same(tmp_path: pathlib.Path) -> None:
     whole, _ = shrinknet_edges(tmp_path / "whole").communicate()
     process = shrinknet_edges(tmp_path / "run")
     while process.poll() is None and not _rows(tmp_path / "run"):
@@ -815,7 +815,7 @@ def _rows(folder: pathlib.Path) -> int:
 
 
 def _facts(output: str) -> Any:
-    """What a command printed, without times and places."""
+    """The output of a command, without times and paths."""
     facts = json.loads(output)
     timed = [{**part, "latency_ms": None} for part in (facts["before"], facts["after"])]
     trials = [{**trial, "seconds": None} for trial in facts["trials"]]

@@ -1,4 +1,4 @@
-"""The run folder: what is read is what was written, or an error that says what to do; whatever interrupts a write."""
+"""The run folder: whatever interrupts a write, a read returns what was written, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def test_readers_of_any_bytes_raise_typed_errors_only(tmp_path_factory: pytest.T
 
 
 def story(folder: pathlib.Path, disk: Disk | None = None) -> None:
-    """A tiny run that goes on where the journal says."""
+    """A tiny run that resumes where the journal ends."""
     store = RunStore(folder, create=True, disk=disk)
     for number in range(len(store.trials()) + 1, 4):
         store.write_arrays("state", {"a": np.full(3, number)})

@@ -1,4 +1,4 @@
-"""The contract of strategies: everything we ship and document passes it, and each of its tests can fail."""
+"""The contract of strategies: all strategies that we ship or document pass it, and each of its tests can fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLUGINS = sorted((ROOT / "strategies").glob("*.py"))
 
 
 def example(document: str) -> str:
-    """The complete strategy that a document shows."""
+    """The complete strategy in a document."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
     (block,) = (block for block in blocks if "def ask" in block)
     return block
@@ -39,7 +39,7 @@ class TestBuiltIn(StrategyContract):
 
 
 class TestUnlimited(StrategyContract):
-    """The same without their ends: then the candidates alone must end them."""
+    """The same without limits: they must end when the candidates run out."""
 
     @pytest.fixture(autouse=True, params=sorted(BUILT_IN))
     def _choose(self, request: pytest.FixtureRequest) -> None:
@@ -106,20 +106,20 @@ class Recorded(FakeNetwork):
         return self.outputs
 
 
-def test_what_the_others_rebuild_is_cut_first() -> None:
+def test_filters_explained_by_others_are_cut_first() -> None:
     one, two, three = np.random.default_rng(0).normal(size=(3, 200))
     outputs = np.column_stack([one, two, 10 * three, two + 0.1 * one, np.full(200, 8.0), -3 * one])
     path = ROOT / "strategies" / "rebuildable.py"
     shown = Recorded(outputs.astype(np.float32), min_filters=0)
-    # 0, 1, 3 and 5 lie in one plane: two of them go for nothing, as the constant 4 does; then the weaker ones go first.
+    # 0, 1, 3 and 5 lie in one plane: two of them cost nothing, nor does the constant 4; then the weaker come first.
     order = [filter.index for filter in checked_ask(load_strategy(path), shown, 6)]
     assert order == [0, 1, 4, 3, 5, 2]
-    # Nothing else varies with 2, not even when it is the only one left.
+    # Nothing else varies with 2.
     alone = Recorded(outputs.astype(np.float32), disabled=[Filter("a", i) for i in (0, 3, 4, 5)], min_filters=0)
     assert [filter.index for filter in checked_ask(load_strategy(path), alone, 2)] == [1, 2]
 
 
-def test_what_is_missed_agrees_with_least_squares() -> None:
+def test_unexplained_shares_agree_with_least_squares() -> None:
     outputs = np.random.default_rng(1).normal(size=(60, 4)) @ np.array(
         [[1, 0.5, 0, 0.2], [0, 1, 0.7, 0], [0, 0, 2, 0.3], [0, 0, 0, 0.4]]
     )
@@ -137,7 +137,7 @@ def test_what_is_missed_agrees_with_least_squares() -> None:
 
 
 class Base:
-    """Answers the first candidates, as the protocol wants it; each subclass breaks one rule."""
+    """Answers with the first candidates, as the protocol requires; each subclass breaks one rule."""
 
     def __init__(self) -> None:
         self.memory = Memory(2)
@@ -178,7 +178,7 @@ class NeverEnds(Base):
 
 
 class CountsAsks(Base):
-    """Answers something else at each ask."""
+    """Gives a different answer at each ask."""
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
         self.asked = getattr(self, "asked", 0) + 1
@@ -187,8 +187,8 @@ class CountsAsks(Base):
         return take(network, remaining[shift:] + remaining[:shift], count)
 
 
-class HoldsOn(Base):
-    """Ranks once and forgets that the network changes."""
+class KeepsItsFirstRanking(Base):
+    """Ranks only once, although the network changes."""
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
         if not hasattr(self, "size"):
@@ -196,7 +196,7 @@ class HoldsOn(Base):
         return take(network, sorted(self.memory.remaining(network), key=lambda f: self.size.get(f, 0)), count)
 
 
-class HeedsSplits(Base):
+class CountsSplits(Base):
     def tell(self, trial: Trial) -> None:
         self.memory.rejected = self.memory.rejected.union(trial.filters)
         self.memory.tell(trial)
@@ -225,8 +225,8 @@ class Mute:
         (Writes, "test_changes_nothing_it_is_shown", "two layers: asking the strategy changed the network"),
         (CountsAsks, "test_gives_the_same_answer_when_asked_twice", "two layers: asked twice, it answered"),
         (CountsAsks, "test_goes_on_where_an_interrupted_run_stopped", "after 1 trials it asked for"),
-        (HoldsOn, "test_goes_on_where_an_interrupted_run_stopped", "only on the constructor's arguments"),
-        (HeedsSplits, "test_takes_split_trials_for_nothing", "a split trial changed its answer"),
+        (KeepsItsFirstRanking, "test_goes_on_where_an_interrupted_run_stopped", "only on the constructor's arguments"),
+        (CountsSplits, "test_takes_split_trials_for_nothing", "a split trial changed its answer"),
         (NeverEnds, "test_ends_when_everything_is_rejected", "has not ended after"),
         (TakesAll, "test_ends_whatever_becomes_of_the_trials", "leaves enough"),
         (TakesAll, "test_ends_when_everything_is_accepted", "leaves enough"),
@@ -269,7 +269,7 @@ def test_strategies_and_the_contract_need_neither_keras_nor_pytest() -> None:
     assert done.stdout.strip() == "[]"
 
 
-# What is refused of an answer. Layer a: 5 filters, 0 disabled, 1 frozen, 4 tied to b[1]; b keeps its last two.
+# Answers that are refused. Layer a: 5 filters, 0 disabled, 1 frozen, 4 tied to b[1]; b keeps its last two.
 
 TIED = (Filter("a", 4), Filter("b", 1))
 
@@ -330,7 +330,7 @@ def test_a_count_below_one_is_refused() -> None:
         checked_ask(Says([]), network(), 0)
 
 
-def test_rules_of_the_caller_are_heeded() -> None:
+def test_rules_of_the_caller_are_respected() -> None:
     asked = [Filter("a", 2), Filter("a", 3)]
     assert checked_ask(Says(asked), network(), 3, allowed=lambda filters: None) == tuple(asked)
     with pytest.raises(StrategyError, match=r"Says asked for a\[2\], a\[3\]: there is room for one\."):

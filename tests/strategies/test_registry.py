@@ -1,4 +1,4 @@
-"""How strategies are found and built, and what is said when they are not."""
+"""How strategies are found and built, and the errors if they are not."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_class_is_built() -> None:
     assert isinstance(load_strategy(CosineMax), CosineMax)
 
 
-def test_the_seed_goes_to_those_who_have_one() -> None:
+def test_the_seed_goes_to_strategies_that_take_one() -> None:
     network = FakeNetwork({"conv": (3, 3, 1, 50)})
     assert load_strategy("random", seed=5).ask(network, 50) == Random(seed=5).ask(network, 50)
     assert load_strategy("random", seed=5).ask(network, 50) != load_strategy("random", seed=6).ask(network, 50)
@@ -125,13 +125,13 @@ def test_a_folder_of_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "could not be imported: ModuleNotFoundError in line 1" in listed["broken"].summary
 
 
-def test_a_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER, str(tmp_path / "missing"))
     with pytest.raises(StrategyError, match=f"{FOLDER} is set to .*missing, which is not a folder"):
         load_strategy("cosine-max")
 
 
-def test_a_name_that_two_bear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_shared_by_two_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "cosine_max.py", "Mine")
     monkeypatch.setenv(FOLDER, str(tmp_path))
     with pytest.raises(StrategyError, match=r"More than one strategy is called 'cosine-max': .*:CosineMax, .*max.py"):
@@ -142,7 +142,7 @@ def test_a_name_that_two_bear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package with three entry points, one of them broken, one that repeats ours as an install does."""
+    """An installed package with three entry points: one is broken, and one repeats ours, as an installation does."""
     write(tmp_path / "a_package.py", "Mine")
     info = tmp_path / "a_package-1.0.dist-info"
     info.mkdir()
@@ -199,7 +199,7 @@ def test_files_with_two_strategies(tmp_path: Path) -> None:
         load_strategy(path)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_paths_that_are_not_python_files(tmp_path: Path) -> None:
     with pytest.raises(StrategyError, match=r"plug-in file .*missing.py does not exist; expected the path of a single"):
         load_strategy(tmp_path / "missing.py")
     with pytest.raises(StrategyError, match="is a folder, not a file"):

@@ -1,4 +1,4 @@
-"""The rankings and the ends of the built-in strategies, against results worked out by hand."""
+"""The rankings and the end of the built-in strategies, against results worked out by hand."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def dense(*rows: Sequence[float], bias: Sequence[float] | None = None, **options
 
 
 # Filters 0 and 1 point to the right (1 is twice as long), 2 upwards, 3 to the left. Cosines: 0-1 is 1, 0-3 and 1-3
-# are -1, the others 0. All are of length 1 but filter 1.
+# are -1, the others 0. All have length 1 except filter 1.
 CROSS = ((1.0, 0.0), (2.0, 0.0), (0.0, 1.0), (-1.0, 0.0))
 
 
@@ -89,7 +89,7 @@ def test_frozen_filters_are_compared_with_and_not_asked_for() -> None:
 
 @pytest.mark.parametrize("name", COSINES)
 def test_proportional_filters_tie_in_spite_of_rounding(name: str) -> None:
-    row = np.random.default_rng(7).integers(-99, 100, size=200)  # multiples are exact, their unit vectors are not
+    row = np.random.default_rng(7).integers(-99, 100, size=200)  # multiples are exact, but their unit vectors are not
     network = dense(5 * row, 3 * row, 7 * row, -np.ones(200), row)
     first = [place for place in ranking(name, network) if place != "a[3]"]
     assert first == ["a[4]", "a[1]", "a[0]", "a[2]"], "cosine 1 each: the shortest first"
@@ -97,7 +97,9 @@ def test_proportional_filters_tie_in_spite_of_rounding(name: str) -> None:
 
 def test_equal_norms_tie_whatever_the_order_of_their_weights() -> None:
     random = np.random.default_rng(3)
-    row = random.normal(size=500) * 10.0 ** random.integers(-9, 9, size=500)  # sums of like sizes would be exact
+    row = random.normal(size=500) * 10.0 ** random.integers(
+        -9, 9, size=500
+    )  # with similar magnitudes the sums would be exact
     network = dense(*(random.permutation(row) for _ in range(20)))
     assert len(set(norms(network).values())) == 1
     assert ranking("norm-l1", network) == [f"a[{index}]" for index in range(20)]
@@ -106,7 +108,7 @@ def test_equal_norms_tie_whatever_the_order_of_their_weights() -> None:
 def test_equal_means_tie_whatever_the_order_of_their_sums() -> None:
     for seed in range(20):
         rows = np.random.default_rng(seed).normal(size=(40, 8)).astype(np.float32)
-        rows[0] = 2 * rows[-1]  # to the others both have the same similarities, summed up in another order
+        rows[0] = 2 * rows[-1]  # both have the same similarities to the others, summed in a different order
         order = ranking("cosine-mean", dense(*rows))
         assert order.index("a[0]") == order.index("a[39]") + 1
 
@@ -115,8 +117,8 @@ def test_layers_are_ranked_together_and_a_lonely_filter_comes_last() -> None:
     kernels = {
         "b": np.array([[1.0, 1.0], [0.0, 0.2]]),  # two similar filters
         "lonely": np.array([[9.0]]),
-        "a": np.array([[1.0, 0.0], [0.0, 1.0]]),  # two at a right angle
-        "c": np.array([[1.0, -1.0]]),  # two opposite ones
+        "a": np.array([[1.0, 0.0], [0.0, 1.0]]),  # two orthogonal filters
+        "c": np.array([[1.0, -1.0]]),  # two opposite filters
     }
     biases = {layer: np.zeros(kernel.shape[1]) for layer, kernel in kernels.items()}
     network = FakeNetwork(kernels, biases=biases, min_filters=0)
@@ -165,11 +167,11 @@ def test_a_group_of_two_filters_of_one_layer_has_both_their_vectors() -> None:
 def test_a_batch_asks_for_one_of_two_copies() -> None:
     # After 0, its copy 1 has -1 and 0 left to compare with, as 2 and 3 have 0 and 0; after 2, 1 and 3 are opposite.
     assert batch(load_strategy("cosine-max"), dense(*CROSS), 2) == ["a[0]", "a[2]"]
-    assert batch(load_strategy("cosine-max"), dense(*CROSS), HUGE) == ["a[0]", "a[2]", "a[3]"]  # one has to stay
+    assert batch(load_strategy("cosine-max"), dense(*CROSS), HUGE) == ["a[0]", "a[2]", "a[3]"]  # one must stay
 
 
 def oracle(vectors: np.ndarray, summary: str, absolute: bool) -> list[tuple[float, float, int]]:
-    """Similarity, norm and place of each row, one pair after the other in plain Python."""
+    """Similarity, norm and position of each row, computed pair by pair in plain Python."""
     rows = [[float(value) for value in row] for row in vectors]
     lengths = [math.sqrt(math.fsum(value * value for value in row)) for row in rows]
     keys = []
@@ -212,10 +214,10 @@ def test_relative_norms_do_not_favour_small_layers() -> None:
 
 
 class Scored(FakeNetwork):
-    """One layer, and the scores without each of its filters as given."""
+    """One layer with given scores for leaving out each of its filters."""
 
     def __init__(self, *scores: float, higher_is_better: bool = True) -> None:
-        lengths = np.arange(len(scores), 0, -1.0)  # the later, the shorter
+        lengths = np.arange(len(scores), 0, -1.0)  # later filters are shorter
         super().__init__({"a": lengths[np.newaxis]}, higher_is_better=higher_is_better)
         self._scores = scores
 
@@ -241,7 +243,7 @@ def test_two_rejections_in_a_row_end_the_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATIENT)
-def test_patience_is_counted_anew_after_an_acceptance(name: str) -> None:
+def test_patience_restarts_after_an_acceptance(name: str) -> None:
     outcomes = iter([False, True, False, True, True, False, False, True])
     trials = play(load_strategy(name), FakeNetwork({"conv": (3, 3, 1, 9)}), lambda filters: next(outcomes))
     assert [trial.accepted for trial in trials] == [False, True, False, True, True, False, False]
@@ -258,7 +260,7 @@ def test_what_was_rejected_is_not_asked_for_until_an_acceptance(name: str) -> No
         assert rejected.isdisjoint(trial.filters)
         rejected = set() if trial.accepted else rejected | set(trial.filters)
     assert len(trials) > 9
-    assert len(rejected) >= 1, "it goes on until all that is left was rejected"
+    assert len(rejected) >= 1, "it continues until all that are left were rejected"
 
 
 def test_random_ends_after_ten_trials_whatever_their_outcome() -> None:
@@ -341,7 +343,7 @@ def test_parameters_out_of_range(name: str, parameters: dict[str, object]) -> No
 
 @st.composite
 def networks(draw: st.DrawFn) -> FakeNetwork:
-    """Up to three layers, some filters tied, frozen or gone, weights of few values so that there are ties."""
+    """Up to three layers, some filters tied, frozen or disabled, and few distinct weights so that there are ties."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     sizes = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
     layers = {f"layer{i}": random.integers(-2, 3, size=(2, size)) for i, size in enumerate(sizes)}
