@@ -365,7 +365,7 @@ def test_a_generator_that_runs_dry_in_a_trial_rolls_back_and_keeps_what_was_deci
         ({"strategy": Script([Filter("conv9", 0)])}, StrategyError, "conv9"),
         ({"strategy": Script([Filter("conv1", 9)])}, StrategyError, "conv1.9.*does not exist"),
         ({"strategy": Script([Filter("out", 0)])}, StrategyError, "out.0."),
-        ({"strategy": Script([Filter("conv1", 0)], [Filter("conv1", 0)])}, StrategyError, "disabled already"),
+        ({"strategy": Script([Filter("conv1", 0)], [Filter("conv1", 0)])}, StrategyError, "already disabled"),
         ({"strategy": Script([Filter("conv1", 0)]), "min_filters": 4}, StrategyError, "last filters of its layer"),
         ({"strategy": Script("conv1")}, StrategyError, "answered 'conv1'"),
     ],
