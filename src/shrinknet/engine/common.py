@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -22,6 +22,8 @@ class CommonEngine(ABC):
         seed: of the order of the data.
         callbacks: the user's; on_step: called with (step, steps) now and then.
     """
+
+    name: ClassVar[str]
 
     def __init__(
         self,

@@ -48,6 +48,8 @@ class _Callbacks(keras.callbacks.CallbackList):
 class FitEngine(CommonEngine):
     """See `Engine`; every training is a call of `fit`, or one for each epoch."""
 
+    name = "fit"
+
     def train(self, steps: int, trial: int, start: int = 0) -> None:
         """See `Engine`."""
         callbacks = _Callbacks(self.callbacks, add_history=True, model=self.net)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from shrinknet.engine.data import Feed
 
@@ -12,11 +12,13 @@ class Engine(Protocol):
     """Trains and measures one compiled network.
 
     Attributes:
+        name: how it runs the steps, in a word or two.
         net: its loss, loss weights, metrics, optimizer, `train_step` and sample weights are honoured.
         feed: what it is trained on; validation: what it is measured on by default.
         seed: of the order of the data.
     """
 
+    name: ClassVar[str]
     net: Any
     feed: Feed
     validation: Feed

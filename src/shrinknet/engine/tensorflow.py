@@ -34,6 +34,8 @@ def is_distributed(net: Any) -> bool:
 class TensorFlowEngine(CommonEngine):
     """See `Engine`; the results of `FitEngine`, faster."""
 
+    name = "compiled loop"
+
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.xla: bool | None = None
