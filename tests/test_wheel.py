@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment of its own and used there; examples in the documentation that are programs."""
+"""The wheel: what it holds, and that it works when it is installed into an environment of its own."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 SCENARIOS = ("arrays", "streams", "layers", "edges", "histories")
 
-PROGRAM = r'''
+PROGRAM = r"""
 import hashlib, json, os, sys, tempfile
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy as np
@@ -79,7 +79,7 @@ def histories():
     return strategies.repetition(settings, 0)
 
 print(json.dumps(globals()[sys.argv[1]](), default=str))
-'''
+"""
 
 
 def answers(tree: Path, scenario: str) -> object:

@@ -1,4 +1,4 @@
-"""What both kinds of recorders must do: everything the loop hands over is taken, and given back when it is asked for."""
+"""What both kinds of recorders must do: take everything that the loop hands over, and give it back when asked."""
 
 from __future__ import annotations
 

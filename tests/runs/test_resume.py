@@ -594,7 +594,9 @@ def test_the_state_of_another_network_is_refused(change: str) -> None:
 # -- one writer
 
 
-HOLD = "import sys, time; from shrinknet.runs.lock import RunLock; lock = RunLock(sys.argv[1]); print('held', flush=True)"
+HOLD = (
+    "import sys, time; from shrinknet.runs.lock import RunLock; lock = RunLock(sys.argv[1]); print('held', flush=True)"
+)
 
 
 def holder(folder: pathlib.Path, then: str = "time.sleep(60)") -> subprocess.Popen[str]:

@@ -26,7 +26,7 @@ from shrinknet.runs.fingerprint import of_environment
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.journal import encode
 from shrinknet.runs.lock import RunLock
-from shrinknet.runs.recorder import After, State, Before, ControlState, Saved, Snapshot
+from shrinknet.runs.recorder import After, Before, ControlState, Saved, Snapshot, State
 from shrinknet.runs.resume import compare, mend_journal, read_saved, summary_of, tell
 from shrinknet.runs.store import RunStore
 

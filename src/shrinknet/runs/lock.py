@@ -12,8 +12,8 @@ import pathlib
 import socket
 import time
 
-from shrinknet.files.disk import storage_error
 from shrinknet.errors import RunError
+from shrinknet.files.disk import storage_error
 
 with contextlib.suppress(ImportError):  # Windows has none
     import fcntl

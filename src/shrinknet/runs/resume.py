@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from shrinknet.errors import RunError, StorageError
+from shrinknet.records import Summary, Trial
 from shrinknet.runs.fingerprint import differences
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.journal import decode, encode
 from shrinknet.runs.recorder import Saved, Snapshot
-from shrinknet.records import Summary, Trial
 from shrinknet.runs.store import RunStore
 
 DATA = "data"  # the part of a run's identity that the user may change
@@ -60,7 +60,13 @@ def read_saved(store: RunStore, states: Generations, summary: Summary | None = N
 
 
 def compare(
-    store: RunStore, old: Mapping[str, Any], new: Mapping[str, Any], *, strict: bool, new_data: bool, limits: Collection[str] = ()
+    store: RunStore,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    *,
+    strict: bool,
+    new_data: bool,
+    limits: Collection[str] = (),
 ) -> None:
     """Refuses to continue with another run than the folder holds, and warns of another environment.
 
