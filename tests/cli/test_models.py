@@ -187,8 +187,6 @@ def test_compress_needs_its_extra(files: Path, tmp_path: Path, monkeypatch: pyte
     )
     said = refused("compress", files / "plain.keras", tmp_path, "--data", files / "data.npz")
     assert "the extra tfmot, of which tf_keras is not installed" in said
-        "compress", files / "plain.keras", tmp_path, "--data", files / "data.npz"
-    )
 
 
 @pytest.mark.parametrize(
