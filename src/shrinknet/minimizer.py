@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from shrinknet.checks import at_least, flag, one_of
-from shrinknet.engine.data import Arrays, check_inputs, check_targets, first_batch, read_data
+from shrinknet.engine.data import Arrays, first_batch, read_data
+from shrinknet.engine.targets import check_inputs, check_targets
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.loop.loop import Notebook, minimize_network
 from shrinknet.loop.options import LIMITS, Options, RunFolder, Scope, Stop, Training, Warmup, check_keywords, gather
@@ -20,7 +21,7 @@ from shrinknet.loop.result import Result, finish
 from shrinknet.loop.scoring import Score
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import other_optimizer
-from shrinknet.network.switches import switched
+from shrinknet.network.switching import switched
 from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
 from shrinknet.runs.folder import FolderRecorder
 from shrinknet.runs.lock import refuse_if_held
@@ -202,7 +203,7 @@ def _network_and_data(
     given = {"training data": train_data, "validation data": validation_data, "test data": test_data}
     if test_data is None:
         del given["test data"]
-    feeds = {what: read_data(data, batch_size, what) for what, data in given.items()}
+    feeds = {what: read_data(data, batch_size, what, endless=data is train_data) for what, data in given.items()}
     if not getattr(feeds["validation data"], "repeatable", True):
         raise DataError(
             "The validation data are a generator, which can be read only once. Expected arrays, a tf.data.Dataset or a "
@@ -211,7 +212,7 @@ def _network_and_data(
     net = switched(model)
     for what, feed in feeds.items():
         check_inputs(net, first_batch(feed), what)
-        check_targets(net, feed.arrays if isinstance(feed, Arrays) else first_batch(feed))
+        check_targets(net, feed.arrays if isinstance(feed, Arrays) else first_batch(feed), what)
     return net, Data(feeds["training data"], feeds["validation data"], feeds.get("test data"))
 
 

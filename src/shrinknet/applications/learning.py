@@ -14,8 +14,8 @@ from shrinknet.engine.data import Feed
 from shrinknet.imaging.pictures import beside, colours, png, red_green
 from shrinknet.imaging.states import Picture
 from shrinknet.internals import functional_of, nodes_of
-from shrinknet.network.rebuild import clone_layer
-from shrinknet.network.switches import switched
+from shrinknet.network.copying import clone_layer
+from shrinknet.network.switching import switched
 
 FEW = 100  # steps of the first state
 MAX_LAYERS = 16  # whose feature maps are kept

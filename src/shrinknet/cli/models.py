@@ -58,7 +58,8 @@ def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool)
         load_keras()
         from shrinknet.cutting import slimmer
         from shrinknet.files.models import has_switches, open_model
-        from shrinknet.network.switches import Switches, switched
+        from shrinknet.network.switches import Switches
+        from shrinknet.network.switching import switched
 
         opened = open_model(model, trust=trust)
         net = opened if has_switches(opened) else switched(opened)

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 
-def latency(run: Callable[[], Any], seconds: float = 0.3, least: int = 10) -> tuple[float, float]:
+def latency(run: Callable[[], Any], seconds: float = 0.3, least: int = 10, most: int = 10_000) -> tuple[float, float]:
     """Median and 95th percentile of the milliseconds that `run()` takes, after two calls that are not counted.
 
     Args:
-        seconds: how long to go on measuring, at least; least: the fewest calls that are counted.
+        seconds: how long to measure; least, most: how many calls are counted, whatever time that takes.
     """
     run()
     run()
     times: list[float] = []
-    while len(times) < least or sum(times) < seconds * 1e3:
+    total = 0.0
+    while len(times) < least or (total < seconds * 1e3 and len(times) < most):
         start = time.perf_counter()
         run()
         times.append((time.perf_counter() - start) * 1e3)
+        total += times[-1]
     return statistics.median(times), float(np.percentile(times, 95))

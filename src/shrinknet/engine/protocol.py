@@ -45,8 +45,12 @@ class Engine(Protocol):
             DataError: a generator ran dry; the steps before were taken.
         """
 
-    def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
-        """Loss and metrics by name, over all of `feed` (the validation data when None)."""
+    def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
+        """Loss and metrics by name, over all of `feed` (the validation data when None).
+
+        A metric that gives several numbers is an array or a structure; results of a `test_step` of the model's own that
+        are no metrics are averaged over the samples.
+        """
 
     def is_finite(self) -> bool:
         """Whether every weight is a finite number; a finite loss does not say so."""

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 
 import shrinknet.losses  # both register what files of shrinknet's own hold
-import shrinknet.network.switches  # noqa: F401
+import shrinknet.network.switching  # noqa: F401
 from shrinknet.errors import ModelError, OptionError
 from shrinknet.files.inspection import inspected
 from shrinknet.files.placing import place, workplace

@@ -22,9 +22,10 @@ from shrinknet.graph.calls import Registered, listen, registered
 _SWITCHED: dict[type, type] = {}
 
 
-def switched_class(kind: type) -> type | None:
-    """The switched counterpart of a layer class; None where it has none (it has no filters and reads none)."""
-    return _SWITCHED.get(kind)
+def switched_class(layer: Any) -> type | None:
+    """The class of a layer's switched counterpart; None where it needs none (it has no filters and reads none)."""
+    kind: Any = _SWITCHED.get(type(layer))
+    return kind if kind is not None and kind.suits(layer) else None
 
 
 @keras.saving.register_keras_serializable("shrinknet")
@@ -81,6 +82,11 @@ class Switched:
         if "call" not in cls.__dict__:
             cls.call = _gated(plain.call)  # type: ignore[attr-defined]
         _SWITCHED[plain] = cls
+
+    @classmethod
+    def suits(cls, layer: Any) -> bool:
+        """Whether a layer of the plain class, with its settings, can have switches."""
+        return True
 
     def add_switches(self: Any, input_shape: Any) -> None:
         """Creates the switchboard, all filters enabled and thawed; called once, when the layer is built."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from shrinknet.criterion import ratio
 from shrinknet.errors import ScoreError
 
@@ -32,11 +34,21 @@ class Scorer:
     higher_is_better: bool
     function: Callable[[Any], float] | None = None
 
-    def __call__(self, net: Any, results: Callable[[], Mapping[str, float]]) -> float:
-        """The score of a network; `results()` evaluates the compiled metrics and is called only if needed."""
-        if self.function is not None:
-            return float(self.function(net))
-        return float(results()[self.name])
+    def __call__(self, net: Any, results: Callable[[], Mapping[str, Any]]) -> float:
+        """The score of a network; `results()` evaluates the compiled metrics and is called only if needed.
+
+        Raises:
+            ScoreError: it is not one number.
+        """
+        value = results()[self.name] if self.function is None else self.function(net)
+        array = np.asarray(value) if not isinstance(value, Mapping) else np.empty(2)
+        if array.size != 1 or array.dtype.kind not in "fiub":
+            what = f"{array.size} numbers" if array.dtype.kind in "fiub" else type(value).__name__
+            raise ScoreError(
+                f"The score {self.name!r} gives {what}, and a score is one number: average it where it is compiled, as "
+                "F1Score(average='macro'), or score by a function of the model."
+            )
+        return float(array.reshape(()))
 
     def ratio(self, score: float, reference: float) -> float:
         """See `Criterion.ratio`."""

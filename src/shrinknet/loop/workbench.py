@@ -22,7 +22,8 @@ from shrinknet.loop.view import NetworkView
 from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
 from shrinknet.network.compiled import carry_compilation
 from shrinknet.network.optimizers import reset_optimizer
-from shrinknet.network.switches import Switches, keep_frozen
+from shrinknet.network.switches import Switches
+from shrinknet.network.switching import keep_frozen
 from shrinknet.records import Cost
 
 
