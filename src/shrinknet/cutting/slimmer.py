@@ -21,9 +21,10 @@ from shrinknet.cutting.moves import Movements
 from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
+from shrinknet.graph.following import is_over_time
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import carry_state, clone_layer, duplicate
+from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
 from shrinknet.network.proving import prove
 from shrinknet.network.rebuild import rebuild
 from shrinknet.network.switches import Switches
@@ -225,6 +226,8 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
+        if is_over_time(operation):
+            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
         cut = plan.cuts.get(path, LayerCut({}, ()))
         plain = getattr(type(operation), "plain_class", type(operation))
         try:

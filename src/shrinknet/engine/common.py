@@ -12,7 +12,7 @@ from keras import ops
 
 from shrinknet.engine.callbacks import keras_callbacks
 from shrinknet.engine.data import Batch, Feed, Stream, first_batch
-from shrinknet.network.switching import keep_frozen
+from shrinknet.network.guarded import keep_frozen
 
 
 class CommonEngine(ABC):

@@ -5,6 +5,7 @@ and why the others cannot be cut.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,16 @@ from shrinknet.errors import ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import rules
 from shrinknet.graph.calls import Book, Call, Registered, Tensor, registered
-from shrinknet.graph.following import follow, is_composite, is_recorded, name_of, sublayers, why_left_alone
+from shrinknet.graph.following import (
+    follow,
+    is_composite,
+    is_over_time,
+    is_recorded,
+    name_of,
+    sublayers,
+    why_left_alone,
+)
+from shrinknet.graph.probing import probed
 from shrinknet.internals import functional_of, input_structure, layers_of, nodes_of
 
 
@@ -220,6 +230,9 @@ def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]
     return specs
 
 
+_PROBED: weakref.WeakKeyDictionary[Any, Registered | None] = weakref.WeakKeyDictionary()  # a layer -> its rule
+
+
 class _Walker:
     """Runs the rules over a network, nested models included, in the order of its operations.
 
@@ -254,6 +267,8 @@ class _Walker:
             by_tensor = {id(one): item for one, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
             given = [by_tensor[id(tensor)] for tensor in _given(functional_of(operation), node)]
             return self.enter(functional_of(operation), operation, given, path)
+        if is_over_time(operation):
+            return self.at_each_time(node, inputs, f"{path}/{operation.layer.name}")
         if is_composite(operation):
             inner = self.inner(node)
             if isinstance(inner, keras.Model):
@@ -264,7 +279,7 @@ class _Walker:
             specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
             arguments, keywords = node.arguments.fill_in(specs)
             outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
-        known = registered(type(operation)) or Registered(rules.unknown)
+        known = registered(type(operation)) or self.found(node) or Registered(rules.unknown)
         if self.has_switches and (known.reads or known.count) and not _has_switches(operation):
             reason = why_left_alone(operation) or f"{operation.name} has no switches"
         if reason is not None:
@@ -286,6 +301,44 @@ class _Walker:
         if isinstance(operation, keras.layers.Layer):
             self.hide(operation, path, reason)
         return call.given
+
+    def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
+        """TimeDistributed: the rule of its layer, on tensors without their second axis."""
+        layer = node.operation.layer
+        labels = [self.book.settle(one) for one, _ in inputs]
+        if any(one.ndim > 1 and one.shape[1] > 1 for one in labels):
+            self.book.pins.append((labels[0].reshape(-1), f"its channels lie along the time of {path}"))
+        before = len(self.book.products)
+        call = Call(
+            layer,
+            path,
+            [np.take(one, 0, 1) if one.ndim > 1 else one for one in labels],
+            [(spec.shape[0], *spec.shape[2:]) for _, spec in inputs],
+            [(tensor.shape[0], *tensor.shape[2:]) for tensor in node.outputs],
+            node.arguments,
+            self.book,
+            self.times[path],
+        )
+        self.times[path] += 1
+        self.layers.setdefault(path, layer)
+        self.calls.append(call)
+        known = registered(type(layer)) or Registered(rules.unknown)
+        outputs = [np.expand_dims(one, 1) for one in call.checked(known.rule(call))]
+        steps = node.outputs[0].shape[1]
+        self.book.products[before:] = [
+            (where, kernel, None if times is None or steps is None else times * steps)
+            for where, kernel, times in self.book.products[before:]
+        ]
+        call.taken, call.given = inputs, list(zip(outputs, node.outputs, strict=True))
+        return call.given
+
+    def found(self, node: Any) -> Registered | None:
+        """What was found out about a layer without a rule; each is tried once."""
+        if not isinstance(node.operation, keras.layers.Layer):
+            return None
+        if node.operation not in _PROBED:
+            _PROBED[node.operation] = probed(node.operation, node)
+        return _PROBED[node.operation]
 
     def inner(self, node: Any) -> Any:
         """The model that a composite layer was followed to, or why it is not."""

@@ -25,9 +25,16 @@ def is_composite(operation: Any) -> bool:
     """Whether an operation is a layer made of other layers for which there is no rule, or a subclassed model."""
     if not isinstance(operation, keras.layers.Layer) or registered(type(operation)) is not None:
         return False
+    if is_over_time(operation):
+        return False
     if isinstance(operation, keras.Model):
         return not is_recorded(operation)
     return any(layer.weights for layer in sublayers(operation))
+
+
+def is_over_time(operation: Any) -> bool:
+    """Whether an operation applies a layer that has a rule to every step of time."""
+    return type(operation) is keras.layers.TimeDistributed and registered(type(operation.layer)) is not None
 
 
 def leave_alone(layer: Any, reason: str) -> None:

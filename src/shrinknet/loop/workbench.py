@@ -21,9 +21,9 @@ from shrinknet.loop.scoring import Score, make_scorer
 from shrinknet.loop.view import NetworkView
 from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
 from shrinknet.network.compiled import carry_compilation
+from shrinknet.network.guarded import keep_frozen
 from shrinknet.network.optimizers import reset_optimizer
 from shrinknet.network.switches import Switches
-from shrinknet.network.switching import keep_frozen
 from shrinknet.records import Cost
 
 

@@ -59,6 +59,12 @@ def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
     return new
 
 
+def clone_around(wrapper: Any, layer: Any) -> Any:
+    """A new TimeDistributed like `wrapper` around another layer."""
+    config = {key: value for key, value in wrapper.get_config().items() if key != "layer"}
+    return type(wrapper)(layer, **config)
+
+
 def carry_state(old: Any, new: Any) -> Pairs:
     """Gives a copy everything that Keras saves of the original: variables, vocabularies, statistics, seeds.
 

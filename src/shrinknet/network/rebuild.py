@@ -15,6 +15,7 @@ from shrinknet.errors import ModelError
 from shrinknet.graph.following import follow, is_composite, is_recorded, leave_alone, name_of
 from shrinknet.internals import functional_of, input_structure, maker_of, nodes_of, output_structure
 from shrinknet.network.assembling import assemble
+from shrinknet.network.copying import carry_state, clone_layer
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> what stands in its place
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, what stands there, args, kwargs) -> outputs
@@ -110,6 +111,9 @@ class Rebuilder:
                 ends = (input_structure(value), output_structure(value))
                 inputs, outputs = tree.map_structure(lambda tensor: self.tensors[id(tensor)], ends)
                 return keras.Model(inputs, outputs, name=value.name)
+            if value.trainable_weights:  # as a teacher that is trained along
+                self._remember(value, plain_copy(value))
+                return self.made[id(value)]
         return value
 
     def _inner(self, operation: Any, node: Any) -> Any:
@@ -132,6 +136,22 @@ class Rebuilder:
     def _remember(self, operation: Any, made: Any) -> None:
         self.made[id(operation)] = made
         self.kept.append(operation)
+
+
+def plain_copy(model: Any) -> Any:
+    """A copy of a recorded model with its state, not compiled."""
+    copies: list[tuple[Any, Any]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        copies.append((operation, clone_layer(operation)))
+        return copies[-1][1]
+
+    new = rebuild(model, make)
+    for old, copy in copies:
+        carry_state(old, copy)
+    return new
 
 
 def _name_apart(outputs: list[Any], made: set[int]) -> None:

@@ -17,6 +17,7 @@ from shrinknet.graph import trace
 from shrinknet.layers import Switched
 from shrinknet.layers.bypass import identity_place
 from shrinknet.network.optimizers import install_freezing, is_freezing, set_frozen
+from shrinknet.network.soundness import refuse_unsound
 
 
 class Switches:
@@ -221,6 +222,8 @@ class Switches:
         state = self.read(switch)
         changed = np.zeros_like(state)
         changed[list(chosen.values())] = True
+        if switch == "disabled" and value:
+            refuse_unsound(self.graph, state | changed, changed)
         state[changed] = value
         for path, channels in self.graph.producers.items():
             if changed[channels].any():
@@ -242,6 +245,7 @@ class Switches:
         """Freezes exactly what is marked: installs the optimizer's part when something is first frozen."""
         optimizer = getattr(self.net, "optimizer", None)
         bypassed = self.bypassed
+        vars(self.net)["_shrinknet_holds"] = bool(frozen.any() or bypassed)
         if optimizer is None or not (frozen.any() or bypassed or is_freezing(optimizer)):
             return
         if not is_freezing(optimizer):

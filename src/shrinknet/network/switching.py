@@ -7,22 +7,20 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops, tree
-from keras.src.saving import object_registration
 
 from shrinknet.comparing import Mismatch, difference
 from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.graph import trace
-from shrinknet.graph.following import follow, is_recorded, leave_alone
-from shrinknet.internals import Functional, layers_of
-from shrinknet.layers import Switchboard, Switched, switched_class
+from shrinknet.graph.following import follow, is_over_time, is_recorded, leave_alone, sublayers
+from shrinknet.internals import layers_of
+from shrinknet.layers import switched_class
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import carry_state, clone_layer, duplicate
-from shrinknet.network.optimizers import is_freezing, own_buffers
+from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.guarded import guarded, keep_frozen
 from shrinknet.network.proving import as_array, as_before, prove
 from shrinknet.network.rebuild import Rebuilder
-from shrinknet.network.switches import Switches
 
 FOLLOWED_TOLERANCE = 1e-4  # of the scale; between a layer and the model that it was followed to
 
@@ -59,6 +57,8 @@ def switched(model: Any, sample: Any = None) -> Any:
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
+        if is_over_time(operation):
+            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
         _refuse_quantized(path, operation)
         try:
             copies.append((operation, clone_layer(operation, switched_class(operation))))
@@ -75,9 +75,9 @@ def switched(model: Any, sample: Any = None) -> Any:
         pairs += carry_state(old, new)
     kind = plain_class(type(model))
     if is_remade(kind) or isinstance(model, keras.Sequential):
-        net.__class__ = _guarded(type(net))
+        net.__class__ = guarded(type(net))
     else:
-        as_class(net, _guarded(kind), model, builder.counterpart)
+        as_class(net, guarded(kind), model, builder.counterpart)
     carry_compilation(model, net, pairs=pairs)
     carry_optimizer(model, net, pairs=pairs)
     keep_frozen(net)
@@ -160,7 +160,7 @@ def _refuse_tied(model: Any) -> None:
     for layer in layers_of(model):
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
             other = holders.setdefault(id(variable), layer)
-            if other is not layer and not isinstance(layer, keras.Model) and not isinstance(other, keras.Model):
+            if other is not layer and layer not in sublayers(other) and other not in sublayers(layer):
                 raise ModelError(
                     f"The layers {other.name} and {layer.name} share the variable {variable.path}, which copies of "
                     "them would not. Use one layer in both places instead."
@@ -227,98 +227,3 @@ def _drawn(tensor: Any, random: np.random.Generator) -> Any:
     if "int" in str(tensor.dtype) or str(tensor.dtype) == "bool":
         return ops.convert_to_tensor(random.integers(0, 2, shape).astype(str(tensor.dtype)))
     return ops.cast(ops.convert_to_tensor(random.normal(size=shape).astype("float32")), tensor.dtype)
-
-
-# -- the classes of switched models
-
-
-def keep_frozen(net: Any) -> None:
-    """Makes the optimizer hold still what the switches say is frozen; one that was compiled later does not know yet."""
-    optimizer = getattr(net, "optimizer", None)
-    if optimizer is not None and not is_freezing(optimizer) and any_frozen(net):
-        Switches(net).refresh()
-
-
-class _Guarded:
-    """Mixed into the class of a switched model: compiling or loading must not lose what is frozen in silence."""
-
-    plain_class: type
-
-    def make_train_function(self: Any, force: bool = False) -> Any:
-        keep_frozen(self)
-        own_buffers(self.optimizer)
-        return super().make_train_function(force)  # type: ignore[misc]
-
-    def load_weights(self: Any, *arguments: Any, **keywords: Any) -> None:
-        super().load_weights(*arguments, **keywords)  # type: ignore[misc]
-        Switches(self).refresh()
-
-    def _get_regularization_losses(self: Any) -> list[Any]:
-        live = {}
-        for layer in layers_of(self):
-            if isinstance(layer, Switched):
-                live.update({id(getattr(layer, name, None)): mask for name, mask in layer.switchboard.live.items()})
-        return [
-            variable.regularizer(_gated(variable, live.get(id(variable))))
-            for variable in self.trainable_weights
-            if variable.regularizer is not None
-        ]
-
-
-def _gated(kernel: Any, live: Any) -> Any:
-    """What a regularizer shall see: a slice that reads a disabled channel is 0, as if it had been cut out."""
-    if live is None:
-        return kernel
-    return keras.ops.where(live.value, kernel.value, keras.ops.zeros((), kernel.dtype))
-
-
-def any_frozen(net: Any) -> bool:
-    """Whether any filter of the network is frozen, or any layer bypassed."""
-    boards = (layer for layer in layers_of(net) if isinstance(layer, Switchboard))
-    switches = (switch for board in boards if hasattr(board, "frozen") for switch in (board.frozen, board.bypassed))
-    return any(bool(keras.ops.convert_to_numpy(switch).any()) for switch in switches)
-
-
-@keras.saving.register_keras_serializable("shrinknet")
-class SwitchedFunctional(_Guarded, Functional):
-    """A Functional model with switches."""
-
-    plain_class = Functional
-
-
-@keras.saving.register_keras_serializable("shrinknet")
-class SwitchedSequential(_Guarded, keras.Sequential):
-    """A Sequential model with switches."""
-
-    plain_class = keras.Sequential
-
-
-_GUARDED: dict[type, type] = {Functional: SwitchedFunctional, keras.Sequential: SwitchedSequential}
-
-
-def _guarded(kind: type) -> type:
-    """The guarded subclass of a model's class.
-
-    One of the user's own saves and loads under its own name if Keras makes it from inputs and outputs; otherwise as a
-    Functional model with switches.
-    """
-    if issubclass(kind, _Guarded):
-        return kind
-    if kind not in _GUARDED:
-        names: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "plain_class": kind}
-        known = object_registration.GLOBAL_CUSTOM_NAMES
-        if is_remade(kind) or issubclass(kind, keras.Sequential):
-            _GUARDED[kind] = type(kind.__name__, (_Guarded, kind), names)
-            if kind in known:
-                known[_GUARDED[kind]] = known[kind]
-        else:
-            recorded = {name: getattr(Functional, name) for name in _RECORDED}
-            bases = (_Guarded, kind) if issubclass(kind, Functional) else (_Guarded, Functional, kind)
-            _GUARDED[kind] = type(kind.__name__, bases, {**names, **recorded})
-            known[_GUARDED[kind]] = known[SwitchedFunctional]
-    return _GUARDED[kind]
-
-
-# What a model of a class of the user's own takes from Functional: it computes and saves what was recorded.
-_RECORDED = ("__init__", "call", "build", "compute_output_spec", "compute_output_shape", "get_config", "layers",
-             "input_shape", "output_shape", "_obj_type", "get_build_config", "build_from_config")  # fmt: skip
