@@ -39,6 +39,7 @@ def minimize(
     validation_data: Any,
     *,
     threshold: float = 0.98,
+    max_drop: float | None = None,
     target: int | float | None = None,
     score: Score = None,
     mode: str = "auto",
@@ -67,6 +68,8 @@ def minimize(
         train_data, validation_data: arrays (x, y) or (x, y, sample_weight), a tf.data.Dataset, a PyDataset; a
             generator for training only.
         threshold: share of the reference score that a cut must keep, in (0, 1]; higher is stricter.
+        max_drop: instead of a share, how much worse than the reference a score may be, in its own unit; for scores that
+            can be zero or negative, as R2.
         target: stop at this number (int) or share (float) of filters left.
         score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
             the loss.
@@ -112,8 +115,8 @@ def minimize(
         True
     """
     folder, options, paces = _options(
-        details, threshold=threshold, target=target, reference=reference, pace=pace, warmup_steps=warmup_steps,
-        steps=steps, stop=stop, scope=scope, run_dir=run_dir,
+        details, threshold=threshold, max_drop=max_drop, target=target, reference=reference, pace=pace,
+        warmup_steps=warmup_steps, steps=steps, stop=stop, scope=scope, run_dir=run_dir,
     )  # fmt: skip
     _check_others(batch_size=batch_size, seed=seed, control=control, callbacks=callbacks, verbose=verbose)
     if folder is not None:
@@ -168,7 +171,18 @@ def check_options(**options: Any) -> None:
     signature = inspect.signature(minimize)
     known = {name: one.default for name, one in signature.parameters.items() if one.default is not one.empty}
     given = {**known, **{name: value for name, value in options.items() if name in known}}
-    names = ("threshold", "target", "reference", "pace", "warmup_steps", "steps", "stop", "scope", "run_dir")
+    names = (
+        "threshold",
+        "max_drop",
+        "target",
+        "reference",
+        "pace",
+        "warmup_steps",
+        "steps",
+        "stop",
+        "scope",
+        "run_dir",
+    )
     details = {name: value for name, value in options.items() if name not in known}
     _options(details, **{name: given[name] for name in names})
     _check_others(**{name: given[name] for name in ("batch_size", "seed", "control", "callbacks", "verbose")})
@@ -180,6 +194,7 @@ def _options(details: Mapping[str, Any], **given: Any) -> tuple[RunFolder | None
     check_keywords(details)
     options = Options(
         threshold=given["threshold"],
+        max_drop=given["max_drop"],
         reference=given["reference"],
         target=given["target"],
         warmup=gather("warmup_steps", Warmup, given["warmup_steps"], details),

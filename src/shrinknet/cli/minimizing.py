@@ -40,6 +40,8 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
                flags="--strategy-option", multiple=True),
         option("threshold", click.FloatRange(0, 1, min_open=True), "Share of the reference score that a cut must keep; "
                "higher is stricter.", 0.98),
+        option("max_drop", click.FloatRange(min=0), "Instead of a share: how much worse the score may become, "
+               "in its own unit."),
         option("target", TARGET, "Stop at this number of filters left, or at this share, such as 0.5."),
         option("reference", click.Choice(["last", "baseline"]), "The score to compare with: of the last kept cut, or "
                "of the uncut network after warm-up.", "last"),
