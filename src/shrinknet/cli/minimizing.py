@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
-from shrinknet.cli.values import NAMES, PACE, PARAMETER, RATE, TARGET
+from shrinknet.cli.values import FORMATS, PACE, PARAMETER, RATE, TARGET
 from shrinknet.runs.lock import refuse_if_held
 
 _WHOLE = click.IntRange(min=0)
@@ -63,7 +63,7 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
         option("batch_size", click.IntRange(min=1), "Samples a batch.  [default: the task's]"),
         click.option("--control/--no-control", default=True, show_default=True,
                      help="Also train the uncut network for as many steps, to compare with."),
-        option("formats", NAMES, "Formats of the exported files, with commas; see `shrinknet export`.",
+        option("formats", FORMATS, "Formats of the exported files, with commas; see `shrinknet export`.",
                "keras,litert"),
         option("seed", _WHOLE, "The same seed gives the same run, bit for bit.  [default: a new one]"),
         flag("force", "Where --run holds another run, set that beside and begin anew."),

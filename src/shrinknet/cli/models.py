@@ -9,7 +9,7 @@ import click
 
 from shrinknet.cli.arrays import read_pairs, read_sample
 from shrinknet.cli.output import json_option, load_keras, show, working
-from shrinknet.cli.values import NAMES, SIZES
+from shrinknet.cli.values import FORMATS, METHODS, SIZES
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -160,7 +160,7 @@ def cost(
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--formats",
-    type=NAMES,
+    type=FORMATS,
     default="keras,litert",
     show_default=True,
     help="keras, savedmodel, litert, litert-float16, litert-dynamic, litert-int8, onnx; with commas between them.",
@@ -211,7 +211,7 @@ def export(
 @click.option("--test-data", type=array_file, help="The same to score on.  [default: --data]")
 @click.option(
     "--methods",
-    type=NAMES,
+    type=METHODS,
     default="quantization-aware,clustering,pruning,pruning-2-4",
     show_default=True,
     help="With commas between them.",

@@ -21,7 +21,9 @@ from shrinknet.cutting.moves import Movements
 from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
+from shrinknet.graph.calls import is_users, registered
 from shrinknet.graph.following import is_over_time
+from shrinknet.internals import layers_of
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
 from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
@@ -58,11 +60,13 @@ class Plan:
         cuts: path of a layer -> what becomes of it; a layer that is not named stays as it is.
         gone: which channels of the graph go, bool.
         graph: the channels that it was made for.
+        disabled: groups that are switched off; more than go where a width is kept to multiples.
     """
 
     cuts: dict[str, LayerCut]
     gone: np.ndarray
     graph: ChannelGraph
+    disabled: int = 0
 
     @cached_property
     def removed(self) -> tuple[Group, ...]:
@@ -134,7 +138,7 @@ def plan_of(switches: Switches, round_to: int = 1) -> Plan:
         silent = tuple(graph.read_by(variable, mute) for variable in getattr(layer, "variables", ()))
         if any(keep):
             cuts[path] = LayerCut(config, keep, silent)
-    return Plan(cuts, gone, graph)
+    return Plan(cuts, gone, graph, sum(bool(disabled[channel]) for channel in graph.cuttable))
 
 
 def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
@@ -191,6 +195,11 @@ def slim_of(
 ) -> Any:
     """See `slim`; for a network whose switches are at hand."""
     net, made = switches.net, plan_of(switches, round_to)
+    if made.disabled and not made.removed:
+        _LOG.warning(
+            "Nothing is cut out: round_to=%d keeps all %d disabled filters. Disable more of a layer, or take a smaller "
+            "number.", round_to, made.disabled,
+        )  # fmt: skip
     small, cuts = apply(switches, made)
     disabled = switches.read("disabled")
     bypassed = switches.bypassed
@@ -275,11 +284,15 @@ def verify(net: Any, small: Any, sample: Any = None) -> float:
     try:
         return prove(net, small, sample)
     except Mismatch as mismatch:
-        raise NotEquivalentError(_report(str(mismatch))) from None
+        raise NotEquivalentError(_report(str(mismatch), net)) from None
 
 
-def _report(what: str) -> str:
-    return (
-        f"The slim network is not the same function as the switched one: {what}. Nothing was returned; this is a fault "
-        "of shrinknet. Please report it with print(shrinknet.plan(net)) and the model's get_config()."
+def _report(what: str, net: Any) -> str:
+    own = {type(layer) for layer in layers_of(net) if (known := registered(type(layer))) and is_users(known)}
+    names = ", ".join(sorted(getattr(kind, "plain_class", kind).__name__ for kind in own))
+    blame = (
+        f"Check the rule that you registered for {names}: it may say something else than the layer does."
+        if names
+        else "This is a fault of shrinknet. Please report it with print(shrinknet.plan(net)) and the model's config."
     )
+    return f"The slim network is not the same function as the switched one: {what}. Nothing was returned. {blame}"

@@ -66,7 +66,9 @@ def read_data(data: Any, batch_size: int, what: str, *, endless: bool = True) ->
         if hasattr(data, "__len__") and not hasattr(data, "element_spec") and not is_endless(data) and len(data) == 0:
             raise DataError(f"The {what} are empty: expected at least one batch.")
         return Stream(data, what)
-    arrays = keras.tree.map_structure(_array, as_batch(data, what))
+    batch = as_batch(data, what)
+    _refuse_numbers(batch, what)
+    arrays = keras.tree.map_structure(_array, batch)
     leaves = keras.tree.flatten(arrays)
     lengths = {int(array.shape[0]) if len(array.shape) else 0 for array in leaves}
     if lengths == {0}:
@@ -77,6 +79,17 @@ def read_data(data: Any, batch_size: int, what: str, *, endless: bool = True) ->
     for array in keras.tree.flatten((arrays[0], arrays[2:])):  # of targets, the loss says whether NaN is a label
         check_finite(array, what)
     return Arrays(arrays, batch_size)
+
+
+def _refuse_numbers(batch: Batch, what: str) -> None:
+    """Lists of numbers look like structures of as many inputs: what is meant is an array."""
+    for name, part in zip(("x", "y", "sample_weight"), batch, strict=False):
+        leaves = keras.tree.flatten(part)
+        if leaves and keras.tree.is_nested(part) and all(np.ndim(leaf) == 0 for leaf in leaves):
+            raise DataError(
+                f"Expected {name} of the {what} as an array; received a list of {len(leaves)} numbers, which Keras "
+                f"takes for as many inputs. Write numpy.array({name})."
+            )
 
 
 def _refuse_endless(data: Any, what: str, endless: bool) -> None:

@@ -35,6 +35,11 @@ def check_inputs(net: Any, batch: Batch, what: str) -> None:
         got, wanted = tuple(np.shape(array))[1:], tuple(tensor.shape)[1:]
         if np.asarray(array).dtype.kind in "OSU" and tensor.dtype != "string":
             raise DataError(f"Expected numbers in the {what}; received {np.asarray(array).dtype}.")
+        if len(got) == len(wanted) - 1 and _fits(tuple(np.shape(array)), wanted):
+            raise DataError(
+                f"The {what} come sample by sample, of shape {wanted}: expected batches of them. Write "
+                "dataset.batch(32), or hand over arrays with an axis of samples."
+            )
         if len(got) == len(wanted) and not _fits(got, wanted):
             raise DataError(f"Expected samples of shape {wanted} in the {what} (None: any size); received {got}.")
 

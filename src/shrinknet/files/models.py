@@ -176,6 +176,11 @@ def _why_not(path: Path, error: Exception) -> str:
             f"The file {path} holds Python code, as in a Lambda layer, that would run when it is opened. If you know "
             "who made it, say so with --trust (in Python: trust=True)."
         )
+    if _holds_weights_only(path):
+        return (
+            f"The file {path} holds weights only, and nothing says of which network. Build the model, load them with "
+            "model.load_weights(path), and save it whole with model.save('model.keras')."
+        )
     missing = re.search(r"Could not locate (?:class|function) '([^']+)'", text)
     if missing:
         modules = {name: module for name, module, _ in _foreign(_config_of(path))}
@@ -184,6 +189,18 @@ def _why_not(path: Path, error: Exception) -> str:
             "Keras's. If you know who made it, --trust (in Python: trust=True) lets it be imported from there."
         )
     return f"The file {path} cannot be opened as a Keras model; it may be damaged ({_first_words(error)})."
+
+
+def _holds_weights_only(path: Path) -> bool:
+    if path.suffix not in (".h5", ".hdf5"):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return "model_config" not in file.attrs
+    except OSError:
+        return False
 
 
 def _first_words(error: Exception) -> str:

@@ -120,6 +120,11 @@ def registered(kind: type) -> Registered | None:
     return None
 
 
+def is_users(known: Registered) -> bool:
+    """Whether a rule is not one of shrinknet's own."""
+    return not known.rule.__module__.startswith("shrinknet.")
+
+
 _DESCRIBES = {"__init__", "get_config", "from_config", "build", "compute_output_shape", "__repr__", "__new__"}
 
 

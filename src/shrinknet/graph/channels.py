@@ -278,7 +278,14 @@ class _Walker:
         if self.fixed:
             specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
             arguments, keywords = node.arguments.fill_in(specs)
-            outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
+            try:
+                outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
+            except Exception as error:
+                sizes = ", ".join(str(tuple(spec.shape[1:])) for _, spec in inputs)
+                raise ModelError(
+                    f"The input_shape does not fit the model: {path} cannot take {sizes} "
+                    f"({str(error).strip().splitlines()[0][:160]}). Give the shape of a larger sample."
+                ) from error
         known = registered(type(operation)) or self.found(node) or Registered(rules.unknown)
         if self.has_switches and (known.reads or known.count) and not _has_switches(operation):
             reason = why_left_alone(operation) or f"{operation.name} has no switches"

@@ -61,7 +61,7 @@ class Scorer:
         if score is not None and max_drop is None and math.isfinite(score) and score <= 0:
             _LOG.warning(
                 "The score %s is %.4g now. If it is not above zero after the warm-up, no ratio can be taken of it: "
-                "give max_drop=, how much worse it may become in its own unit, or score by a function that is positive.",
+                "give max_drop=, how much worse it may become in its own unit, or another score that is positive.",
                 self.name, score,
             )  # fmt: skip
 

@@ -38,6 +38,15 @@ def refuse_if_held(folder: str | os.PathLike[str]) -> None:
         _lock(file.fileno(), path, fcntl.LOCK_SH)
 
 
+def holder(folder: str | os.PathLike[str]) -> str | None:
+    """Who writes a run's folder now, in words; None: nobody, or it cannot be known."""
+    try:
+        refuse_if_held(folder)
+    except RunError:
+        return _owner(pathlib.Path(folder) / NAME)
+    return None
+
+
 class RunLock:
     """Held from its making until `release` or the end of the process, however that comes: nothing is left locked.
 

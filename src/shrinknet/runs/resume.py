@@ -84,14 +84,15 @@ def compare(
             found += differences(old["identity"].get(what, {}), parts)
     if found:
         anew = (
-            " The weights differ: a script that builds its model without a fixed seed makes another one each time. Save "
-            "the model once and load it from the file."
+            " The weights differ: a script that builds its model without a fixed seed makes another one each time. "
+            "Save the model once and load it from the file."
             if any(one.startswith("weights:") for one in found)
             else ""
         )
         raise RunError(
             f"The run in {store.path} began with something else: {'; '.join(found)}. Give the same again, choose "
-            f"another folder, or pass force=True (--force): then that run is set beside, and this one begins anew.{anew}"
+            "another folder, or pass force=True (--force): then that run is set beside, and this one begins anew."
+            + anew
         )
     other = differences(old["environment"], new["environment"])
     if other and strict:
