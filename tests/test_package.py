@@ -75,7 +75,7 @@ def test_switched_layers_are_registered_when_keras_is_there(monkeypatch: pytest.
     monkeypatch.setattr(importlib, "import_module", asked.append)
     monkeypatch.setitem(sys.modules, "keras", types.ModuleType("keras"))
     importlib.reload(shrinknet)
-    assert asked == ["shrinknet.network.switches"]
+    assert asked == ["shrinknet.network.switching"]
 
 
 def test_import_survives_a_keras_that_cannot_be_used() -> None:

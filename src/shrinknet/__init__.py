@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from shrinknet.minimizer import minimize
     from shrinknet.network.checkpoint import Checkpoint
     from shrinknet.network.optimizers import reset_optimizer
-    from shrinknet.network.switches import Switches, switched
+    from shrinknet.network.switches import Switches
+    from shrinknet.network.switching import switched
     from shrinknet.report import write_page
     from shrinknet.strategies import load_strategy
 
@@ -54,7 +55,7 @@ _MODULES = {
     "plan": "cutting.slimmer",
     "reset_optimizer": "network.optimizers",
     "slim": "cutting.slimmer",
-    "switched": "network.switches",
+    "switched": "network.switching",
     "write_page": "report",
 }
 
@@ -74,7 +75,7 @@ def __dir__() -> list[str]:
 def _register_layers() -> None:
     """Registers the switched layers with Keras, so that `keras.models.load_model` can load a saved switched network."""
     try:
-        importlib.import_module("shrinknet.network.switches")
+        importlib.import_module("shrinknet.network.switching")
     except Exception:  # Keras is half imported or unsuitable: code that needs switches raises its own error
         logging.getLogger(__name__).debug("The switched layers could not be registered with Keras.", exc_info=True)
 

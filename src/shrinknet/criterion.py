@@ -27,18 +27,26 @@ class Criterion:
     Attributes:
         threshold: the smallest accepted ratio of the score to its reference, in (0, 1].
         higher_is_better: direction of the score.
+        max_drop: how much worse than its reference the score may be, in its own unit, from 0; it then decides alone,
+            and scores may be zero or negative. None: the ratio decides.
     """
 
     threshold: float
     higher_is_better: bool = True
+    max_drop: float | None = None
 
     def verdict(self, score: float, reference: float) -> Verdict:
         """Whether the score keeps enough of the reference; a score that is not finite never does."""
         kept = ratio(score, reference, self.higher_is_better)
-        return Verdict(kept, kept >= self.threshold)
+        if self.max_drop is None:
+            return Verdict(kept, kept >= self.threshold)
+        drop = reference - score if self.higher_is_better else score - reference
+        return Verdict(kept, drop <= self.max_drop)
 
     def needed(self, reference: float) -> float:
         """The score that would just be accepted with this reference."""
+        if self.max_drop is not None:
+            return reference - self.max_drop if self.higher_is_better else reference + self.max_drop
         return reference * self.threshold if self.higher_is_better else reference / self.threshold
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional, functional_like_constructor
 
 from shrinknet.errors import ModelError
@@ -16,6 +17,7 @@ __all__ = [
     "functional_like_constructor",
     "functional_of",
     "input_structure",
+    "is_training_call",
     "layers_of",
     "maker_of",
     "nodes_of",
@@ -80,6 +82,14 @@ def maker_of(tensor: Any) -> tuple[Any, int, Any]:
     """What made a symbolic tensor: the operation, the number of its call, and the record of that call."""
     operation, number, _ = tensor._keras_history
     return operation, number, operation._inbound_nodes[number]
+
+
+def is_training_call(keywords: Mapping[str, Any]) -> bool:
+    """Whether a layer that is called with these keywords is called for training, by itself or by what calls it."""
+    if keywords.get("training") is not None:
+        return bool(keywords["training"])
+    context = global_state.get_global_attribute("current_call_ctx")
+    return bool(getattr(context, "training", None)) if context is not None else False
 
 
 def compile_config(model: Any) -> Mapping[str, Any]:

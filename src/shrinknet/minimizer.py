@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from shrinknet.checks import at_least, flag, one_of
-from shrinknet.engine.data import Arrays, check_inputs, check_targets, first_batch, read_data
+from shrinknet.engine.data import Arrays, first_batch, read_data
+from shrinknet.engine.targets import check_inputs, check_targets
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.loop.loop import Notebook, minimize_network
 from shrinknet.loop.options import LIMITS, Options, RunFolder, Scope, Stop, Training, Warmup, check_keywords, gather
@@ -20,7 +21,7 @@ from shrinknet.loop.result import Result, finish
 from shrinknet.loop.scoring import Score
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import other_optimizer
-from shrinknet.network.switches import switched
+from shrinknet.network.switching import switched
 from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
 from shrinknet.runs.folder import FolderRecorder
 from shrinknet.runs.lock import refuse_if_held
@@ -38,6 +39,7 @@ def minimize(
     validation_data: Any,
     *,
     threshold: float = 0.98,
+    max_drop: float | None = None,
     target: int | float | None = None,
     score: Score = None,
     mode: str = "auto",
@@ -66,6 +68,8 @@ def minimize(
         train_data, validation_data: arrays (x, y) or (x, y, sample_weight), a tf.data.Dataset, a PyDataset; a
             generator for training only.
         threshold: share of the reference score that a cut must keep, in (0, 1]; higher is stricter.
+        max_drop: instead of a share, how much worse than the reference a score may be, in its own unit; for scores that
+            can be zero or negative, as R2.
         target: stop at this number (int) or share (float) of filters left.
         score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
             the loss.
@@ -111,8 +115,8 @@ def minimize(
         True
     """
     folder, options, paces = _options(
-        details, threshold=threshold, target=target, reference=reference, pace=pace, warmup_steps=warmup_steps,
-        steps=steps, stop=stop, scope=scope, run_dir=run_dir,
+        details, threshold=threshold, max_drop=max_drop, target=target, reference=reference, pace=pace,
+        warmup_steps=warmup_steps, steps=steps, stop=stop, scope=scope, run_dir=run_dir,
     )  # fmt: skip
     _check_others(batch_size=batch_size, seed=seed, control=control, callbacks=callbacks, verbose=verbose)
     if folder is not None:
@@ -167,7 +171,18 @@ def check_options(**options: Any) -> None:
     signature = inspect.signature(minimize)
     known = {name: one.default for name, one in signature.parameters.items() if one.default is not one.empty}
     given = {**known, **{name: value for name, value in options.items() if name in known}}
-    names = ("threshold", "target", "reference", "pace", "warmup_steps", "steps", "stop", "scope", "run_dir")
+    names = (
+        "threshold",
+        "max_drop",
+        "target",
+        "reference",
+        "pace",
+        "warmup_steps",
+        "steps",
+        "stop",
+        "scope",
+        "run_dir",
+    )
     details = {name: value for name, value in options.items() if name not in known}
     _options(details, **{name: given[name] for name in names})
     _check_others(**{name: given[name] for name in ("batch_size", "seed", "control", "callbacks", "verbose")})
@@ -179,6 +194,7 @@ def _options(details: Mapping[str, Any], **given: Any) -> tuple[RunFolder | None
     check_keywords(details)
     options = Options(
         threshold=given["threshold"],
+        max_drop=given["max_drop"],
         reference=given["reference"],
         target=given["target"],
         warmup=gather("warmup_steps", Warmup, given["warmup_steps"], details),
@@ -202,7 +218,7 @@ def _network_and_data(
     given = {"training data": train_data, "validation data": validation_data, "test data": test_data}
     if test_data is None:
         del given["test data"]
-    feeds = {what: read_data(data, batch_size, what) for what, data in given.items()}
+    feeds = {what: read_data(data, batch_size, what, endless=data is train_data) for what, data in given.items()}
     if not getattr(feeds["validation data"], "repeatable", True):
         raise DataError(
             "The validation data are a generator, which can be read only once. Expected arrays, a tf.data.Dataset or a "
@@ -211,7 +227,7 @@ def _network_and_data(
     net = switched(model)
     for what, feed in feeds.items():
         check_inputs(net, first_batch(feed), what)
-        check_targets(net, feed.arrays if isinstance(feed, Arrays) else first_batch(feed))
+        check_targets(net, feed.arrays if isinstance(feed, Arrays) else first_batch(feed), what)
     return net, Data(feeds["training data"], feeds["validation data"], feeds.get("test data"))
 
 

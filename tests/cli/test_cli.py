@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import inspect
 import io
@@ -23,6 +24,7 @@ from shrinknet.cli import program
 from shrinknet.cli.edges import DEMO
 from shrinknet.cli.exits import MEANINGS, Program
 from shrinknet.errors import ExportError, OptionError
+from shrinknet.loop.options import KEYWORDS
 from shrinknet.loop.progress import Progress, line
 from shrinknet.minimizer import check_options
 
@@ -228,9 +230,13 @@ def test_defaults_are_those_of_the_functions(asked: dict[str, Any]) -> None:
 
     assert CliRunner().invoke(program, ["minimize", "edges"]).exit_code == 0
     defaults = {name: parameter.default for name, parameter in inspect.signature(minimize).parameters.items()}
-    own = {"run_dir", "images", "edges", "crop", "widths", "kernel", "on_error"}
-    assert set(asked) - own <= set(defaults)
-    assert {name: asked[name] for name in set(asked) - own} == {name: defaults[name] for name in set(asked) - own}
+    defaults |= {
+        name: next(field.default for field in dataclasses.fields(kind) if field.name == attribute)
+        for name, (_, kind, attribute) in KEYWORDS.items()
+    }
+    given = {name: value for name, value in asked.items() if name not in {*EDGES, "run_dir", "control"}}
+    assert given.keys() <= defaults.keys()
+    assert given == {name: defaults[name] for name in given}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from core_models import VECTORS, Counting, X, assert_same_bits, copies, maps, nu
 
 from shrinknet import Checkpoint, Filter, Switches, switched
 from shrinknet.engine import FitEngine, make_engine
-from shrinknet.engine.data import Arrays, Stream, check_targets, first_batch, order, read_data
+from shrinknet.engine.arrays import order
+from shrinknet.engine.data import Arrays, Stream, first_batch, read_data
+from shrinknet.engine.targets import check_targets
 from shrinknet.errors import DataError
 
 optimizers = keras.optimizers

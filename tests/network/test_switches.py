@@ -212,20 +212,6 @@ class OwnInit(keras.Model):  # type: ignore[misc]
         super().__init__(image, layers.Conv2D(2, 3, name="b")(layers.Conv2D(filters, 3, name="a")(image)))
 
 
-class OwnInitAndLoss(OwnInit):
-    """... and also changes how it is trained."""
-
-    def compute_loss(self, *arguments: Any, **keywords: Any) -> Any:
-        return super().compute_loss(*arguments, **keywords)
-
-
-class OwnCall(keras.Model):  # type: ignore[misc]
-    """A user's class that computes something other than what was recorded."""
-
-    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        return 2 * super().call(inputs)
-
-
 class Subclassed(keras.Model):  # type: ignore[misc]
     """A user's class whose operations are not recorded."""
 
@@ -235,21 +221,6 @@ class Subclassed(keras.Model):  # type: ignore[misc]
 
     def call(self, inputs: Any) -> Any:
         return self.dense(inputs)
-
-
-class Forgetful(layers.Layer):  # type: ignore[misc]
-    """A layer whose configuration does not describe it."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def call(self, inputs: Any) -> Any:
-        return inputs * self.factor
-
-
-def forgetful() -> Any:
-    return keras.Sequential([keras.Input((4,)), layers.Dense(3), Forgetful(2.0), layers.Dense(1)])
 
 
 def quantized() -> Any:
@@ -268,10 +239,7 @@ def adapted() -> Any:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (OwnInitAndLoss, "OwnInitAndLoss"),
-        (lambda: maps(kind=OwnCall), "OwnCall"),
-        (Subclassed, "Subclassed"),
-        (forgetful, "Forgetful"),
+        (Subclassed, "Subclassed subclassed is not built"),
         (quantized, "quantized"),
         (adapted, "LoRA"),
         (lambda: keras.Sequential([layers.Dense(3)]), "not built"),
@@ -613,15 +581,11 @@ def test_custom_functions_are_passed_on() -> None:
         (mixing, "activation mixing of conv1 has no rule"),
         ("softmax", "mixes its channels"),
         ("log_softmax", "mixes its channels"),
-        ("glu", "no rule"),
     ],
 )
 def test_an_activation_that_may_mix_channels_cannot_be_cut(activation: Any, reason: str) -> None:
     image = keras.Input((6, 6, 1))
-    if activation == "glu":  # halves the channels: must be a separate layer
-        x = layers.Activation("glu")(layers.Conv2D(4, 3, name="conv1")(image))
-    else:
-        x = layers.Conv2D(4, 3, activation=activation, name="conv1")(image)
+    x = layers.Conv2D(4, 3, activation=activation, name="conv1")(image)
     net = switched(keras.Model(image, layers.Conv2D(2, 3, name="conv2")(x)))
     assert reason in Switches(net).unswitchable["conv1"]
     with pytest.raises(FilterError, match=reason):

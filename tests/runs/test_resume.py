@@ -538,7 +538,7 @@ JSON = st.recursive(
     lambda values: st.one_of(st.lists(values, max_size=3), st.dictionaries(st.text(max_size=5), values, max_size=3)),
     max_leaves=5,
 )
-PARTS = ["run", "warmup", "baseline", "trials", "position", "xla", "results", "elapsed", "generation"]
+PARTS = ["run", "warmup", "baseline", "trials", "position", "engine", "results", "elapsed", "generation"]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -594,7 +594,9 @@ def test_the_state_of_another_network_is_refused(change: str) -> None:
 # -- one writer
 
 
-HOLD = "import sys, time; from shrinknet.runs.lock import RunLock; lock = RunLock(sys.argv[1]); print('held', flush=True)"
+HOLD = (
+    "import sys, time; from shrinknet.runs.lock import RunLock; lock = RunLock(sys.argv[1]); print('held', flush=True)"
+)
 
 
 def holder(folder: pathlib.Path, then: str = "time.sleep(60)") -> subprocess.Popen[str]:
@@ -750,7 +752,7 @@ program()
 def test_signals_roll_the_open_trial_back_and_save(
     sent: signal.Signals, code: int, whole: Any, tmp_path: pathlib.Path
 ) -> None:
-    script = textwrap.dedent(PROGRAM).format(tests=os.path.dirname(__file__))
+    script = textwrap.dedent(PROGRAM).format(tests=str(pathlib.Path(__file__).parents[1]))
     command = [sys.executable, "-c", script, "run", str(tmp_path / "run")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
@@ -761,7 +763,7 @@ def test_signals_roll_the_open_trial_back_and_save(
             break
     output, _ = process.communicate(timeout=120)
     assert process.returncode == code
-    assert "Interrupted: the open trial was stepped back." in output
+    assert "Interrupted: the open trial was rolled back." in output
     assert [row["number"] for row in journal(tmp_path / "run")] == [1, 2]
     assert bits(story(tmp_path / "run")) == bits(whole)
 

@@ -13,8 +13,9 @@ from shrinknet.engine import make_engine
 from shrinknet.engine.data import Feed
 from shrinknet.imaging.pictures import beside, colours, png, red_green
 from shrinknet.imaging.states import Picture
-from shrinknet.network.rebuild import clone_layer
-from shrinknet.network.switches import switched
+from shrinknet.internals import functional_of, nodes_of
+from shrinknet.network.copying import clone_layer
+from shrinknet.network.switching import switched
 
 FEW = 100  # steps of the first state
 MAX_LAYERS = 16  # with feature maps
@@ -26,19 +27,24 @@ def feature_maps(model: Any, image: np.ndarray) -> dict[str, np.ndarray]:
     """The output of each 2D convolution before its activation.
 
     Args:
-        model: a Sequential or Functional model; convolutions in nested models are left out.
+        model: a Sequential or Functional model; convolutions that are shared or in nested models are left out.
         image: shape (height, width, channels).
 
     Returns:
         layer -> shape (height, width, filters), float32, in network order.
     """
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose)]
-    layers = [layer for layer in layers if len(layer._inbound_nodes) == 1][:MAX_LAYERS]
-    if not layers:
+    functional = functional_of(model)
+    calls: dict[str, list[Any]] = {}
+    for node in nodes_of(functional):
+        if isinstance(node.operation, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
+            calls.setdefault(node.operation.name, []).append(node)
+    once = [nodes[0] for nodes in calls.values() if len(nodes) == 1][:MAX_LAYERS]
+    if not once:
         return {}
-    reads = keras.Model(model.inputs, [layer.input for layer in layers])([image[None]])
+    tensors = [node.input_tensors[0] for node in once]
+    reads = keras.tree.flatten(keras.Model(functional.inputs, tensors)([image[None]]))
     maps = {}
-    for layer, tensor in zip(layers, reads, strict=True):
+    for layer, tensor in zip((node.operation for node in once), reads, strict=True):
         before = clone_layer(layer, type(layer), activation="linear")
         before.build(tensor.shape)
         before.set_weights(layer.get_weights())

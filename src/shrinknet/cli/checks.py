@@ -38,7 +38,8 @@ def check_a_cut() -> dict[str, Any]:
     import keras
 
     from shrinknet.cutting.slimmer import plan, slim, verify
-    from shrinknet.network.switches import Switches, switched
+    from shrinknet.network.switches import Switches
+    from shrinknet.network.switching import switched
 
     layers = [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Conv2D(3, 3), keras.layers.Conv2D(1, 3)]
     try:

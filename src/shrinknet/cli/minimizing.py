@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
-from shrinknet.cli.values import NAMES, PACE, PARAMETER, RATE, TARGET
+from shrinknet.cli.values import FORMATS, PACE, PARAMETER, RATE, TARGET
 from shrinknet.runs.lock import refuse_if_held
 
 _WHOLE = click.IntRange(min=0)
@@ -40,6 +40,8 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
                flags="--strategy-option", multiple=True),
         option("threshold", click.FloatRange(0, 1, min_open=True), "Share of the reference score that a cut must keep; "
                "higher is stricter.", 0.98),
+        option("max_drop", click.FloatRange(min=0), "Instead of a share: how much worse the score may become, "
+               "in its own unit."),
         option("target", TARGET, "Stop at this number or share of filters left, such as 8 or 0.5."),
         option("reference", click.Choice(["last", "baseline"]), "The score to compare with: that of the last kept cut, "
                "or of the uncut network after the warm-up.", "last"),
@@ -61,7 +63,7 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
         option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
         click.option("--control/--no-control", default=True, show_default=True,
                      help="Also train the uncut network for as many steps, for comparison."),
-        option("formats", NAMES, "Formats of the exported files, separated by commas; see `shrinknet export`.",
+        option("formats", FORMATS, "Formats of the exported files, separated by commas; see `shrinknet export`.",
                "keras,litert"),
         option("seed", _WHOLE, "The same seed gives the same run, bit for bit.  [default: a new one]"),
         flag("force", "If --run contains another run, rename it and start over."),

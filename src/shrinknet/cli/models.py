@@ -9,7 +9,7 @@ import click
 
 from shrinknet.cli.arrays import read_pairs, read_sample
 from shrinknet.cli.output import json_option, load_keras, show, working
-from shrinknet.cli.values import NAMES, SIZES
+from shrinknet.cli.values import FORMATS, METHODS, SIZES
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -58,7 +58,8 @@ def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool)
         load_keras()
         from shrinknet.cutting import slimmer
         from shrinknet.files.models import has_switches, open_model
-        from shrinknet.network.switches import Switches, switched
+        from shrinknet.network.switches import Switches
+        from shrinknet.network.switching import switched
 
         opened = open_model(model, trust=trust)
         net = opened if has_switches(opened) else switched(opened)
@@ -159,7 +160,7 @@ def cost(
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--formats",
-    type=NAMES,
+    type=FORMATS,
     default="keras,litert",
     show_default=True,
     help="keras, savedmodel, litert, litert-float16, litert-dynamic, litert-int8, onnx; separated by commas.",
@@ -210,7 +211,7 @@ def export(
 @click.option("--test-data", type=array_file, help="Data to score on, in the same form.  [default: --data]")
 @click.option(
     "--methods",
-    type=NAMES,
+    type=METHODS,
     default="quantization-aware,clustering,pruning,pruning-2-4",
     show_default=True,
     help="Methods, separated by commas.",

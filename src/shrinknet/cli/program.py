@@ -16,6 +16,7 @@ from shrinknet.cli.experiment import experiment
 from shrinknet.cli.model import model
 from shrinknet.cli.models import compress, cost, export, plan, slim
 from shrinknet.cli.report import report
+from shrinknet.cli.status import status
 from shrinknet.cli.strategies import strategies
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -42,7 +43,7 @@ def minimize() -> None:
 
 minimize.add_command(edges)
 minimize.add_command(model)
-for command in (demo, plan, slim, cost, export, compress, report, data, experiment, strategies, doctor):
+for command in (demo, plan, slim, cost, export, compress, report, status, data, experiment, strategies, doctor):
     program.add_command(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -68,15 +69,26 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """Words, separated by commas."""
+    """Words, separated by commas.
+
+    Args:
+        known: the accepted words.
+    """
 
     name = "NAME,NAME,..."
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = known
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
         """`keras,litert` is two of them."""
         if isinstance(value, tuple):
             return value
-        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+        names = tuple(part.strip() for part in str(value).split(",") if part.strip())
+        for name in names:
+            if name not in self.known:
+                self.fail(f"expected {', '.join(self.known)}, with commas; received {name!r}.", param, context)
+        return names
 
 
 class Parameter(click.ParamType[tuple[str, Any]]):
@@ -116,6 +128,9 @@ def _number(text: str) -> Any:
     return text
 
 
-PACE, TARGET, NAMES, PARAMETER, RATE = Pace(), Target(), Names(), Parameter(), Rate()
+# The names that `export` and `compress` accept, repeated here because their modules are slow to load.
+FORMATS = Names(("keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8", "onnx"))
+METHODS = Names(("quantization-aware", "clustering", "pruning", "pruning-2-4"))
+PACE, TARGET, PARAMETER, RATE = Pace(), Target(), Parameter(), Rate()
 WIDTHS = Numbers("numbers of filters separated by commas, such as 5,5,1")
 SIZES = Numbers("sizes of one sample separated by commas, such as 128,128,1")

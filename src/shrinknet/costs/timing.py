@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 
-def latency(run: Callable[[], Any], seconds: float = 0.3, least: int = 10) -> tuple[float, float]:
+def latency(run: Callable[[], Any], seconds: float = 0.3, least: int = 10, most: int = 10_000) -> tuple[float, float]:
     """Median and 95th percentile of the duration of `run()` in milliseconds, after two warm-up calls.
 
     Args:
-        seconds: how long to measure at least; least: the smallest number of calls to measure.
+        seconds: how long to measure; least, most: limits on the number of calls, whatever time they take.
     """
     run()
     run()
     times: list[float] = []
-    while len(times) < least or sum(times) < seconds * 1e3:
+    total = 0.0
+    while len(times) < least or (total < seconds * 1e3 and len(times) < most):
         start = time.perf_counter()
         run()
         times.append((time.perf_counter() - start) * 1e3)
+        total += times[-1]
     return statistics.median(times), float(np.percentile(times, 95))

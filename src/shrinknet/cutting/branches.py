@@ -19,20 +19,23 @@ from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
 from shrinknet.internals import maker_of
 from shrinknet.layers.bypass import identity_place
-from shrinknet.network.rebuild import clone_layer, rebuild
+from shrinknet.network.copying import carry_state, clone_layer
+from shrinknet.network.rebuild import rebuild
 
 
-def without_idle(model: Any, bypassed: Container[str] = ()) -> Any:
+def without_idle(model: Any, bypassed: Container[str] = ()) -> tuple[Any, list[tuple[Any, Any]]]:
     """The plain model with every added branch that is constant replaced by its constant, and without the layers that
     are bypassed and whose kernels are square; not compiled.
+
+    Also returns the variables that are left, each of the model with its counterpart.
     """
     surgeon = _Surgeon(model, bypassed)
     small = rebuild(model, surgeon.make, surgeon.perform)
+    pairs: list[tuple[Any, Any]] = []
     for new, old in surgeon.old.values():
-        if isinstance(old, keras.layers.Layer) and new.built:  # what was left out was never built
-            for source, target in zip(old.variables, new.variables, strict=True):
-                target.assign(ops.copy(source.value))
-    return small
+        if isinstance(old, keras.layers.Layer) and (new.built or not old.built):  # what was left out was never built
+            pairs += carry_state(old, new)
+    return small, pairs
 
 
 class _Surgeon:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,22 +14,25 @@ import numpy as np
 from keras import ops
 
 from shrinknet.checks import at_least, one_of
-from shrinknet.comparing import Mismatch, largest_difference
+from shrinknet.comparing import Mismatch
 from shrinknet.costs.counting import known_cost
 from shrinknet.cutting.branches import without_idle
 from shrinknet.cutting.moves import Movements
-from shrinknet.errors import NotEquivalentError
+from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
-from shrinknet.internals import input_structure, layers_of
+from shrinknet.graph.calls import is_users, registered
+from shrinknet.graph.following import is_over_time
+from shrinknet.internals import layers_of
+from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.rebuild import clone_layer, rebuild
+from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.proving import prove
+from shrinknet.network.rebuild import rebuild
 from shrinknet.network.switches import Switches
 from shrinknet.records import Cost, table
 
-TOLERANCE = 1e-5  # of the output's scale, float32; float32 sums in another order differ by about 1e-6
-
-
+_LOG = logging.getLogger("shrinknet")
 Fate = Callable[[np.ndarray], np.ndarray]
 
 
@@ -56,11 +60,13 @@ class Plan:
         cuts: path of a layer -> what becomes of it; a layer that is not named stays as it is.
         gone: which channels of the graph go, bool.
         graph: the channels that it was made for.
+        disabled: groups that are switched off; more than go where a width is kept to multiples.
     """
 
     cuts: dict[str, LayerCut]
     gone: np.ndarray
     graph: ChannelGraph
+    disabled: int = 0
 
     @cached_property
     def removed(self) -> tuple[Group, ...]:
@@ -132,7 +138,7 @@ def plan_of(switches: Switches, round_to: int = 1) -> Plan:
         silent = tuple(graph.read_by(variable, mute) for variable in getattr(layer, "variables", ()))
         if any(keep):
             cuts[path] = LayerCut(config, keep, silent)
-    return Plan(cuts, gone, graph)
+    return Plan(cuts, gone, graph, sum(bool(disabled[channel]) for channel in graph.cuttable))
 
 
 def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
@@ -164,18 +170,21 @@ def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal[
 
     Args:
         net: a switched network; it is not changed.
-        sample: inputs to prove it on, as the model takes them; None: random numbers.
+        sample: inputs to prove it on, as the model takes them; None: inputs are drawn.
         round_to: widths that are left are multiples of this number, or the old widths: some disabled filters stay,
             with zeros in everything that reads them, so that the function is the same. 8 suits most hardware.
         optimizer: "sliced": its slots are those of the switched network, without what was cut, so that training goes
             on (factored slots, as Adafactor's, start anew); "fresh": as newly built.
 
     Returns:
-        A model of the user's own class, compiled as before. It loads where shrinknet is not installed.
+        A plain Keras model, compiled as before, that loads where shrinknet is not installed. It is of the user's own
+        class where Keras makes models of that class from inputs and outputs, else a Functional one, and a warning says
+        so. A layer made of other layers that lost filters is a nested model in it.
 
     Raises:
         ModelError: the network has no switches.
-        NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale.
+        NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale, and more
+            than rounding explains.
     """
     one_of("optimizer", optimizer, ("sliced", "fresh"))
     return slim_of(Switches(net), sample, round_to=round_to, optimizer=optimizer)
@@ -186,42 +195,75 @@ def slim_of(
 ) -> Any:
     """See `slim`; for a network whose switches are at hand."""
     net, made = switches.net, plan_of(switches, round_to)
-    small, fates = apply(switches, made)
+    if made.disabled and not made.removed:
+        _LOG.warning(
+            "Nothing is cut out: round_to=%d keeps all %d disabled filters. Disable more of a layer, or take a smaller "
+            "number.", round_to, made.disabled,
+        )  # fmt: skip
+    small, cuts = apply(switches, made)
     disabled = switches.read("disabled")
     bypassed = switches.bypassed
+    pairs = [(source, target) for source, target, _ in cuts]
     if bypassed or any(disabled[channels].all() for channels in switches.graph.producers.values()):
-        small = without_idle(small, bypassed)
+        small, later = without_idle(small, bypassed)
+        left = {id(old): new for old, new in later}
+        pairs = [(source, left[id(target)]) for source, target in pairs if id(target) in left]
     verify(net, small, sample)
-    carry_compilation(net, small)
+    carry_compilation(net, small, pairs=pairs)
     if optimizer == "sliced":
-        carry_optimizer(net, small, fates)
+        carry_optimizer(net, small, {id(source): fate for source, _, fate in cuts}, pairs)
+    _say_if_another_class(net, small)
     return small
 
 
-def apply(switches: Switches, plan: Plan) -> tuple[Any, dict[int, Fate]]:
+def _say_if_another_class(net: Any, small: Any) -> None:
+    kind = plain_class(type(net))
+    if not isinstance(small, kind) and not isinstance(net, keras.Sequential):
+        _LOG.warning(
+            "%s has a constructor or a call of its own, so the slim network is a plain Functional model: it computes "
+            "the same, but trains with Keras's own train_step.", kind.__name__
+        )  # fmt: skip
+
+
+def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
     """The network with the cuts of a plan made; not compiled, not verified.
 
-    Also returns what became of each variable: id of the old one -> a function from its value to the new one.
+    Also returns what became of each variable: the old one, the new one, and a function from its value to the new one.
     """
     copies: list[tuple[Any, Any, LayerCut]] = []
 
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
+        if is_over_time(operation):
+            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
         cut = plan.cuts.get(path, LayerCut({}, ()))
         plain = getattr(type(operation), "plain_class", type(operation))
-        copies.append((operation, clone_layer(operation, plain, **cut.config), cut))
-        return copies[-1][1]
+        try:
+            new = clone_layer(operation, plain, **cut.config)
+        except ModelError:
+            if path in plan.cuts:
+                raise
+            new = duplicate(operation)
+        copies.append((operation, new, cut))
+        return new
 
     small = rebuild(switches.net, make, Movements(switches.graph, plan.gone).perform)
-    fates: dict[int, Fate] = {}
+    cuts: list[tuple[Any, Any, Fate]] = []
     for old, new, cut in copies:
+        if not cut.keep:
+            cuts += [(source, target, _whole) for source, target in carry_state(old, new)]
+            continue
         nothing: tuple[dict[int, np.ndarray], ...] = ({},) * len(new.variables)
-        parts = zip(old.variables, new.variables, cut.keep or nothing, cut.silent or nothing, strict=False)
+        parts = zip(old.variables, new.variables, cut.keep, cut.silent or nothing, strict=False)
         for source, target, keep, silent in parts:  # switches come last
-            fates[id(source)] = functools.partial(_cut, keep=keep, silent=silent)
-            target.assign(fates[id(source)](ops.convert_to_numpy(source)))
-    return small, fates
+            cuts.append((source, target, functools.partial(_cut, keep=keep, silent=silent)))
+            target.assign(cuts[-1][2](ops.convert_to_numpy(source)))
+    return small, cuts
+
+
+def _whole(value: np.ndarray) -> np.ndarray:
+    return value
 
 
 def _cut(value: np.ndarray, keep: dict[int, np.ndarray], silent: dict[int, np.ndarray]) -> np.ndarray:
@@ -237,38 +279,20 @@ def verify(net: Any, small: Any, sample: Any = None) -> float:
     """The largest difference between the outputs of two networks, as a share of the outputs' scale.
 
     Raises:
-        NotEquivalentError: it is more than 1e-5 (1e-2 for half precision), or not a number.
+        NotEquivalentError: it is more than `prove` allows, or not a number.
     """
-    sample = random_inputs(net) if sample is None else sample
-    half = any("float16" in str(layer.compute_dtype) for layer in layers_of(net))  # or bfloat16
-    expected, received = (
-        [_plain(x) for x in keras.tree.flatten(model(sample, training=False))] for model in (net, small)
-    )
     try:
-        return largest_difference(expected, received, 1e-2 if half else TOLERANCE)
+        return prove(net, small, sample)
     except Mismatch as mismatch:
-        raise NotEquivalentError(_report(str(mismatch))) from None
+        raise NotEquivalentError(_report(str(mismatch), net)) from None
 
 
-def _plain(tensor: Any) -> np.ndarray:
-    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
-
-
-def _report(what: str) -> str:
-    return (
-        f"The slim network is not the same function as the switched one: {what}. Nothing was returned; this is a fault "
-        "of shrinknet. Please report it with print(shrinknet.plan(net)) and the model's get_config()."
+def _report(what: str, net: Any) -> str:
+    own = {type(layer) for layer in layers_of(net) if (known := registered(type(layer))) and is_users(known)}
+    names = ", ".join(sorted(getattr(kind, "plain_class", kind).__name__ for kind in own))
+    blame = (
+        f"Check the rule that you registered for {names}: it may say something else than the layer does."
+        if names
+        else "This is a fault of shrinknet. Please report it with print(shrinknet.plan(net)) and the model's config."
     )
-
-
-def random_inputs(model: Any, batch: int = 2, open_size: int = 64, seed: int = 0) -> Any:
-    """Inputs for a model: standard normal numbers, small integers for integer inputs, in the structure it takes."""
-    generator = np.random.default_rng(seed)
-
-    def draw(tensor: Any) -> np.ndarray:
-        shape = (batch, *(open_size if size is None else size for size in tensor.shape[1:]))
-        if "int" in tensor.dtype:
-            return generator.integers(0, 2, shape).astype(tensor.dtype)
-        return generator.normal(size=shape).astype("float32")
-
-    return keras.tree.map_structure(draw, input_structure(model))
+    return f"The slim network is not the same function as the switched one: {what}. Nothing was returned. {blame}"

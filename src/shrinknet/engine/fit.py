@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from shrinknet.engine.common import CommonEngine
+from shrinknet.engine.common import CommonEngine, plain_results
 from shrinknet.engine.data import Arrays, Batch, Feed, Stream
 from shrinknet.errors import DataError
 
@@ -47,6 +47,8 @@ class _Callbacks(keras.callbacks.CallbackList):
 
 class FitEngine(CommonEngine):
     """See `Engine`; every training is a call of `fit`, or one for each epoch."""
+
+    name = "fit"
 
     def train(self, steps: int, trial: int, start: int = 0) -> None:
         """See `Engine`."""
@@ -87,23 +89,22 @@ class FitEngine(CommonEngine):
         if errors:
             raise errors[0]
 
-    def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
+    def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
         """See `Engine`."""
         feed = self.validation if feed is None else feed
+        if self.has_own_test_step:
+            return self.evaluate_own(feed, self._test_on)
         if isinstance(feed, Arrays):
-            x, y, *weight = feed.arrays
-            results = self.net.evaluate(
-                x,
-                y,
-                sample_weight=weight[0] if weight else None,
-                batch_size=feed.batch_size,
-                verbose=0,
-                return_dict=True,
-            )
+            size = feed.batch_size
+            rows = [np.arange(start, min(start + size, feed.samples)) for start in range(0, feed.samples, size)]
+            results = self.net.evaluate(_Batches(feed, rows), verbose=0, return_dict=True)
         else:
             feed.passes += 1
             results = self.net.evaluate(feed.source, verbose=0, return_dict=True)
-        return {name: float(value) for name, value in results.items()}
+        return plain_results(results)
+
+    def _test_on(self, batch: Batch) -> dict[str, Any]:
+        return dict(self.net.test_on_batch(*batch, return_dict=True))
 
 
 @contextlib.contextmanager

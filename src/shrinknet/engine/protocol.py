@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from shrinknet.engine.data import Feed
 
@@ -12,11 +12,13 @@ class Engine(Protocol):
     """Trains and measures one compiled network.
 
     Attributes:
+        name: how it runs the steps, in a word or two.
         net: its loss, loss weights, metrics, optimizer, `train_step` and sample weights are honoured.
         feed: what it is trained on; validation: what it is measured on by default.
         seed: of the order of the data.
     """
 
+    name: ClassVar[str]
     net: Any
     feed: Feed
     validation: Feed
@@ -43,8 +45,12 @@ class Engine(Protocol):
             DataError: a generator ran dry; the steps before were taken.
         """
 
-    def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
-        """Loss and metrics by name, over all of `feed` (the validation data when None)."""
+    def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
+        """Loss and metrics by name, over all of `feed` (the validation data when None).
+
+        A metric that gives several numbers is an array or a structure; results of a `test_step` of the model's own that
+        are no metrics are averaged over the samples.
+        """
 
     def is_finite(self) -> bool:
         """Whether every weight is a finite number; a finite loss does not say so."""

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shrinknet.engine.common import CommonEngine
+from shrinknet.engine.common import CommonEngine, plain_results
 from shrinknet.engine.data import Arrays, Feed, Stream
 from shrinknet.network.checkpoint import Checkpoint
 
@@ -33,6 +33,8 @@ def is_distributed(net: Any) -> bool:
 
 class TensorFlowEngine(CommonEngine):
     """See `Engine`; the results of `FitEngine`, faster."""
+
+    name = "compiled loop"
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -134,7 +136,15 @@ class TensorFlowEngine(CommonEngine):
 
     def _run(self, rows: Any) -> None:
         """Trains on these batches; rows: int array, shape (batches, samples a batch)."""
-        self._loop("train_step", self.feed)(tf.cast(rows, tf.int32))
+        self._over(self.feed, "train_step", rows)
+
+    def _over(self, feed: Any, step: str, rows: Any) -> None:
+        """Runs a step on batches of arrays: inside the graph where they are on the device, else batch by batch."""
+        if feed.fits_in_memory:
+            self._loop(step, feed)(tf.cast(rows, tf.int32))
+            return
+        for batch in np.asarray(rows):
+            self._loop(step)(keras.tree.map_structure(tf.convert_to_tensor, feed.take(batch)))
 
     def _loop(self, step: str, feed: Feed | None = None) -> Any:
         """The compiled loop over a feed, or the compiled step, for the model as it is compiled now."""
@@ -172,23 +182,25 @@ class TensorFlowEngine(CommonEngine):
             feed.end_pass(empty=from_start and not taken)
         return taken
 
-    def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
+    def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
         feed = self.validation if feed is None else feed
+        if self.has_own_test_step:
+            step = self._loop("test_step")
+            return self.evaluate_own(feed, lambda batch: step(keras.tree.map_structure(tf.convert_to_tensor, batch)))
         self.net.reset_metrics()
         if isinstance(feed, Arrays):
-            measure = self._loop("test_step", feed)
             size = min(feed.batch_size, feed.samples)
             full = feed.samples // size * size
-            measure(tf.reshape(tf.range(full), (-1, size)))
+            self._over(feed, "test_step", np.arange(full).reshape(-1, size))
             if full < feed.samples:
-                measure(tf.range(full, feed.samples)[None])
+                self._over(feed, "test_step", np.arange(full, feed.samples)[None])
         else:
             for batch in feed:
                 self._loop("test_step")(keras.tree.map_structure(tf.convert_to_tensor, batch))
         return self._results()
 
-    def _results(self) -> dict[str, float]:
-        return {name: float(value) for name, value in self.net.get_metrics_result().items()}
+    def _results(self) -> dict[str, Any]:
+        return plain_results(self.net.get_metrics_result())
 
     def prepare(self, steps_ahead: int = 0, decided: Mapping[str, Any] | None = None) -> None:
         super().prepare()

@@ -20,7 +20,7 @@ from shrinknet.experiments.settings import Settings
 from shrinknet.filters import Filter
 from shrinknet.loop.view import NetworkView
 from shrinknet.loop.workbench import Data, Workbench
-from shrinknet.network.switches import switched
+from shrinknet.network.switching import switched
 
 
 class Bench:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import DataError, ExportError, ModelError
 from shrinknet.exporters.precision import in_single_precision, is_half
 from shrinknet.graph.channels import input_specs
@@ -45,7 +46,12 @@ class Source:
         self.name = str(model.name)
         self.batch = self.tensors[0].shape[0]  # None: any
         self.real = sample is not None
-        self.sample = _random_arrays(self.tensors) if sample is None else self._checked(sample)
+        self.sample = self._checked(self._drawn() if sample is None else sample)
+
+    def _drawn(self) -> Any:
+        """Inputs that the model takes, of the sizes of the files."""
+        shapes = [tuple(tensor.shape) for tensor in self.tensors]
+        return drawn_inputs(self.model, shapes=shapes)
 
     def _checked(self, sample: Any) -> ArrayList:
         """The sample as a list in the order and with the types of the inputs."""
@@ -101,18 +107,6 @@ class Source:
     def single(self) -> Any:
         """The model with everything computed in float32."""
         return in_single_precision(self.model) if self.is_half else self.model
-
-
-def _random_arrays(tensors: list[Any]) -> ArrayList:
-    """Two samples of standard normal numbers, or of 0 and 1 for integer inputs; undefined sizes are 64."""
-    generator = np.random.default_rng(0)
-
-    def draw(tensor: Any) -> np.ndarray:
-        shape = (tensor.shape[0] or 2, *(size or 64 for size in tensor.shape[1:]))
-        numbers = generator.integers(0, 2, shape) if "int" in tensor.dtype else generator.normal(size=shape)
-        return numbers.astype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
-
-    return [draw(tensor) for tensor in tensors]
 
 
 def _fitting(value: Any, name: str, tensor: Any) -> np.ndarray:

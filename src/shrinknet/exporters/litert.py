@@ -113,6 +113,9 @@ def needs_real_sample(source: Source) -> None:
         )
 
 
+_PLACEHOLDER = 64  # for sizes that are left open, until inputs come
+
+
 class LiteRTRunner:
     """The interpreter, resized to its inputs.
 
@@ -124,6 +127,10 @@ class LiteRTRunner:
 
         with quiet():  # it logs its delegates
             self.interpreter = Interpreter(model_content=content, num_threads=threads)
+            for detail in self.interpreter.get_input_details():  # a size that is left open stands there as 1
+                sizes = [_PLACEHOLDER if size < 0 else size for size in detail["shape_signature"][1:]]
+                if -1 in detail["shape_signature"][1:]:
+                    self.interpreter.resize_tensor_input(detail["index"], [detail["shape"][0], *sizes])
             self.interpreter.allocate_tensors()
         self.threads = threads
         signature = self.interpreter.get_signature_runner()

@@ -26,6 +26,8 @@ class OnnxExporter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tf2onnx was written for an older NumPy
             named.export(str(path), format="onnx", verbose=False, input_signature=self._signature(source))
+        _bake_constants(path, named, self._signature(source), source.inputs)
+        _write_out_erfc(path)
 
     def _signature(self, source: Source) -> list[Any]:
         import keras
@@ -34,6 +36,47 @@ class OnnxExporter:
 
     def load(self, source: Source, path: Path, threads: int) -> OnnxRunner:
         return OnnxRunner(path, source, threads)
+
+
+def _bake_constants(path: Path, model: Any, signature: list[Any], inputs: list[str]) -> None:
+    """Gives a file the constants that tf2onnx made inputs of: tensors that a layer keeps, as Normalization its mean."""
+    import onnx
+
+    written = onnx.load(str(path))
+    extra = [value for value in written.graph.input if value.name not in inputs]
+    if not extra:
+        return
+    import keras
+    import tensorflow as tf
+    from keras.src.export.export_utils import make_tf_tensor_spec
+
+    specs = keras.tree.map_structure(make_tf_tensor_spec, signature)
+    traced = tf.function(lambda *given: model(*given, training=False)).get_concrete_function(*specs)
+    values = [tensor.numpy() for tensor in traced.captured_inputs if tensor.dtype != tf.resource]
+    for value, array in zip(extra, values, strict=True):
+        written.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+        written.graph.input.remove(value)
+    onnx.save(written, str(path))
+
+
+def _write_out_erfc(path: Path) -> None:
+    """Replaces Erfc, which ONNX does not have and gelu is made of, by 1 - Erf."""
+    import numpy as np
+    import onnx
+
+    written = onnx.load(str(path))
+    nodes = [node for node in written.graph.node if node.op_type == "Erfc"]
+    if not nodes:
+        return
+    written.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(1, np.float32), "one_of_erfc"))
+    for node in nodes:
+        place = list(written.graph.node).index(node)
+        erf = onnx.helper.make_node("Erf", node.input, [f"{node.output[0]}_erf"])
+        difference = onnx.helper.make_node("Sub", ["one_of_erfc", erf.output[0]], node.output)
+        written.graph.node.remove(node)
+        written.graph.node.insert(place, erf)
+        written.graph.node.insert(place + 1, difference)
+    onnx.save(written, str(path))
 
 
 class OnnxRunner:

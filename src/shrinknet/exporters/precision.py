@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from shrinknet.internals import layers_of
-from shrinknet.network.rebuild import clone_layer, rebuild
+from shrinknet.network.copying import carry_state, clone_layer
+from shrinknet.network.rebuild import rebuild
 
 _HALF = ("float16", "bfloat16")
 
@@ -31,8 +31,7 @@ def in_single_precision(model: Any) -> Any:
 
     single = rebuild(model, make)
     for old, new in pairs:
-        for source, target in zip(old.weights, new.weights, strict=True):
-            target.assign(ops.cast(source, target.dtype))
+        carry_state(old, new)
     return single
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 
 import shrinknet.losses  # both imports register classes that shrinknet's own files contain
-import shrinknet.network.switches  # noqa: F401
+import shrinknet.network.switching  # noqa: F401
 from shrinknet.errors import ModelError, OptionError
 from shrinknet.files.inspection import inspected
 from shrinknet.files.placing import place, workplace
@@ -176,6 +176,11 @@ def _why_not(path: Path, error: Exception) -> str:
             f"The file {path} contains Python code, for example in a Lambda layer, that would run when it is opened. "
             "If you trust its author, pass --trust (in Python: trust=True)."
         )
+    if _holds_weights_only(path):
+        return (
+            f"The file {path} holds weights only, and nothing says of which network. Build the model, load them with "
+            "model.load_weights(path), and save it whole with model.save('model.keras')."
+        )
     missing = re.search(r"Could not locate (?:class|function) '([^']+)'", text)
     if missing:
         modules = {name: module for name, module, _ in _foreign(_config_of(path))}
@@ -184,6 +189,18 @@ def _why_not(path: Path, error: Exception) -> str:
             "part of Keras. If you trust its author, pass --trust (in Python: trust=True) to import it from there."
         )
     return f"The file {path} cannot be opened as a Keras model; it may be damaged ({_first_words(error)})."
+
+
+def _holds_weights_only(path: Path) -> bool:
+    if path.suffix not in (".h5", ".hdf5"):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return "model_config" not in file.attrs
+    except OSError:
+        return False
 
 
 def _first_words(error: Exception) -> str:

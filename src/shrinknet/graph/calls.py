@@ -106,11 +106,37 @@ def listen(listener: Callable[[type, Registered], None]) -> None:
 
 
 def registered(kind: type) -> Registered | None:
-    """What is registered for a class of layers or operations itself; None where nothing is.
+    """What is registered for a class of layers or operations; None where nothing is.
 
-    A subclass may compute something else, so it does not inherit a rule; a switched layer has that of its plain class.
+    A subclass has the rule of its parent if it overrides nothing of what the parent computes: its constructor and its
+    configuration may be its own. A switched layer has the rule of its plain class.
     """
-    return _KNOWN.get(getattr(kind, "plain_class", kind))
+    kind = getattr(kind, "plain_class", kind)
+    if kind in _KNOWN:
+        return _KNOWN[kind]
+    for parent in kind.__mro__[1:]:
+        if parent in _KNOWN:
+            return _KNOWN[parent] if _computes_alike(kind, parent) else None
+    return None
+
+
+def is_users(known: Registered) -> bool:
+    """Whether a rule is not one of shrinknet's own."""
+    return not known.rule.__module__.startswith("shrinknet.")
+
+
+_DESCRIBES = {"__init__", "get_config", "from_config", "build", "compute_output_shape", "__repr__", "__new__"}
+
+
+def _computes_alike(kind: type, parent: type) -> bool:
+    """Whether the classes between the two override nothing but how a layer is made and described."""
+    between = kind.__mro__[: kind.__mro__.index(parent)]
+    own = {
+        name for one in between for name, value in vars(one).items() if callable(value) or isinstance(value, property)
+    }
+    return not any(name in dir(parent) and name not in _DESCRIBES for name in own if not name.startswith("__")) and (
+        "__call__" not in own
+    )
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,8 @@ def minimize_network(
         strategy, pace, options: see `minimize`; optimizer: what the trials train with, None: the model's own.
     """
     bench = notebook.bench
-    warm = warm_up(notebook, options.warmup, optimizer)
-    criterion = Criterion(options.threshold, bench.scorer.higher_is_better)
+    warm = warm_up(notebook, options.warmup, optimizer, options.max_drop)
+    criterion = Criterion(options.threshold, bench.scorer.higher_is_better, options.max_drop)
     moving = options.reference == "last"
     search = Search(strategy, pace, criterion, baseline=warm.baseline, moving=moving)
     trials = Trials(notebook, warm, search, options)
@@ -120,19 +120,21 @@ def minimize_network(
         stopped, unfinished = search.run(trials), False
     except KeyboardInterrupt:
         stopped = "Interrupted: the open trial was rolled back."
+        _LOG.warning("Interrupted. The open trial is rolled back; what was decided is cut out and measured now.")
     except DataError as error:
         stopped = f"{error} The open trial was rolled back."
         _LOG.warning(stopped)
     return Outcome(warm, tuple(search.trials), search.score, stopped, unfinished)
 
 
-def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None) -> Warm:
+def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None, max_drop: float | None = None) -> Warm:
     """Trains before the first trial, scoring ten times on the way; ends early when the score stagnates.
 
     A run that was interrupted continues its warm-up, or its network is put back to where it stood at the end of it.
 
     Args:
         optimizer: what the trials train with; None: the model's own.
+        max_drop: see `Criterion`.
     """
     bench, recorder = notebook.bench, notebook.recorder
     saved = notebook.saved.snapshot if notebook.saved else None
@@ -142,10 +144,12 @@ def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None) -> Warm:
         bench.put_back(notebook.saved.arrays)
         bench.engine.go_to(saved.position)
     if saved is None or saved.baseline is None:
+        if warmup.steps and not curve:
+            bench.scorer.warn_of(bench.first, max_drop)
         _train(notebook, warmup, curve)
         _LOG.info("the warm-up took %d of %d steps", curve[-1][0] if curve else 0, warmup.steps)
         baseline = curve[-1][1] if curve else bench.score()
-        bench.scorer.check_baseline(baseline)
+        bench.scorer.check_baseline(baseline, max_drop)
         if optimizer is not None:
             bench.take_optimizer(optimizer)
     else:

@@ -115,6 +115,7 @@ class Options:
     """The settings of the loop; see `minimize`."""
 
     threshold: float = 0.98
+    max_drop: float | None = None
     reference: str = "last"
     target: int | float | None = None
     warmup: Warmup = field(default_factory=Warmup)
@@ -124,6 +125,7 @@ class Options:
 
     def __post_init__(self) -> None:
         share("threshold", self.threshold, "the share of the score to keep")
+        at_least("max_drop", self.max_drop, 0, whole=False, optional=True)
         one_of("reference", self.reference, ("last", "baseline"))
         target = self.target
         if target is not None and not (is_number(target) and (0 < target < 1 if _is_share(target) else target >= 1)):
@@ -134,7 +136,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that decide what a run computes, in plain values; the optimizer is left to the caller."""
-        plain = {name: getattr(self, name) for name in ("threshold", "reference", "target")}
+        plain = {name: getattr(self, name) for name in ("threshold", "max_drop", "reference", "target")}
         plain |= {"warmup_steps": self.warmup.steps, "steps": self.training.steps}
         objects = {"warmup_steps": self.warmup, "steps": self.training, "stop": self.stop, "scope": self.scope}
         fields = {

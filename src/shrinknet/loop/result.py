@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
 
+from shrinknet.errors import StorageError
 from shrinknet.exporters import measured_latency
 from shrinknet.loop.loop import Notebook, Outcome
 from shrinknet.loop.options import Options
@@ -16,6 +18,8 @@ from shrinknet.runs.recorder import After
 
 if TYPE_CHECKING:
     import pandas
+
+_LOG = logging.getLogger("shrinknet")
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,12 @@ def finish(notebook: Notebook, outcome: Outcome, options: Options, *, control: b
     cost = bench.cost(small)
     known = notebook.saved.summary if notebook.saved else None
     summary = known or _summarize(bench, outcome, options, small, cost, trained)
-    notebook.recorder.finished(
-        After(summary, cost, bench.removed(), bench.kernels(), bench.net, small, not outcome.unfinished)
-    )
+    try:
+        notebook.recorder.finished(
+            After(summary, cost, bench.removed(), bench.kernels(), bench.net, small, not outcome.unfinished)
+        )
+    except StorageError as error:  # every decision is on the disk; what is missing follows from them
+        _LOG.warning("%s The result is returned all the same; the same call completes the folder.", error)
     return Result(small, bench.net, warm.uncut, trained, outcome.trials, summary, warm.curve, warm.baseline)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from shrinknet.criterion import ratio
 from shrinknet.errors import ScoreError
 
+_LOG = logging.getLogger("shrinknet")
 Score = str | Callable[[Any], float] | None
 
 _HIGHER = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "dice", "r2", "similarity", "specificity",
@@ -32,28 +36,50 @@ class Scorer:
     higher_is_better: bool
     function: Callable[[Any], float] | None = None
 
-    def __call__(self, net: Any, results: Callable[[], Mapping[str, float]]) -> float:
-        """The score of a network; `results()` evaluates the compiled metrics and is called only if needed."""
-        if self.function is not None:
-            return float(self.function(net))
-        return float(results()[self.name])
+    def __call__(self, net: Any, results: Callable[[], Mapping[str, Any]]) -> float:
+        """The score of a network; `results()` evaluates the compiled metrics and is called only if needed.
+
+        Raises:
+            ScoreError: it is not one number.
+        """
+        value = results()[self.name] if self.function is None else self.function(net)
+        array = np.asarray(value) if not isinstance(value, Mapping) else np.empty(2)
+        if array.size != 1 or array.dtype.kind not in "fiub":
+            what = f"{array.size} numbers" if array.dtype.kind in "fiub" else type(value).__name__
+            raise ScoreError(
+                f"The score {self.name!r} gives {what}, and a score is one number: average it where it is compiled, as "
+                "F1Score(average='macro'), or score by a function of the model."
+            )
+        return float(array.reshape(()))
 
     def ratio(self, score: float, reference: float) -> float:
         """See `Criterion.ratio`."""
         return ratio(score, reference, self.higher_is_better)
 
-    def check_baseline(self, score: float) -> None:
+    def warn_of(self, score: float | None, max_drop: float | None) -> None:
+        """Says before the warm-up that a score as it is now could not decide, and what to do."""
+        if score is not None and max_drop is None and math.isfinite(score) and score <= 0:
+            _LOG.warning(
+                "The score %s is %.4g now. If it is not above zero after the warm-up, no ratio can be taken of it: "
+                "give max_drop=, how much worse it may become in its own unit, or another score that is positive.",
+                self.name, score,
+            )  # fmt: skip
+
+    def check_baseline(self, score: float, max_drop: float | None = None) -> None:
         """Refuses a score that no ratio can be taken of.
 
         Raises:
-            ScoreError: it is zero, negative or not finite.
+            ScoreError: it is not finite, or zero or negative without a `max_drop`.
         """
+        if max_drop is not None and math.isfinite(score):
+            return
         if not math.isfinite(score):
             what = "is not a finite number: the training diverged, or data or weights are not finite"
         elif score < 0:
-            what = "is negative, and a ratio of scores would have no meaning: score by a function that is positive"
+            what = "is negative, and a ratio of scores would have no meaning: give max_drop=, or score by a function "
+            what += "that is positive"
         elif score == 0:
-            what = "is zero, and nothing can be compared with it: train longer, or choose another score"
+            what = "is zero, and nothing can be compared with it: train longer, give max_drop=, or choose another score"
         else:
             return
         raise ScoreError(f"Expected a positive score {self.name!r} after the warm-up; received {score}, which {what}.")

@@ -21,8 +21,9 @@ from shrinknet.loop.scoring import Score, make_scorer
 from shrinknet.loop.view import NetworkView
 from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
 from shrinknet.network.compiled import carry_compilation
+from shrinknet.network.guarded import keep_frozen
 from shrinknet.network.optimizers import reset_optimizer
-from shrinknet.network.switches import Switches, keep_frozen
+from shrinknet.network.switches import Switches
 from shrinknet.records import Cost
 
 
@@ -82,8 +83,11 @@ class Workbench:
             raise ModelError(f"The model {net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
         self.engine = make_engine(net, data.train, data.validation, seed, callbacks, self.progress.step)
         self.engine.prepare(steps_ahead, decided)
-        self.results = results or tuple(self.engine.evaluate())
+        measured = {} if results else self.engine.evaluate()
+        self.results = results or tuple(measured)
         self.scorer = make_scorer(score, mode, net, self.results)
+        known = measured.get(self.scorer.name) if self.scorer.function is None else None
+        self.first = known if isinstance(known, float) else None  # the score before any training, where it is known
 
     def view(self, min_filters: int = 1, few: Arrays | None = None) -> NetworkView:
         """The network as a strategy sees it; filters that are frozen now are no candidates.

@@ -1,9 +1,10 @@
-"""Rebuild a recorded network with other layers in the same places; carry weights and compile settings over."""
+"""Rebuild: a recorded network made anew with other layers in the same places.
+
+Nested models are rebuilt too, and composite layers that can be followed are written out as nested models.
+"""
 
 from __future__ import annotations
 
-import functools
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -11,57 +12,145 @@ import keras
 from keras import tree
 
 from shrinknet.errors import ModelError
-from shrinknet.internals import (
-    Functional,
-    functional_like_constructor,
-    functional_of,
-    input_structure,
-    maker_of,
-    nodes_of,
-    output_structure,
-)
+from shrinknet.graph.following import follow, is_composite, is_recorded, leave_alone, name_of
+from shrinknet.internals import functional_of, input_structure, maker_of, nodes_of, output_structure
+from shrinknet.network.assembling import assemble
+from shrinknet.network.copying import carry_state, clone_layer
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> what stands in its place
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, what stands there, args, kwargs) -> outputs
+Check = Callable[[Any, Any, Any, Any], None]  # (composite layer, its model, args, kwargs): raises if they differ
 
 
 def _perform(path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
     return operation(*arguments, **keywords)
 
 
-def rebuild(model: Any, make: Make, perform: Perform = _perform) -> Any:
-    """A model of the same structure, class, names, inputs and outputs, each layer made anew by `make`.
+def rebuild(model: Any, make: Make, perform: Perform = _perform, check: Check | None = None) -> Any:
+    """A model of the same structure, names, inputs and outputs, each layer made anew by `make`.
 
-    Layers that are shared stay shared; nested models are rebuilt too. `perform` calls each layer or operation; a
+    Layers that are shared stay shared; nested models are rebuilt too. The class is kept where Keras makes models of it
+    from inputs and outputs; otherwise the result is a Functional model. `perform` calls each layer or operation; a
     Sequential model in which it calls another one than was made becomes a Functional one.
 
-    Raises:
-        ModelError: the model's class changes how it trains and cannot be made from inputs and outputs.
+    Args:
+        check: raises ModelError where a composite layer and the model it was followed to differ; the layer is then made
+            anew as it is. None: composite layers are not followed.
     """
-    return _rebuild(model, make, perform, "", {})
+    return Rebuilder(make, perform, check).model(model, "")
 
 
-def _rebuild(model: Any, make: Make, perform: Perform, prefix: str, done: dict[int, Any], like: Any = None) -> Any:
-    functional = functional_of(model)
-    structure = input_structure(functional)
-    olds = tree.flatten(structure)
-    likes = dict(zip(map(id, olds), tree.flatten(like) if like is not None else olds, strict=True))
-    inputs = tree.map_structure(lambda tensor: _input_like(tensor, likes[id(tensor)].shape), structure)
-    known = dict(zip(map(id, olds), tree.flatten(inputs), strict=True))
-    for node in nodes_of(functional):
-        operation, path = node.operation, prefix + node.operation.name
-        if isinstance(operation, keras.Model):
-            performed = functools.partial(_nested, operation, make, perform, path + "/", done)
-        else:
-            performed = done[id(operation)] if id(operation) in done else make(path, operation)
-            done[id(operation)] = performed
-        outputs = perform(path, performed, *node.arguments.fill_in(known))
-        known.update({id(old): new for old, new in zip(node.outputs, tree.flatten(outputs), strict=True)})
-    outputs = tree.map_structure(lambda tensor: known[id(tensor)], output_structure(functional))
-    outputs = perform(prefix, lambda tensors: tensors, (outputs,), {})
-    _name_apart(tree.flatten(outputs), {id(made) for made in done.values()})
-    new = _assemble(model, inputs, outputs)
-    new._trainable = model._trainable
+class Rebuilder:
+    """Rebuilds a network; see `rebuild`.
+
+    Attributes:
+        made: id of a layer or nested model -> what stands in its place.
+        followed: id of a composite layer -> the model that it was followed to.
+        tensors: id of a symbolic tensor -> the one in its place.
+        reasons: id of a composite layer that was not followed -> why.
+    """
+
+    def __init__(self, make: Make, perform: Perform = _perform, check: Check | None = None) -> None:
+        self.make = make
+        self.perform = perform
+        self.check = check
+        self.made: dict[int, Any] = {}
+        self.followed: dict[int, Any] = {}
+        self.tensors: dict[int, Any] = {}
+        self.reasons: dict[int, str] = {}
+        self.kept: list[Any] = []  # originals, so that no id is given twice while it is a key
+
+    def model(self, model: Any, prefix: str, like: Any = None) -> Any:
+        """The model made anew; `like` are the tensors that it is called with, in place of its own inputs."""
+        functional = functional_of(model)
+        structure = input_structure(functional)
+        olds = tree.flatten(structure)
+        likes = dict(zip(map(id, olds), tree.flatten(like) if like is not None else olds, strict=True))
+        inputs = tree.map_structure(lambda tensor: _input_like(tensor, likes[id(tensor)].shape), structure)
+        known = dict(zip(map(id, olds), tree.flatten(inputs), strict=True))
+        for node in nodes_of(functional):
+            path = prefix + name_of(node.operation)
+            outputs = self.call(path, node, *node.arguments.fill_in(known))
+            known.update({id(old): new for old, new in zip(node.outputs, tree.flatten(outputs), strict=True)})
+        self.tensors.update(known)
+        outputs = tree.map_structure(lambda tensor: known[id(tensor)], output_structure(functional))
+        outputs = self.perform(prefix, lambda tensors: tensors, (outputs,), {})
+        _name_apart(tree.flatten(outputs), {id(made) for made in self.made.values()})
+        new = assemble(model, inputs, outputs, self.counterpart)
+        new._trainable = model._trainable
+        return new
+
+    def call(self, path: str, node: Any, arguments: Any, keywords: Any) -> Any:
+        """Calls what stands in the place of a node's operation; it is made at its first call."""
+        operation = node.operation
+        inner = self._inner(operation, node)
+        if inner is None:
+            if id(operation) not in self.made:
+                self._remember(operation, self.make(path, operation))
+                if id(operation) in self.reasons:
+                    leave_alone(self.made[id(operation)], self.reasons[id(operation)])
+            return self.perform(path, self.made[id(operation)], arguments, keywords)
+        if inner is not operation:  # a composite layer: its model takes the tensors among the arguments
+            tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
+            arguments, keywords = (tensors if len(tensors) > 1 else tensors[0],), {}
+
+        def nested(*given: Any, **named: Any) -> Any:
+            if id(operation) not in self.made:
+                self._remember(operation, self.model(inner, path + "/", given[0]))
+            return self.made[id(operation)](*given, **named)
+
+        return self.perform(path, nested, arguments, keywords)
+
+    def counterpart(self, value: Any) -> Any:
+        """What stands in the place of a layer or model; a model between tensors of the network, one between theirs."""
+        if id(value) in self.made:
+            return self.made[id(value)]
+        if isinstance(value, keras.Model) and is_recorded(value):
+            tensors = [*tree.flatten(input_structure(value)), *tree.flatten(output_structure(value))]
+            if all(id(tensor) in self.tensors for tensor in tensors):
+                ends = (input_structure(value), output_structure(value))
+                inputs, outputs = tree.map_structure(lambda tensor: self.tensors[id(tensor)], ends)
+                return keras.Model(inputs, outputs, name=value.name)
+            if value.trainable_weights:  # as a teacher that is trained along
+                self._remember(value, plain_copy(value))
+                return self.made[id(value)]
+        return value
+
+    def _inner(self, operation: Any, node: Any) -> Any:
+        """The recorded model inside of an operation; None for one that is made anew as it is."""
+        if isinstance(operation, keras.Model) and is_recorded(operation):
+            return operation
+        if self.check is None or not is_composite(operation):
+            return None
+        if id(operation) in self.made:  # called before: followed then, or not
+            return self.followed.get(id(operation))
+        try:
+            followed = follow(operation, node.arguments.args, node.arguments.kwargs)
+            self.check(operation, followed, node.arguments.args, node.arguments.kwargs)
+        except ModelError as error:
+            self.reasons[id(operation)] = f"the layer {name_of(operation)} ({type(operation).__name__}): {error}"
+            return None
+        self.followed[id(operation)] = followed
+        return followed
+
+    def _remember(self, operation: Any, made: Any) -> None:
+        self.made[id(operation)] = made
+        self.kept.append(operation)
+
+
+def plain_copy(model: Any) -> Any:
+    """A copy of a recorded model with its state, not compiled."""
+    copies: list[tuple[Any, Any]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        copies.append((operation, clone_layer(operation)))
+        return copies[-1][1]
+
+    new = rebuild(model, make)
+    for old, copy in copies:
+        carry_state(old, copy)
     return new
 
 
@@ -85,92 +174,5 @@ def _name_apart(outputs: list[Any], made: set[int]) -> None:
         taken.add(operation.name)
 
 
-def _nested(
-    model: Any, make: Make, perform: Perform, prefix: str, done: dict[int, Any], *arguments: Any, **keywords: Any
-) -> Any:
-    """Calls a nested model, made anew at its first call for inputs of the sizes that it is called with."""
-    if id(model) not in done:
-        done[id(model)] = _rebuild(model, make, perform, prefix, done, arguments[0])
-    return done[id(model)](*arguments, **keywords)
-
-
 def _input_like(tensor: Any, shape: Any) -> Any:
     return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
-
-
-def _assemble(model: Any, inputs: Any, outputs: Any) -> Any:
-    kind = plain_class(type(model))
-    if isinstance(model, keras.Sequential):
-        layers = _line_of_layers(tree.flatten(inputs)[0], outputs)
-        if layers is not None and _init_of(kind) is keras.Sequential.__init__:
-            return kind([tree.flatten(inputs)[0], *layers], name=model.name)
-        kind = keras.Model if kind is keras.Sequential else kind
-    if kind is Functional or functional_like_constructor(kind):
-        return kind(inputs, outputs, name=model.name)
-    own = [name for name in _BEHAVIOUR if getattr(kind, name) is not getattr(keras.Model, name)]
-    if not own:
-        return keras.Model(inputs, outputs, name=model.name)
-    raise ModelError(
-        f"The class {kind.__name__} of model {model.name} cannot be made anew from inputs and outputs, and it changes "
-        "how the model trains. Give its __init__ the signature (self, inputs, outputs, name=None, **kwargs)."
-    )
-
-
-def _init_of(kind: Any) -> Any:
-    return kind.__init__
-
-
-def _line_of_layers(tensor: Any, output: Any) -> list[Any] | None:
-    """The layers between two tensors; None where something else than layers stands there."""
-    line: list[Any] = []
-    while output is not tensor:
-        operation, _, node = maker_of(output)
-        if not isinstance(operation, keras.layers.Layer):
-            return None
-        line.insert(0, operation)
-        output = node.arguments.keras_tensors[0]
-    return line
-
-
-_BEHAVIOUR = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "compile")
-
-
-def plain_class(kind: type) -> type:
-    """The user's own class behind a class that was generated for a switched model."""
-    return getattr(kind, "plain_class", kind)
-
-
-_ROLES = ("activation", "function", "initializer", "regularizer", "constraint")
-
-
-def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
-    """A new layer from the configuration of this one, as `kind` and with `changes` of its configuration.
-
-    Functions of the user's own, as an activation, are handed on as they are: they need no registration.
-
-    Raises:
-        ModelError: its configuration does not describe it.
-    """
-    kind = kind or type(layer)
-    attributes = vars(layer)
-    own = {
-        key: value
-        for key, value in attributes.items()
-        if isinstance(value, types.FunctionType)
-        and key.endswith(_ROLES)
-        and (isinstance(layer, keras.layers.Lambda) or not value.__module__.startswith("keras."))
-    }
-    stand_ins = {key: keras.activations.linear if key.endswith(_ROLES[:2]) else None for key in own}
-    try:
-        attributes.update(stand_ins)  # which Keras can write down
-        new = kind.from_config({**layer.get_config(), **changes})
-    except Exception as error:
-        raise ModelError(
-            f"The layer {layer.name} ({type(layer).__name__}) cannot be made anew from its get_config(): "
-            f"{str(error).strip().splitlines()[0]} A layer's get_config() must hold the arguments of its __init__, and "
-            "its from_config() take them."
-        ) from error
-    finally:
-        attributes.update(own)
-    vars(new).update(own)
-    return new

@@ -9,18 +9,15 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.saving import object_registration
 
 from shrinknet.costs.counting import switch_state
 from shrinknet.errors import FilterError, ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import trace
-from shrinknet.internals import Functional, layers_of
-from shrinknet.layers import Switchboard, Switched, switched_class
+from shrinknet.layers import Switched
 from shrinknet.layers.bypass import identity_place
-from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.optimizers import install_freezing, is_freezing, own_buffers, set_frozen
-from shrinknet.network.rebuild import clone_layer, rebuild
+from shrinknet.network.optimizers import install_freezing, is_freezing, set_frozen
+from shrinknet.network.soundness import refuse_unsound
 
 
 class Switches:
@@ -225,6 +222,8 @@ class Switches:
         state = self.read(switch)
         changed = np.zeros_like(state)
         changed[list(chosen.values())] = True
+        if switch == "disabled" and value:
+            refuse_unsound(self.graph, state | changed, changed)
         state[changed] = value
         for path, channels in self.graph.producers.items():
             if changed[channels].any():
@@ -246,6 +245,7 @@ class Switches:
         """Freezes exactly what is marked: installs the optimizer's part when something is first frozen."""
         optimizer = getattr(self.net, "optimizer", None)
         bypassed = self.bypassed
+        vars(self.net)["_shrinknet_holds"] = bool(frozen.any() or bypassed)
         if optimizer is None or not (frozen.any() or bypassed or is_freezing(optimizer)):
             return
         if not is_freezing(optimizer):
@@ -266,118 +266,3 @@ class Switches:
         state[[self._channel(filter) for filter in filters]] = True
         own = (weight for weight in self.graph.weights if weight.owned and weight.path in self.graph.producers)
         return [(weight, weight.mask(state)) for weight in own if state[weight.channels].any()]
-
-
-def switched(model: Any) -> Any:
-    """A copy of the model with switches: same outputs, weights, names, class, compile settings and optimizer state.
-
-    Args:
-        model: a built Sequential or Functional Keras model; it is not changed. Nested models are copied too.
-
-    Returns:
-        A model of the same class for `Switches`; it trains, saves and loads like any other. Before a saved one is
-        loaded, `shrinknet.Switches` must have been imported, so that Keras knows the switched layers.
-
-    Raises:
-        ModelError: the model is not built, its operations are not recorded, or its class cannot be made anew.
-    """
-    trace(model)  # refuses what cannot be used before anything is copied
-    copies: list[tuple[Any, Any]] = []
-
-    def make(path: str, operation: Any) -> Any:
-        if not isinstance(operation, keras.layers.Layer):
-            return operation
-        if getattr(operation.dtype_policy, "quantization_mode", None) or getattr(operation, "lora_enabled", False):
-            raise ModelError(
-                f"The layer {path} is quantized or has LoRA enabled: its kernel is not the trained one. Make the "
-                "network smaller first, then quantize or adapt it."
-            )
-        copies.append((operation, clone_layer(operation, switched_class(type(operation)))))
-        return copies[-1][1]
-
-    net = rebuild(model, make)
-    for old, new in copies:
-        for source, target in zip(old.variables, new.variables, strict=isinstance(old, Switched)):
-            target.assign(keras.ops.copy(source.value))  # the switches, where they are new, come last
-    net.__class__ = _guarded(type(net))
-    carry_compilation(model, net)
-    carry_optimizer(model, net)
-    keep_frozen(net)
-    return net
-
-
-def keep_frozen(net: Any) -> None:
-    """Makes the optimizer hold still what the switches say is frozen; one that was compiled later does not know yet."""
-    optimizer = getattr(net, "optimizer", None)
-    if optimizer is not None and not is_freezing(optimizer) and any_frozen(net):
-        Switches(net).refresh()
-
-
-class _Guarded:
-    """Mixed into the class of a switched model: compiling or loading must not lose what is frozen in silence."""
-
-    plain_class: type
-
-    def make_train_function(self: Any, force: bool = False) -> Any:
-        keep_frozen(self)
-        own_buffers(self.optimizer)
-        return super().make_train_function(force)  # type: ignore[misc]
-
-    def load_weights(self: Any, *arguments: Any, **keywords: Any) -> None:
-        super().load_weights(*arguments, **keywords)  # type: ignore[misc]
-        Switches(self).refresh()
-
-    def _get_regularization_losses(self: Any) -> list[Any]:
-        live = {}
-        for layer in layers_of(self):
-            if isinstance(layer, Switched):
-                live.update({id(getattr(layer, name, None)): mask for name, mask in layer.switchboard.live.items()})
-        return [
-            variable.regularizer(_gated(variable, live.get(id(variable))))
-            for variable in self.trainable_weights
-            if variable.regularizer is not None
-        ]
-
-
-def _gated(kernel: Any, live: Any) -> Any:
-    """What a regularizer shall see: a slice that reads a disabled channel is 0, as if it had been cut out."""
-    if live is None:
-        return kernel
-    return keras.ops.where(live.value, kernel.value, keras.ops.zeros((), kernel.dtype))
-
-
-def any_frozen(net: Any) -> bool:
-    """Whether any filter of the network is frozen, or any layer bypassed."""
-    boards = (layer for layer in layers_of(net) if isinstance(layer, Switchboard))
-    switches = (switch for board in boards if hasattr(board, "frozen") for switch in (board.frozen, board.bypassed))
-    return any(bool(keras.ops.convert_to_numpy(switch).any()) for switch in switches)
-
-
-@keras.saving.register_keras_serializable("shrinknet")
-class SwitchedFunctional(_Guarded, Functional):
-    """A Functional model with switches."""
-
-    plain_class = Functional
-
-
-@keras.saving.register_keras_serializable("shrinknet")
-class SwitchedSequential(_Guarded, keras.Sequential):
-    """A Sequential model with switches."""
-
-    plain_class = keras.Sequential
-
-
-_GUARDED: dict[type, type] = {Functional: SwitchedFunctional, keras.Sequential: SwitchedSequential}
-
-
-def _guarded(kind: type) -> type:
-    """The guarded subclass of a model's class; one of the user's own saves and loads under its own name."""
-    if issubclass(kind, _Guarded):
-        return kind
-    if kind not in _GUARDED:
-        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "plain_class": kind}
-        _GUARDED[kind] = type(kind.__name__, (_Guarded, kind), names)
-        if kind in object_registration.GLOBAL_CUSTOM_NAMES:
-            names_of = object_registration.GLOBAL_CUSTOM_NAMES
-            names_of[_GUARDED[kind]] = names_of[kind]
-    return _GUARDED[kind]

@@ -16,8 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from shrinknet.internals import compile_config, layers_of
 from shrinknet.engine.data import Arrays, Feed, first_batch, why_not_repeatable
+from shrinknet.internals import compile_config, layers_of
 
 _LOG = logging.getLogger("shrinknet")
 

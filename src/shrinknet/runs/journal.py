@@ -16,8 +16,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from shrinknet.files.disk import Disk, storage_error
 from shrinknet.errors import RunError, StorageError
+from shrinknet.files.disk import Disk, storage_error
 from shrinknet.records import Trial
 
 NAME = "journal.db"

@@ -12,8 +12,8 @@ import pathlib
 import socket
 import time
 
-from shrinknet.files.disk import storage_error
 from shrinknet.errors import RunError
+from shrinknet.files.disk import storage_error
 
 with contextlib.suppress(ImportError):  # Windows has none
     import fcntl
@@ -36,6 +36,15 @@ def refuse_if_held(folder: str | os.PathLike[str]) -> None:
         return
     with contextlib.suppress(PermissionError), open(path, "rb") as file:
         _lock(file.fileno(), path, fcntl.LOCK_SH)
+
+
+def holder(folder: str | os.PathLike[str]) -> str | None:
+    """Who writes a run's folder now, in words; None: nobody, or it cannot be known."""
+    try:
+        refuse_if_held(folder)
+    except RunError:
+        return _owner(pathlib.Path(folder) / NAME)
+    return None
 
 
 class RunLock:

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from shrinknet.errors import RunError, StorageError
+from shrinknet.records import Summary, Trial
 from shrinknet.runs.fingerprint import differences
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.journal import decode, encode
 from shrinknet.runs.recorder import Saved, Snapshot
-from shrinknet.records import Summary, Trial
 from shrinknet.runs.store import RunStore
 
 DATA = "data"  # the part of a run's identity that the user may change
@@ -60,7 +60,13 @@ def read_saved(store: RunStore, states: Generations, summary: Summary | None = N
 
 
 def compare(
-    store: RunStore, old: Mapping[str, Any], new: Mapping[str, Any], *, strict: bool, new_data: bool, limits: Collection[str] = ()
+    store: RunStore,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    *,
+    strict: bool,
+    new_data: bool,
+    limits: Collection[str] = (),
 ) -> None:
     """Refuses to continue with another run than the folder holds, and warns of another environment.
 
@@ -77,9 +83,16 @@ def compare(
         if what != DATA or not new_data:
             found += differences(old["identity"].get(what, {}), parts)
     if found:
+        anew = (
+            " The weights differ: a script that builds its model without a fixed seed makes another one each time. "
+            "Save the model once and load it from the file."
+            if any(one.startswith("weights:") for one in found)
+            else ""
+        )
         raise RunError(
             f"The run in {store.path} began with something else: {'; '.join(found)}. Give the same again, choose "
             "another folder, or pass force=True (--force): then that run is set beside, and this one begins anew."
+            + anew
         )
     other = differences(old["environment"], new["environment"])
     if other and strict:

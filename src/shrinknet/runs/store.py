@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shrinknet.files.disk import Disk, storage_error, write_file
 from shrinknet.errors import RunError, StorageError
+from shrinknet.files.disk import Disk, storage_error, write_file
+from shrinknet.records import Trial, finite
 from shrinknet.runs.journal import NAME as JOURNAL
 from shrinknet.runs.journal import Journal, damaged
-from shrinknet.records import Trial, finite
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
