@@ -1,4 +1,4 @@
-"""The wheel: what it holds, and that it works when it is installed into an environment of its own."""
+"""The wheel: its contents, and that it works when it is installed into an empty environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, built without a network."""
+    """The wheel of this tree, built without network access."""
     hatchling = pytest.importorskip("hatchling.build", reason="hatchling is what builds the wheel")
     assert hatchling
     out = tmp_path_factory.mktemp("wheel")
@@ -46,14 +46,14 @@ print(slim(net).get_layer("conv").filters)
 
 
 def test_an_empty_environment_can_use_it(wheel: Path, tmp_path: Path) -> None:
-    """Its dependencies are those of this environment: they are 700 MB, and their installation is pip's business."""
+    """Uses the dependencies of this environment: they are 700 MB, and installing them only tests pip."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     site = next((tmp_path / "venv").rglob("site-packages"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install", "-q"]
     subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True)
     packages = next(path for path in map(Path, sys.path) if (path / "keras").is_dir())
-    (site / "dependencies.pth").write_text(f"{packages}\n")  # after the wheel's own folder
+    (site / "dependencies.pth").write_text(f"{packages}\n")  # after the folder of the wheel
     done = subprocess.run([python, "-c", USE.format(site=str(site))], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "3"

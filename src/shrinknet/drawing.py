@@ -1,4 +1,4 @@
-"""Drawn inputs: numbers and text that a model accepts, to compare networks on where there are no data."""
+"""Drawn inputs: random numbers and text that a model accepts, to compare networks without data."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from keras import ops
 from shrinknet.errors import ModelError
 from shrinknet.internals import input_structure, layers_of
 
-SIZES = (64, 32, 128, 224, 512, 16, 1024)  # tried one after the other for sizes that the model leaves open
+SIZES = (64, 32, 128, 224, 512, 16, 1024)  # tried in this order for sizes that the model leaves undefined
 _WORDS = np.array(["a", "b", "c", ""])
 
 
 def drawn_inputs(
     model: Any, batch: int = 2, seed: int = 0, shapes: Sequence[Sequence[int | None]] | None = None
 ) -> Any:
-    """Inputs that the model accepts and that give outputs of finite numbers, in the structure that it takes.
+    """Inputs that the model accepts and for which its outputs are finite, in the model's input structure.
 
-    Standard normal numbers are tried first, then numbers in [0, 1], as log front ends want them; small whole numbers
-    for integer inputs; short words for text. Sizes that are left open are tried from 16 to 1,024.
+    Standard normal numbers are tried first, then numbers in [0, 1], which logarithmic front ends need; small whole
+    numbers for integer inputs; short words for text. Undefined sizes are tried from 16 to 1,024.
 
     Args:
-        batch: samples, where the model leaves their number open.
-        shapes: of the inputs, the batch axis included, in the order in which they are flattened; None: the model's.
+        batch: number of samples, if the model leaves it undefined.
+        shapes: of the inputs, including the batch axis, in flattened order; None: those of the model.
 
     Raises:
-        ModelError: nothing that was tried is accepted; data have to be given.
+        ModelError: the model accepts none of the tried inputs; a sample is needed.
     """
     problem = "its outputs are not finite numbers"
     for inputs in _candidates(model, batch, seed, shapes):
         try:
             outputs = keras.tree.flatten(model(inputs, training=False))
-        except Exception as error:  # sizes or values that this model does not take
+        except Exception as error:  # sizes or values that this model does not accept
             problem = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             continue
         if all(_is_finite(output) for output in outputs):
             return inputs
     raise ModelError(
-        f"No inputs could be drawn that the model {model.name} accepts ({problem}). Give it some of its own, with a "
+        f"The model {model.name} accepts none of the random inputs that were tried ({problem}). Pass your own, with a "
         "batch axis, as the sample."
     )
 
@@ -76,7 +76,7 @@ def _draw(tensor: Any, random: np.random.Generator, batch: int, size: int, kind:
 
 
 def _least_classes(model: Any) -> int:
-    """How many whole numbers from 0 every embedding of the model knows; 2 where there is none."""
+    """How many whole numbers from 0 every embedding of the model accepts, at most 2."""
     known = [layer.input_dim for layer in layers_of(model) if isinstance(layer, keras.layers.Embedding)]
     return max(1, min([2, *known]))
 

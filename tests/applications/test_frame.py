@@ -1,4 +1,4 @@
-"""The frame of applications: the example in the design, saved models as tasks, options that fail early."""
+"""The framework for applications: the example in the design, saved models as tasks, options that fail early."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_example_in_the_design_is_a_whole_application(tmp_path: Path) -> Non
 
 
 def colour_task(outputs: str) -> Task:
-    """A network on colour images that gives several maps, or a vector; it has a layer without a kernel of its own."""
+    """A network for colour images that returns several maps or a vector; one of its layers has no kernel."""
     keras.utils.set_random_seed(0)
     layers, random = keras.layers, np.random.default_rng(0)
     x = random.random((12, 12, 12, 3)).astype("float32")

@@ -1,4 +1,4 @@
-"""Names that the command line knows without loading what they stand for."""
+"""Names that the command line lists without loading the modules that define them."""
 
 from __future__ import annotations
 

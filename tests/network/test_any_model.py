@@ -1,4 +1,4 @@
-"""Any Keras model: the copy is the model, whatever state, classes and layers it has; what is inside is cut too."""
+"""Any Keras model: the copy matches the model, whatever its state, classes and layers; nested parts are cut too."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_vocabulary_is_carried() -> None:
 
 def test_seeds_are_carried() -> None:
     model = keras.Model(x := image(), head(layers.Dropout(0.5, seed=3)(layers.Conv2D(4, 3)(x))))
-    model(X, training=True)  # the seed has moved
+    model(X, training=True)  # advances the seed
     net = switched(model)
     np.testing.assert_array_equal(model(X, training=True), net(X, training=True))
 
@@ -78,7 +78,7 @@ def test_seeds_are_carried() -> None:
 
 @keras.saving.register_keras_serializable("any_model")
 class Block(layers.Layer):  # type: ignore[misc]
-    """Its convolution is built at its first call, as in many published layers."""
+    """Its convolution is built in the first call, as in many published layers."""
 
     def __init__(self, width: int, **keywords: Any) -> None:
         super().__init__(**keywords)
@@ -107,14 +107,14 @@ class Odd(Block):
 
 
 class Branching(Block):
-    """Computes something else in training, by a decision of Python's that symbolic tensors do not take."""
+    """Computes something else in training, by a Python branch that symbolic tensors do not take."""
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         return self.conv(inputs) * (2.0 if training else 1.0)
 
 
 class Weighing(Block):
-    """Has a weight of its own beside its layers."""
+    """Has its own weight besides its layers."""
 
     def build(self, shape: Any) -> None:
         self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
@@ -125,7 +125,7 @@ class Weighing(Block):
 
 
 class Looking(Block):
-    """Looks at numbers, which symbolic tensors do not have."""
+    """Reads values, which symbolic tensors do not have."""
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         return self.conv(inputs) if float(ops.convert_to_numpy(inputs).sum()) > 0 else -self.conv(inputs)
@@ -188,7 +188,7 @@ def test_what_cannot_be_followed_is_left_as_it_is_and_the_rest_is_cut(block: Any
     net = switched(model)
     same(model, net)
     switches = Switches(net)
-    if block is not Odd:  # it can be followed all the same
+    if block is not Odd:  # it can be followed nevertheless
         assert reason in switches.unswitchable["odd/conv"]
         assert {filter.layer for filter in switches.filters} == {"a"}
     for variable in net.weights:
@@ -200,7 +200,7 @@ def test_what_cannot_be_followed_is_left_as_it_is_and_the_rest_is_cut(block: Any
 
 
 class Distilled(keras.Model):  # type: ignore[misc]
-    """A class with a constructor, a compile and a training of its own, and a teacher."""
+    """A class with its own constructor, compile and training, and a teacher."""
 
     def __init__(self, backbone: Any, **keywords: Any) -> None:
         super().__init__(backbone.input, head(backbone.output), **keywords)
@@ -219,7 +219,7 @@ class Distilled(keras.Model):  # type: ignore[misc]
 
 
 class Anything(keras.Model):  # type: ignore[misc]
-    """Takes whatever a model takes."""
+    """Accepts any arguments of a model."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -245,7 +245,7 @@ class Subclassed(keras.Model):  # type: ignore[misc]
 
 
 class Doubled(keras.Model):  # type: ignore[misc]
-    """A Functional model with a call of its own."""
+    """A Functional model with its own call."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         return 2 * super().call(inputs)

@@ -1,4 +1,4 @@
-"""What both kinds of recorders must do: take everything that the loop hands over, and give it back when asked."""
+"""The contract of both kinds of recorders: accept everything that the loop passes, and return it on request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def snapshot(trials: tuple[Trial, ...] = (), baseline: float | None = None) -> S
 
 
 def whole_story(recorder: Recorder) -> None:
-    """Everything that can happen, in its order."""
+    """Everything that can happen, in order."""
     net, cost = network(), Cost(())
     recorder.warming(snapshot(), lambda: STATE)
     recorder.warmed_up(Before("loss", False, cost, net, {"conv": np.zeros((1, 2))}), snapshot((), 1.0), lambda: STATE)

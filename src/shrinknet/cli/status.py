@@ -1,4 +1,4 @@
-"""`shrinknet status`: how far a run is, without touching it."""
+"""`shrinknet status`: the progress of a run, read without changing it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from shrinknet.cli.output import json_option, show
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def status(run: Path, as_json: bool) -> None:
-    """Show how far the run in the folder RUN is: whether a process writes it, its trials, and what is left."""
+    """Show the progress of the run in the folder RUN: whether a process is writing it, its trials, what is left."""
     record = of_run(run)
     lines = [f"{name.replace('_', ' '):<16} {'-' if value is None else value}" for name, value in record.items()]
     show(record, "\n".join(lines), as_json=as_json)
 
 
 def of_run(run: Path) -> dict[str, Any]:
-    """What the files of a run say, as plain JSON types.
+    """The progress of a run according to its files, as plain JSON types.
 
     Raises:
-        RunError: it is not a run folder, or damaged.
+        RunError: the folder is not a run folder, or is damaged.
     """
     from shrinknet.runs.lock import holder
     from shrinknet.runs.store import RunStore
@@ -33,7 +33,7 @@ def of_run(run: Path) -> dict[str, Any]:
     facts, trials = store.read_json("run"), store.trials()
     accepted = [trial for trial in trials if trial.accepted]
     last = trials[-1] if trials else None
-    state = "finished" if facts.get("finished") else "under way" if holder(run) else "interrupted"
+    state = "finished" if facts.get("finished") else "running" if holder(run) else "interrupted"
     return {
         "state": state,
         "process": holder(run),

@@ -87,7 +87,7 @@ class Names(click.ParamType[tuple[str, ...]]):
         names = tuple(part.strip() for part in str(value).split(",") if part.strip())
         for name in names:
             if name not in self.known:
-                self.fail(f"expected {', '.join(self.known)}, with commas; received {name!r}.", param, context)
+                self.fail(f"expected {', '.join(self.known)}, separated by commas; received {name!r}.", param, context)
         return names
 
 

@@ -231,7 +231,7 @@ def reason(error: Exception) -> str:
     if operations:
         return f"the format has no operation for {', '.join(operations)}"
     if "TensorListReserve" in text:
-        return "the format takes recurrent layers only with a fixed number of samples: keras.Input(shape, batch_size=1)"
+        return "the format supports recurrent layers only with a fixed batch size: keras.Input(shape, batch_size=1)"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     where = lines.pop(0).rstrip(".") + ": " if len(lines) > 1 and lines[0].startswith("Exception encountered") else ""
     line = next((line for line in lines if "error:" in line), lines[0] if lines else "")

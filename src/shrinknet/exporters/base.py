@@ -49,7 +49,7 @@ class Source:
         self.sample = self._checked(self._drawn() if sample is None else sample)
 
     def _drawn(self) -> Any:
-        """Inputs that the model takes, of the sizes of the files."""
+        """Inputs that the model accepts, with the sizes of the files."""
         shapes = [tuple(tensor.shape) for tensor in self.tensors]
         return drawn_inputs(self.model, shapes=shapes)
 

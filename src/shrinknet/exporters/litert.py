@@ -113,7 +113,7 @@ def needs_real_sample(source: Source) -> None:
         )
 
 
-_PLACEHOLDER = 64  # for sizes that are left open, until inputs come
+_PLACEHOLDER = 64  # for undefined sizes, until inputs arrive
 
 
 class LiteRTRunner:
@@ -127,7 +127,7 @@ class LiteRTRunner:
 
         with quiet():  # it logs its delegates
             self.interpreter = Interpreter(model_content=content, num_threads=threads)
-            for detail in self.interpreter.get_input_details():  # a size that is left open stands there as 1
+            for detail in self.interpreter.get_input_details():  # undefined sizes appear as 1
                 sizes = [_PLACEHOLDER if size < 0 else size for size in detail["shape_signature"][1:]]
                 if -1 in detail["shape_signature"][1:]:
                     self.interpreter.resize_tensor_input(detail["index"], [detail["shape"][0], *sizes])

@@ -39,7 +39,7 @@ class OnnxExporter:
 
 
 def _bake_constants(path: Path, model: Any, signature: list[Any], inputs: list[str]) -> None:
-    """Gives a file the constants that tf2onnx made inputs of: tensors that a layer keeps, as Normalization its mean."""
+    """Stores constants that tf2onnx turned into inputs: tensors that a layer keeps, such as Normalization's mean."""
     import onnx
 
     written = onnx.load(str(path))
@@ -60,7 +60,7 @@ def _bake_constants(path: Path, model: Any, signature: list[Any], inputs: list[s
 
 
 def _write_out_erfc(path: Path) -> None:
-    """Replaces Erfc, which ONNX does not have and gelu is made of, by 1 - Erf."""
+    """Replaces Erfc, which gelu uses and ONNX does not have, by 1 - Erf."""
     import numpy as np
     import onnx
 

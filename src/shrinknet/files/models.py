@@ -178,8 +178,8 @@ def _why_not(path: Path, error: Exception) -> str:
         )
     if _holds_weights_only(path):
         return (
-            f"The file {path} holds weights only, and nothing says of which network. Build the model, load them with "
-            "model.load_weights(path), and save it whole with model.save('model.keras')."
+            f"The file {path} contains only weights, without the network. Build the model, load them with "
+            "model.load_weights(path), and save the complete model with model.save('model.keras')."
         )
     missing = re.search(r"Could not locate (?:class|function) '([^']+)'", text)
     if missing:
