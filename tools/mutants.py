@@ -91,8 +91,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a-regularizer-sees-what-nobody-reads",
         2,
-        "network/switches.py",
-        "variable.regularizer(_gated(variable, live.get(id(variable))))",
+        "network/guarded.py",
+        "variable.regularizer(_live(variable, masks.get(id(variable))))",
         "variable.regularizer(variable)",
         (f"{SWITCHES}::test_no_gradient_passes_a_disabled_channel",),
     ),
@@ -123,7 +123,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "later-compile-loses-what-is-frozen",
         3,
-        "network/switches.py",
+        "network/guarded.py",
         "        keep_frozen(self)\n        own_buffers(self.optimizer)",
         "        own_buffers(self.optimizer)",
         (f"{OPTIMIZERS}::test_the_users_later_compile_does_not_lose_it",),
