@@ -14,7 +14,7 @@ from keras.src.saving import object_registration
 
 from shrinknet.errors import ModelError
 from shrinknet.internals import Functional, is_training_call, layers_of
-from shrinknet.layers import Switchboard
+from shrinknet.layers import Switchboard, Switched
 from shrinknet.network.assembling import is_remade
 from shrinknet.network.optimizers import is_freezing, own_buffers
 from shrinknet.network.switches import Switches
