@@ -586,7 +586,6 @@ NAN = np.where(np.arange(8).reshape(8, 1, 1, 1) == 3, np.nan, X)
         ((X[:0], Y[:0]), "are empty"),
         ((X, Y[:5]), r"same number of samples.*\(8, 6, 6, 1\), \(5, 6, 6, 2\)"),
         ((NAN, Y), "36 numbers that are not finite"),
-        ((X, np.where(Y > 1, np.inf, Y)), "not finite"),
         (X, "received ndarray of shape"),
         (None, "received NoneType"),
         ((X,), "received a tuple of 1"),
@@ -602,6 +601,16 @@ def test_data_that_cannot_be_used(data: Any, words: str) -> None:
         feed = read_data(data, 4, "validation data")
         first_batch(feed)
     assert "validation data" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_targets_that_are_not_finite_are_for_losses_of_the_user_s_own() -> None:
+    missing = np.where(Y > 1, np.nan, Y)
+    model = maps(compiled=False)
+    model.compile("adam", "mse")
+    with pytest.raises(DataError, match=r"training data hold .* not finite"):
+        check_targets(model, (X, missing), "training data")
+    model.compile("adam", lambda truth, output: keras.ops.nanmean(keras.ops.square(truth - output)))
+    check_targets(model, (X, missing), "training data")
 
 
 def test_what_is_data_is_read() -> None:
@@ -626,10 +635,10 @@ def test_targets_that_would_broadcast(target: tuple[int, ...], loss: Any, fits: 
     model.compile("adam", loss)
     batch = (X, np.zeros((8, *target), "float32"))
     if fits:
-        check_targets(model, batch)
+        check_targets(model, batch, "training data")
     else:
         with pytest.raises(DataError, match="broadcast"):
-            check_targets(model, batch)
+            check_targets(model, batch, "training data")
 
 
 def test_the_engine_warns_of_nothing() -> None:

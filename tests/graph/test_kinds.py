@@ -308,8 +308,12 @@ REFUSED: dict[str, tuple[Kind, str]] = {
     "MultiHeadAttention": (
         lambda x: (lambda y: layers.MultiHeadAttention(2, 4)(y, y))(layers.Reshape((64, 8))(x)), "attention .* mixes"
     ),
-    "LSTM": (lambda x: layers.LSTM(4)(layers.Reshape((64, 8))(x)), "recurrent layer lstm.* feeds its channels back"),
-    "GRU": (lambda x: layers.GRU(4)(layers.Reshape((64, 8))(x)), "recurrent layer gru.* feeds its channels back"),
+    "a bidirectional layer": (
+        lambda x: layers.Bidirectional(layers.LSTM(4))(layers.Reshape((64, 8))(x)), "recurrent layer bidirectional.*"
+    ),
+    "spectral normalization": (
+        lambda x: layers.SpectralNormalization(layers.Conv2D(4, 1, name="inner"))(x), "norm of the whole kernel"
+    ),
     "a layer without a rule": (Own(name="own"), "Own own, which has no rule"),
     "an operation without a rule": (lambda x: ops.cumsum(x, axis=1), "Cumsum .*, which has no rule"),
     "a sum over channels": (lambda x: x / ops.sum(x, axis=-1, keepdims=True), "taken over its channels"),

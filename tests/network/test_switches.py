@@ -239,7 +239,7 @@ def adapted() -> Any:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (Subclassed, "Subclassed subclassed is not built"),
+        (Subclassed, r"Subclassed subclassed\w* is not built"),
         (quantized, "quantized"),
         (adapted, "LoRA"),
         (lambda: keras.Sequential([layers.Dense(3)]), "not built"),
@@ -414,9 +414,9 @@ def test_the_regularization_loss_counts_no_slice_that_nobody_reads() -> None:
     loss = float(numpy(sum(net.losses)))
     assert loss == pytest.approx(float(numpy(sum(plain.losses))), rel=1e-6)
     Switches(net).disable(Filter("conv1", 1))
-    dead = float((numpy(net.get_layer("conv2").kernel)[:, :, 1] ** 2).sum())
-    assert dead > 0.1
-    assert float(numpy(sum(net.losses))) == pytest.approx(loss - dead, rel=1e-5)
+    small = slim(net)
+    assert float(numpy(sum(small.losses))) < loss - 0.1
+    assert float(numpy(sum(net.losses))) == pytest.approx(float(numpy(sum(small.losses))), rel=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- cut out

@@ -43,6 +43,8 @@ class Stream:
         Raises:
             DataError: the source is empty.
         """
+        if self._first is None and isinstance(self.source, keras.utils.PyDataset) and self.source.num_batches != 0:
+            self._first = as_batch(self.source[0], self.what)
         if self._first is None:
             iterator = iter(self)
             self._first = next(iterator, None)

@@ -211,6 +211,7 @@ class Call:
         arguments: Keras's symbolic arguments of the call (args and kwargs, tensors among them).
         number: how often the operation was called before: 0 but for shared layers.
         taken, given: the tensors that come in and go out, each the same object wherever it is met.
+        refused: why nothing can be cut through it; None where it can.
     """
 
     operation: Any
@@ -223,6 +224,7 @@ class Call:
     number: int = 0
     taken: list[Tensor] = field(default_factory=list)
     given: list[Tensor] = field(default_factory=list)
+    refused: str | None = None
 
     @property
     def kind(self) -> str:
@@ -344,6 +346,7 @@ class Call:
 
     def opaque(self, reason: str) -> list[np.ndarray]:
         """The labels of an operation that cannot be looked through: nothing that goes in or comes out is cut."""
+        self.refused = reason
         for index in range(len(self.labels)):
             self.pin(index, reason)
         return [self.book.pinned(reason, len(shape)) for shape in self.output_shapes]

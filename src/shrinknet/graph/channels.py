@@ -306,7 +306,7 @@ class _Walker:
         self.calls.append(call)
         call.taken, call.given = inputs, list(zip(call.checked(known.rule(call)), outputs, strict=True))
         if isinstance(operation, keras.layers.Layer):
-            self.hide(operation, path, reason)
+            self.hide(operation, path, call.refused)
         return call.given
 
     def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:

@@ -25,6 +25,8 @@ _SWITCHED: dict[type, type] = {}
 
 def switched_class(layer: Any) -> type | None:
     """The class of a layer's switched counterpart; None where it needs none (it has no filters and reads none)."""
+    if isinstance(layer, Switched):
+        return type(layer)
     if type(layer) not in _SWITCHED and (known := registered(type(layer))) is not None:
         _counterpart(type(layer), known)  # of a subclass that computes what its parent does
     kind: Any = _SWITCHED.get(type(layer))

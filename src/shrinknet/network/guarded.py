@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.saving import object_registration
 
 from shrinknet.errors import ModelError
 from shrinknet.internals import Functional, is_training_call, layers_of
 from shrinknet.layers import Switchboard, Switched
-from shrinknet.layers.live import live_mask
 from shrinknet.network.assembling import is_remade
 from shrinknet.network.optimizers import is_freezing, own_buffers
 from shrinknet.network.switches import Switches
@@ -67,22 +67,39 @@ class _Guarded:
         Switches(self).refresh()
 
     def _get_regularization_losses(self: Any) -> list[Any]:
-        owners = {
-            id(one): layer
-            for layer in layers_of(self)
-            if isinstance(layer, Switched)
-            for one in getattr(layer, "weights", ())
-        }
-        return [
-            variable.regularizer(_live(variable, owners.get(id(variable))))
-            for variable in self.trainable_weights
-            if variable.regularizer is not None
-        ]
+        regularized = [variable for variable in self.trainable_weights if variable.regularizer is not None]
+        masks = live_masks(self) if regularized else {}
+        return [variable.regularizer(_live(variable, masks.get(id(variable)))) for variable in regularized]
 
 
-def _live(variable: Any, layer: Any) -> Any:
-    """What a regularizer shall see: slices of disabled filters, and those that read them, are 0, as if cut out."""
-    mask = live_mask(layer, variable) if layer is not None else None
+def live_masks(net: Any) -> dict[int, Any]:
+    """Id of a variable of a switched network -> which of its numbers are live, broadcastable to it.
+
+    Those of slices that belong to a disabled filter, or read one, are not: they count as cut out.
+    """
+    graph = Switches(net).graph
+    places = {path: each for path, each in graph.producers.items() if isinstance(graph.layers[path], Switched)}
+    if not places:
+        return {}
+    disabled = ops.concatenate([graph.layers[path].switchboard.disabled.value for path in places])
+    first = np.full(graph.size, -1)
+    for place, channel in reversed([*enumerate(np.concatenate([*places.values()]).tolist())]):
+        first[channel] = place
+    masks: dict[int, Any] = {}
+    for weight in graph.weights:
+        known = first[weight.channels] >= 0
+        if not known.any():
+            continue
+        live = ops.logical_or(ops.logical_not(ops.take(disabled, np.maximum(first[weight.channels], 0))), ~known)
+        shape = [1] * len(weight.variable.shape)
+        shape[weight.axis] = -1
+        mask = ops.reshape(live, shape)
+        other = masks.get(id(weight.variable))
+        masks[id(weight.variable)] = mask if other is None else ops.logical_and(mask, other)
+    return masks
+
+
+def _live(variable: Any, mask: Any) -> Any:
     return variable if mask is None else ops.where(mask, variable.value, ops.zeros((), variable.dtype))
 
 
