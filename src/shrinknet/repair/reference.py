@@ -1,0 +1,189 @@
+"""Reference: what the readers of the uncut network compute, remembered at sampled places: the targets of refit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from shrinknet.errors import DataError, ModelError
+from shrinknet.repair.program import Program, Step, record
+from shrinknet.repair.readers import Reader, readers
+from shrinknet.repair.sampling import sampled
+from shrinknet.repair.settings import Refit
+from shrinknet.repair.walk import Inputs, walk
+from shrinknet.switches import Switches
+
+Block = tuple[int, slice, np.ndarray]  # number of the call, rows of it, their columns: (groups, rows, columns)
+Handle = Callable[[Reader, tuple[Step, ...], Iterator[Block]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What `remember` returns: plain arrays, a function of the network's weights, the data and the settings alone.
+
+    Attributes:
+        outputs: path of a reader -> for each of its calls its outputs before the activation function, float32, shape
+            (groups, rows, outputs).
+        kernels: path -> the kernel, float32, shape (groups, columns, outputs).
+        means: path -> moving mean of the normalization that stands in for the bias; absent where there is none.
+        samples: how many calibration samples there were.
+        settings: which samples and places were taken.
+    """
+
+    outputs: Mapping[str, tuple[np.ndarray, ...]]
+    kernels: Mapping[str, np.ndarray]
+    means: Mapping[str, np.ndarray]
+    samples: int
+    settings: Refit
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes."""
+        arrays = [array for calls in self.outputs.values() for array in calls]
+        return sum(array.nbytes for array in (*arrays, *self.kernels.values()))
+
+
+class Calibration:
+    """A network and its calibration data, to be walked through reader by reader, as often as one likes.
+
+    Args:
+        net: what `switched(model)` returned.
+        data: inputs as `net.predict` takes them, arrays without targets.
+        settings: which samples and places are taken.
+    """
+
+    def __init__(self, net: Any, data: Any, settings: Refit) -> None:
+        self.net = net
+        self.settings = settings
+        self.switches = Switches(net)
+        self.inputs = Inputs(self.program, data, settings)
+
+    @cached_property
+    def program(self) -> Program:
+        """The steps of the network."""
+        return record(self.net)
+
+    @cached_property
+    def readers(self) -> dict[str, Reader]:
+        """Path -> reader, in network order."""
+        return {reader.path: reader for reader in readers(self.switches.graph, self.program)}
+
+    def walk(self, handle: Handle) -> None:
+        """Calls `handle` for each reader before it runs: with the calls that are due, and their rows in blocks.
+
+        All calls of a shared layer are due at once, unless one feeds another.
+        """
+
+        def visit(station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]) -> None:
+            reader = self.readers.get(station[0].path)
+            if reader is not None:
+                handle(reader, station, self._blocks(reader, station, tensors))
+
+        shared = [path for path, reader in self.readers.items() if len(reader.steps) > 1]
+        walk(self.program, self.inputs, visit, together=shared, budget=self.settings.memory)
+
+    def _blocks(
+        self, reader: Reader, station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]
+    ) -> Iterator[Block]:
+        batch = self.inputs.batch
+        for step in station:
+            table, images, at = None, np.zeros(0, int), np.zeros(0, int)
+            for chunk, tensor in enumerate(tensors(step)):
+                fields = reader.fields(tensor)
+                if chunk == 0:
+                    table = reader.table(tensor)
+                    places = fields.shape[1] if table is None else len(table)
+                    images, at = self._sampled(step, places)
+                first, last = np.searchsorted(images, [chunk * batch, (chunk + 1) * batch])
+                if last > first:
+                    rows = slice(int(first), int(last))
+                    yield step.number, rows, reader.rows(fields, table, images[rows] - chunk * batch, at[rows])
+
+    def _sampled(self, step: Step, places: int) -> tuple[np.ndarray, np.ndarray]:
+        settings = self.settings
+        name = f"{step.path} {step.number}"
+        return sampled(self.inputs.size, places, settings.positions, seed=settings.seed, name=name)
+
+
+def remember(net: Any, data: Any, settings: Refit | None = None) -> Reference:
+    """What a network computes now, as targets for `refit` after cuts.
+
+    Take it before anything is disabled, and use it for every refit of a run. After a process was killed it can be made
+    again: the same weights, data and settings give the same bits. Training moves the weights, so take a new one then.
+
+    Args:
+        net: what `switched(model)` returned.
+        data: inputs as `net.predict` takes them: an array, or a list or dict of arrays, without targets.
+        settings: which samples and places are taken; None: `Refit()`.
+
+    Returns:
+        Targets of every layer that can be repaired: 4 bytes for each of its filters and sampled places.
+
+    Raises:
+        ModelError: the network has no switches, or its operations are not recorded.
+        DataError: the data are empty, not finite, or not what the network takes.
+    """
+    return reference_of(Calibration(net, data, settings or Refit()))
+
+
+def reference_of(calibration: Calibration) -> Reference:
+    """As `remember`, for a network whose calibration data were checked before."""
+    disabled = calibration.switches.read("disabled")
+    outputs: dict[str, dict[int, list[np.ndarray]]] = {}
+
+    def handle(reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
+        kernel, bias = reader.matrix(), bias_of(reader)
+        kernel = np.where(disabled[reader.reads][:, :, np.newaxis], 0, kernel)
+        for number, _, x in blocks:
+            y = x @ kernel + bias[:, np.newaxis]
+            outputs.setdefault(reader.path, {}).setdefault(number, []).append(y)
+
+    calibration.walk(handle)
+    known = calibration.readers
+    return Reference(
+        outputs={
+            path: tuple(np.concatenate(calls[number], axis=1) for number in sorted(calls))
+            for path, calls in outputs.items()
+        },
+        kernels={path: reader.matrix() for path, reader in known.items()},
+        means={path: mean_of(reader) for path, reader in known.items() if reader.norm is not None},
+        samples=calibration.inputs.size,
+        settings=calibration.settings,
+    )
+
+
+def bias_of(reader: Reader) -> np.ndarray:
+    """The bias of a reader, float32, shape (groups, outputs); zeros where it has none."""
+    if reader.bias is None:
+        return np.zeros(reader.makes.shape, "float32")
+    return ops.convert_to_numpy(ops.cast(reader.bias, "float32")).reshape(reader.makes.shape)
+
+
+def mean_of(reader: Reader) -> np.ndarray:
+    """The moving mean of the normalization behind a reader, float32, shape (groups, outputs)."""
+    return np.array(ops.convert_to_numpy(reader.norm.moving_mean)).astype("float32").reshape(reader.makes.shape)
+
+
+def check_reference(reference: Reference, calibration: Calibration) -> None:
+    """Refuses a reference that belongs to another network or to other data.
+
+    Raises:
+        ModelError: its readers are others; DataError: it was taken of another number of samples.
+    """
+    for path, reader in calibration.readers.items():
+        known = reference.kernels.get(path)
+        if known is None or known.shape != (*reader.reads.shape, reader.makes.shape[1]):
+            raise ModelError(
+                f"The reference was taken of another network: it knows no layer {path} of this shape. Take one of this "
+                "network with remember(net, data)."
+            )
+    if reference.samples != calibration.inputs.size:
+        raise DataError(
+            f"The reference was taken of {reference.samples} calibration samples, but {calibration.inputs.size} were "
+            "given. Give the same data to remember and to refit."
+        )

@@ -1,0 +1,182 @@
+"""Refit: after a cut, every reader gets the kernel and bias that best reproduce its old outputs; no training.
+
+The targets are the outputs of the uncut network, the inputs those of the cut one. Readers are solved in the order of
+the network, each on what the repaired layers before it give, so that errors do not pile up (as in ThiNet,
+arXiv:1707.06440, and channel pruning, arXiv:1707.06168; the ridge pulls towards the old kernel).
+
+A layer without a bias whose output goes into one batch normalization alone has one all the same: its moving mean. A
+shared layer is solved once, for the rows of all of its calls together. Where one of its calls feeds another, its
+inputs are not known before it is solved: it is then solved for the inputs that its old kernel gives, and a second walk
+repairs the others after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shrinknet.records import table
+from shrinknet.repair.program import Step
+from shrinknet.repair.readers import Reader
+from shrinknet.repair.reference import (
+    Block,
+    Calibration,
+    Reference,
+    bias_of,
+    check_reference,
+    mean_of,
+    reference_of,
+)
+from shrinknet.repair.regression import Regression, regression
+from shrinknet.repair.settings import Refit
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a refit did.
+
+    Attributes:
+        missed: path of each reader that was repaired -> the share of its outputs' mean square, around their means,
+            that the cut network does not reproduce on the calibration data; 0 is exact.
+        kept: readers that were left as they are because they are frozen or not trainable.
+    """
+
+    missed: Mapping[str, float]
+    kept: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return table({"layer": path, "missed": share} for path, share in self.missed.items())
+
+
+def refit(net: Any, data: Any, *, reference: Reference | None = None, settings: Refit | None = None) -> Repaired:
+    """Gives every reader of a switched network the kernel and bias that make up best for what is disabled.
+
+    Dense layers and convolutions of every kind are repaired: transposed ones, grouped and depthwise ones group by
+    group, the pointwise part of separable ones. Layers of the user's own classes are left alone. Slices of kernels
+    that read disabled channels, and those of disabled filters, stay as they are.
+
+    Args:
+        net: what `switched(model)` returned, with filters disabled.
+        data: inputs as `net.predict` takes them: an array, or a list or dict of arrays, without targets.
+        reference: what `remember(net, data)` returned before anything was disabled. None: the network as it stands,
+            with everything enabled, which is the uncut one as long as it was not repaired or trained since.
+        settings: see `Refit`. None: those of the reference, or `Refit()`.
+
+    Returns:
+        How well each reader could be repaired; prints as a table.
+
+    Raises:
+        ModelError: the network has no switches, or the reference is of another one.
+        DataError: the data are empty, not finite, not what the network takes, or not those of the reference.
+
+    Example:
+        >>> net = switched(model)                           # doctest: +SKIP
+        >>> reference = remember(net, images)
+        >>> Switches(net).disable(Filter("conv1", 3))
+        >>> refit(net, images, reference=reference)
+    """
+    settings = settings or (reference.settings if reference is not None else Refit())
+    calibration = Calibration(net, data, settings)
+    if reference is None:
+        reference = _uncut(calibration)
+    check_reference(reference, calibration)
+    return repaired(calibration, reference)
+
+
+def _uncut(calibration: Calibration) -> Reference:
+    """The reference of the network with everything enabled."""
+    switches = calibration.switches
+    disabled = switches.disabled
+    switches.enable(*disabled)
+    try:
+        return reference_of(calibration)
+    finally:
+        switches.disable(*disabled)
+
+
+def repaired(calibration: Calibration, reference: Reference) -> Repaired:
+    """As `refit`, with both at hand."""
+    work = _Work(calibration, reference)
+    calibration.walk(work.handle)
+    if work.waiting:
+        work.finish()
+        calibration.walk(work.handle)
+    return Repaired(work.missed, tuple(work.kept))
+
+
+class _Work:
+    """One refit: what was added up so far, and what was solved."""
+
+    def __init__(self, calibration: Calibration, reference: Reference) -> None:
+        self.reference = reference
+        self.settings = calibration.settings
+        self.disabled = calibration.switches.read("disabled")
+        self.frozen = calibration.switches.read("frozen")
+        self.missed: dict[str, float] = {}
+        self.kept: list[str] = []
+        self.waiting: dict[str, tuple[Reader, Regression]] = {}
+        self.done: set[str] = set()
+
+    def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
+        """Adds up the rows of the calls that are due; solves the reader when all of its calls are."""
+        chosen = self._outputs(reader)
+        if reader.path in self.done or not chosen.any():
+            self.kept += [] if chosen.any() or reader.path in self.kept else [reader.path]
+            return
+        targets = self.reference.outputs[reader.path]
+        _, sums = self.waiting.get(reader.path, (reader, None))
+        if sums is None:
+            shape = (*reader.reads.shape, reader.makes.shape[1])
+            sums = regression(shape, shifts(reader, self.settings), sum(y.shape[1] for y in targets))
+        for number, rows, x in blocks:
+            sums.add(x, targets[number][:, rows])
+        if len(station) == len(reader.steps):
+            self._solve(reader, sums)
+        else:
+            self.waiting[reader.path] = reader, sums
+
+    def finish(self) -> None:
+        """Solves the shared layers whose calls feed one another; a second walk leaves them alone."""
+        for path, (reader, sums) in self.waiting.items():
+            self._solve(reader, sums)
+            self.done.add(path)
+        self.waiting = {}
+
+    def _outputs(self, reader: Reader) -> np.ndarray:
+        """Which outputs are repaired, bool, shape (groups, outputs): somebody reads them, and they may move."""
+        chosen = ~self.disabled[reader.makes]
+        if self.settings.frozen == "keep":
+            chosen &= ~self.frozen[reader.makes] & bool(reader.layer.trainable)
+        return chosen
+
+    def _solve(self, reader: Reader, sums: Regression) -> None:
+        chosen, old = self._outputs(reader), self.reference.kernels[reader.path]
+        kernel, constants = reader.matrix(), np.zeros(reader.makes.shape)
+        missed = total = 0.0
+        for group, outputs in enumerate(chosen):
+            live = ~self.disabled[reader.reads[group]]
+            solved, constants[group] = sums.solve(group, live, old[group], self.settings.ridge)
+            kernel[group][np.ix_(live, outputs)] = solved[:, outputs]
+            missed += 0.0
+            total += float(sums.spread(group)[outputs].sum())
+        reader.assign(kernel)
+        self._shift(reader, chosen, constants)
+        self.missed[reader.path] = missed / (total or 1.0)
+
+    def _shift(self, reader: Reader, chosen: np.ndarray, constants: np.ndarray) -> None:
+        """Adds the constants: as biases, or taken off the moving means of the normalization."""
+        if reader.bias is not None:
+            bias = np.where(chosen, constants, bias_of(reader))
+            reader.bias.assign(bias.reshape(reader.bias.shape))
+        elif shifts(reader, self.settings):
+            mean = np.where(chosen, self.reference.means[reader.path] - constants, mean_of(reader))
+            reader.norm.moving_mean.assign(mean.reshape(-1))
+
+
+def shifts(reader: Reader, settings: Refit) -> bool:
+    """Whether a constant can be added to each output of a reader."""
+    movable = reader.norm is not None and (settings.frozen == "move" or reader.norm.trainable)
+    return reader.bias is not None or movable

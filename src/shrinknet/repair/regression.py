@@ -1,0 +1,130 @@
+"""Regression: ridge least squares from sums over rows, so that memory does not depend on the number of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+COLUMNS = 5_000
+"""A regression of more columns is solved between its rows, where these are fewer."""
+
+
+class Regression:
+    """The normal equations of one reader, added up block of rows by block of rows.
+
+    Products are taken in float32 and added up in float64: the rounding within a block is far below the ridge, and
+    the products cost half as much.
+
+    Args:
+        shape: (groups, columns, outputs).
+        shifts: whether a constant is fitted for each output; it is neither penalised nor ever removed.
+
+    Attributes:
+        rows: rows added so far.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], shifts: bool) -> None:
+        groups, columns, outputs = shape
+        self.rows = 0
+        self._shifts = shifts
+        self._xx = np.zeros((groups, columns, columns))
+        self._xy = np.zeros((groups, columns, outputs))
+        self._x = np.zeros((groups, columns))
+        self._y = np.zeros((groups, outputs))
+        self._yy = np.zeros((groups, outputs))
+
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Adds a block: float32, shapes (groups, rows, columns) and (groups, rows, outputs)."""
+        turned = x.swapaxes(1, 2)
+        self.rows += x.shape[1]
+        self._xx += turned @ x
+        self._xy += turned @ y
+        self._x += x.sum(axis=1, dtype=np.float64)
+        self._y += y.sum(axis=1, dtype=np.float64)
+        self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
+
+    @property
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of each column and output, zeros where no constant is fitted."""
+        share = self._shifts / self.rows
+        return self._x * share, self._y * share
+
+    def moments(self, group: int) -> np.ndarray:
+        """Mean product of every two columns of a group, around their means where a constant is fitted."""
+        mean = self.means[0][group]
+        return self._xx[group] / self.rows - np.outer(mean, mean)
+
+    def cross(self, group: int) -> np.ndarray:
+        """Mean product of every column with every output of a group, around their means."""
+        inputs, outputs = (mean[group] for mean in self.means)
+        return self._xy[group] / self.rows - np.outer(inputs, outputs)
+
+    def spread(self, group: int) -> np.ndarray:
+        """Mean square of every output of a group, around its mean, shape (outputs,)."""
+        return np.maximum(self._yy[group] / self.rows - self.means[1][group] ** 2, 0)
+
+    def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+        """The kernel and constants of a group that reproduce the outputs from the live columns.
+
+        Args:
+            group: its number.
+            live: bool, shape (columns,).
+            old: kernel that the ridge pulls towards, shape (columns, outputs); its other columns are not looked at.
+            ridge: share of the mean diagonal that is added to it.
+
+        Returns:
+            float64, shapes (live columns, outputs) and (outputs,).
+        """
+        moments, cross = self.moments(group)[np.ix_(live, live)], self.cross(group)[live]
+        start = old[live].astype(np.float64)
+        inputs, outputs = (mean[group] for mean in self.means)
+        if not live.any():
+            return start, outputs
+        missed = cross - moments @ start
+        penalty = ridge * np.trace(moments) / len(moments) or 1.0  # inputs that are all 0 leave the kernel as it was
+        moments[np.diag_indices_from(moments)] += penalty
+        kernel = start + linalg.cho_solve(linalg.cho_factor(moments, overwrite_a=True, check_finite=False), missed)
+        return kernel, outputs - inputs[live] @ kernel
+
+
+class WideRegression(Regression):
+    """The same for readers with more columns than rows: the rows are kept, and equations between rows are solved.
+
+    Both ways have one solution. This one needs rows x columns of memory instead of columns x columns.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], shifts: bool) -> None:
+        super().__init__((shape[0], 0, shape[2]), shifts)
+        self._x = np.zeros(shape[:2])
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Keeps a block: float32, shapes (groups, rows, columns) and (groups, rows, outputs)."""
+        self.rows += x.shape[1]
+        self._x += x.sum(axis=1, dtype=np.float64)
+        self._y += y.sum(axis=1, dtype=np.float64)
+        self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
+        self._blocks.append((x, y))
+
+    def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+        """See `Regression.solve`."""
+        start = old[live]
+        inputs, outputs = (mean[group] for mean in self.means)
+        if not live.any():
+            return start.astype(np.float64), outputs
+        x = np.concatenate([block[group][:, live] for block, _ in self._blocks])
+        y = np.concatenate([block[group] for _, block in self._blocks])
+        x -= inputs[live].astype(np.float32)
+        missed = y - outputs.astype(np.float32) - x @ start
+        products = (x @ x.T).astype(np.float64)  # (rows, rows)
+        penalty = ridge * np.trace(products) / x.shape[1] or 1.0
+        products[np.diag_indices_from(products)] += penalty
+        weights = linalg.cho_solve(linalg.cho_factor(products, overwrite_a=True, check_finite=False), missed)
+        kernel = start + x.T.astype(np.float64) @ weights
+        return kernel, outputs - inputs[live] @ kernel
+
+
+def regression(shape: tuple[int, int, int], shifts: bool, rows: int) -> Regression:
+    """The cheaper of the two for a reader of this shape with so many rows."""
+    wide = shape[1] > COLUMNS and shape[1] > rows
+    return WideRegression(shape, shifts) if wide else Regression(shape, shifts)
