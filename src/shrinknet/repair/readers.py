@@ -37,6 +37,8 @@ class Reader:
         kernel: the variable that multiplies channels; of a separable convolution the pointwise one.
         reads: the channel of the graph that each column reads, int, shape (groups, columns).
         makes: the channel of the graph that each output is, int, shape (groups, outputs).
+        inputs: the channel of the graph of each position on the channel axis of the layer's input, int.
+        gated: whether disabling a channel makes this layer count it as 0: not where it treats each channel by itself.
         norm: the batch normalization that alone takes the layer's output, and whose moving mean can so stand in for a
             bias that the layer does not have; None where there is none.
     """
@@ -47,6 +49,8 @@ class Reader:
     kernel: Any
     reads: np.ndarray
     makes: np.ndarray
+    inputs: np.ndarray
+    gated: bool
     norm: Any
 
     @property
@@ -88,7 +92,8 @@ class Reader:
         """An input tensor as the kernel meets it, float32, shape (samples, places, channels)."""
         layer = self.layer
         if self.kind in _SEPARABLE:
-            eye = np.eye(self.reads.shape[1], dtype="float32").reshape(*[1] * len(layer.kernel_size), -1, self.reads.size)
+            size, rank = self.reads.shape[1], len(layer.kernel_size)
+            eye = np.eye(size, dtype="float32").reshape(*[1] * rank, size, size)
             tensor = ops.separable_conv(
                 ops.cast(tensor, "float32"),
                 ops.cast(layer.depthwise_kernel, "float32"),
@@ -98,7 +103,10 @@ class Reader:
                 dilation_rate=layer.dilation_rate,
                 data_format=layer.data_format,
             )
-        array = ops.convert_to_numpy(ops.cast(tensor, "float32"))
+        return self.by_channel(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+
+    def by_channel(self, array: np.ndarray) -> np.ndarray:
+        """An input or output of the layer with its axes as (samples, places, channels)."""
         array = np.moveaxis(array, self._axis, -1)
         return array.reshape(array.shape[0], -1, array.shape[-1])
 
@@ -160,7 +168,8 @@ def _reader(graph: ChannelGraph, program: Program, steps: tuple[Step, ...], call
         taps = 1 if kind is layers.Dense else int(np.prod(layer.kernel_size))
         reads, makes = np.tile(inputs.reshape(groups, -1), (1, taps)), graph.producers[path].reshape(groups, -1)
     kernel = layer.pointwise_kernel if kind in _SEPARABLE else layer.kernel
-    return Reader(path, layer, steps, kernel, reads, makes, _norm(program, steps, layer))
+    gated = any(weight.variable is kernel and not weight.owned for weight in graph.weights)
+    return Reader(path, layer, steps, kernel, reads, makes, inputs, gated, _norm(program, steps, layer))
 
 
 def _channels(graph: ChannelGraph, call: Call, axis: int) -> np.ndarray:

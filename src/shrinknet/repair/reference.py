@@ -87,6 +87,19 @@ class Calibration:
         shared = [path for path, reader in self.readers.items() if len(reader.steps) > 1]
         walk(self.program, self.inputs, visit, together=shared, budget=self.settings.memory)
 
+    def look(self, look: Callable[[Reader, np.ndarray], None]) -> None:
+        """Shows `look` every reader with what it reads, chunk by chunk, shape (samples, places, channels)."""
+
+        def visit(station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]) -> None:
+            reader = self.readers.get(station[0].path)
+            if reader is None:
+                return
+            for chunk, tensor in enumerate(tensors(station[0])):
+                array = np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+                look(reader, reader.by_channel(array[: self.inputs.real(chunk)]))
+
+        walk(self.program, self.inputs, visit, budget=self.settings.memory)
+
     def _blocks(
         self, reader: Reader, station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]
     ) -> Iterator[Block]:

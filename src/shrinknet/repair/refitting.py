@@ -12,7 +12,7 @@ repairs the others after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ from shrinknet.repair.reference import (
 )
 from shrinknet.repair.regression import Regression, regression
 from shrinknet.repair.settings import Refit
+
+Observe = Callable[[Reader, Regression], None]
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,9 @@ def _uncut(calibration: Calibration) -> Reference:
         switches.disable(*disabled)
 
 
-def repaired(calibration: Calibration, reference: Reference) -> Repaired:
-    """As `refit`, with both at hand."""
-    work = _Work(calibration, reference)
+def repaired(calibration: Calibration, reference: Reference, observe: Observe | None = None) -> Repaired:
+    """As `refit`, with both at hand; `observe` is shown the sums of each reader that was solved."""
+    work = _Work(calibration, reference, observe)
     calibration.walk(work.handle)
     if work.waiting:
         work.finish()
@@ -110,7 +112,8 @@ def repaired(calibration: Calibration, reference: Reference) -> Repaired:
 class _Work:
     """One refit: what was added up so far, and what was solved."""
 
-    def __init__(self, calibration: Calibration, reference: Reference) -> None:
+    def __init__(self, calibration: Calibration, reference: Reference, observe: Observe | None) -> None:
+        self.observe = observe
         self.reference = reference
         self.settings = calibration.settings
         self.disabled = calibration.switches.read("disabled")
@@ -158,13 +161,16 @@ class _Work:
         missed = total = 0.0
         for group, outputs in enumerate(chosen):
             live = ~self.disabled[reader.reads[group]]
-            solved, constants[group] = sums.solve(group, live, old[group], self.settings.ridge)
-            kernel[group][np.ix_(live, outputs)] = solved[:, outputs]
-            missed += 0.0
+            solution = sums.solve(group, live, old[group], self.settings.ridge)
+            kernel[group][np.ix_(live, outputs)] = solution.kernel[:, outputs]
+            constants[group] = solution.constants
+            missed += float(solution.missed[outputs].sum())
             total += float(sums.spread(group)[outputs].sum())
         reader.assign(kernel)
         self._shift(reader, chosen, constants)
         self.missed[reader.path] = missed / (total or 1.0)
+        if self.observe is not None:
+            self.observe(reader, sums)
 
     def _shift(self, reader: Reader, chosen: np.ndarray, constants: np.ndarray) -> None:
         """Adds the constants: as biases, or taken off the moving means of the normalization."""

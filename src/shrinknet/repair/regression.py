@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import linalg
 
 COLUMNS = 5_000
 """A regression of more columns is solved between its rows, where these are fewer."""
+
+
+class Solution(NamedTuple):
+    """The solution of one group of a regression, float64.
+
+    Attributes:
+        kernel: shape (live columns, outputs).
+        constants: shape (outputs,); zeros where none are fitted.
+        missed: mean square of each output that is not reproduced, shape (outputs,).
+    """
+
+    kernel: np.ndarray
+    constants: np.ndarray
+    missed: np.ndarray
 
 
 class Regression:
@@ -63,7 +79,7 @@ class Regression:
         """Mean square of every output of a group, around its mean, shape (outputs,)."""
         return np.maximum(self._yy[group] / self.rows - self.means[1][group] ** 2, 0)
 
-    def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> Solution:
         """The kernel and constants of a group that reproduce the outputs from the live columns.
 
         Args:
@@ -71,20 +87,18 @@ class Regression:
             live: bool, shape (columns,).
             old: kernel that the ridge pulls towards, shape (columns, outputs); its other columns are not looked at.
             ridge: share of the mean diagonal that is added to it.
-
-        Returns:
-            float64, shapes (live columns, outputs) and (outputs,).
         """
         moments, cross = self.moments(group)[np.ix_(live, live)], self.cross(group)[live]
         start = old[live].astype(np.float64)
         inputs, outputs = (mean[group] for mean in self.means)
         if not live.any():
-            return start, outputs
+            return Solution(start, outputs, self.spread(group))
         missed = cross - moments @ start
         penalty = ridge * np.trace(moments) / len(moments) or 1.0  # inputs that are all 0 leave the kernel as it was
-        moments[np.diag_indices_from(moments)] += penalty
-        kernel = start + linalg.cho_solve(linalg.cho_factor(moments, overwrite_a=True, check_finite=False), missed)
-        return kernel, outputs - inputs[live] @ kernel
+        ridged = moments + penalty * np.eye(len(moments))
+        kernel = start + linalg.cho_solve(linalg.cho_factor(ridged, overwrite_a=True, check_finite=False), missed)
+        error = self.spread(group) - np.einsum("co,co->o", kernel, 2 * cross - moments @ kernel)
+        return Solution(kernel, outputs - inputs[live] @ kernel, np.maximum(error, 0))
 
 
 class WideRegression(Regression):
@@ -106,12 +120,12 @@ class WideRegression(Regression):
         self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
         self._blocks.append((x, y))
 
-    def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> Solution:
         """See `Regression.solve`."""
         start = old[live]
         inputs, outputs = (mean[group] for mean in self.means)
         if not live.any():
-            return start.astype(np.float64), outputs
+            return Solution(start.astype(np.float64), outputs, self.spread(group))
         x = np.concatenate([block[group][:, live] for block, _ in self._blocks])
         y = np.concatenate([block[group] for _, block in self._blocks])
         x -= inputs[live].astype(np.float32)
@@ -120,8 +134,9 @@ class WideRegression(Regression):
         penalty = ridge * np.trace(products) / x.shape[1] or 1.0
         products[np.diag_indices_from(products)] += penalty
         weights = linalg.cho_solve(linalg.cho_factor(products, overwrite_a=True, check_finite=False), missed)
-        kernel = start + x.T.astype(np.float64) @ weights
-        return kernel, outputs - inputs[live] @ kernel
+        change = x.T.astype(np.float64) @ weights
+        error = np.square(missed - x @ change).mean(axis=0)
+        return Solution(start + change, outputs - inputs[live] @ (start + change), error)
 
 
 def regression(shape: tuple[int, int, int], shifts: bool, rows: int) -> Regression:

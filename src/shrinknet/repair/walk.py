@@ -48,17 +48,27 @@ class Inputs:
         lengths = {array.shape[0] if array.ndim else 0 for array in arrays}
         if len(lengths) != 1 or 0 in lengths:
             raise DataError(f"Expected calibration data of one length from 1; received lengths {sorted(lengths)}.")
-        self._chosen = _drawn(lengths.pop(), settings)
+        self.given: int = lengths.pop()
+        self._chosen = _drawn(self.given, settings)
         if not all(np.isfinite(array[self._chosen]).all() for array in arrays if array.dtype.kind == "f"):
             raise DataError("Calibration data hold NaN or infinite numbers; repair needs finite ones.")
         self.size: int = len(self._chosen)
         self.batch: int = self._functional.inputs[0].shape[0] or min(settings.batch, self.size)
         self.chunks: int = -(-self.size // self.batch)
 
+    def indices(self, number: int) -> np.ndarray:
+        """Which of the given samples make a chunk; the last one is filled up with repeats."""
+        places = np.arange(number * self.batch, (number + 1) * self.batch)
+        return self._chosen[np.minimum(places, self.size - 1)]
+
+    def real(self, number: int) -> int:
+        """How many samples of a chunk are no repeats."""
+        return min(self.batch, self.size - number * self.batch)
+
     def chunk(self, number: int) -> list[Any]:
-        """The tensors of one chunk, in the order of the network's inputs; the last one is filled up with repeats."""
-        index = np.minimum(np.arange(number * self.batch, (number + 1) * self.batch), self.size - 1)
-        chosen = keras.tree.map_structure(lambda array: array[self._chosen[index]], self._data)
+        """The tensors of one chunk, in the order of the network's inputs."""
+        index = self.indices(number)
+        chosen = keras.tree.map_structure(lambda array: array[index], self._data)
         return list(self._functional._standardize_inputs(chosen))
 
 
