@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,9 @@ from shrinknet.rebuild import plain_class
 from shrinknet.repair.gradients import sensed
 from shrinknet.repair.program import Step
 from shrinknet.repair.readers import Reader
-from shrinknet.repair.reference import Block, Calibration
-from shrinknet.repair.refitting import shifts
-from shrinknet.repair.regression import Regression
+from shrinknet.repair.reference import Block, Calibration, Reference
+from shrinknet.repair.refitting import Repaired, repaired, shifts
+from shrinknet.repair.regression import Regression, WideRegression
 from shrinknet.savings import savings
 from shrinknet.strategies.equations import Equations, Signal
 
@@ -37,12 +38,29 @@ class Evidence:
     def __init__(self, calibration: Calibration, targets: Any = None) -> None:
         self.calibration = calibration
         self.targets = targets
+        self._known: tuple[int, Gathered] | None = None  # digest of the network, and what a refit has added up
+
+    def refit(self, reference: Reference) -> Repaired:
+        """As `shrinknet.repair.refit`. What it adds up serves `equations` too, until the network is changed."""
+        gathered = Gathered(self.calibration)
+        done = repaired(self.calibration, reference, gathered.take)
+        self._known = (self._digest(), gathered) if gathered.complete else None
+        return done
 
     def equations(self, weighted: bool = False) -> tuple[Equations, ...]:
         """See `shrinknet.strategies.Network`."""
+        weights = self._weights() if weighted else {}
+        if self._known is not None and self._known[0] == self._digest():
+            return self._known[1].equations(weights)
         gathered = Gathered(self.calibration)
         self.calibration.walk(gathered.handle)
-        return gathered.equations(self._weights() if weighted else {})
+        return gathered.equations(weights)
+
+    def _digest(self) -> int:
+        digest = 0
+        for variable in self.calibration.net.variables:
+            digest = zlib.crc32(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).data, digest)
+        return digest
 
     def slopes(self) -> dict[Filter, np.ndarray]:
         """See `shrinknet.strategies.Network`."""
@@ -130,15 +148,31 @@ class Gathered:
         self._gone = calibration.switches.read("disabled")
         self._sums: dict[str, Regression] = {}
 
-    def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
-        """Adds up the rows of the calls that are due."""
+    def take(self, reader: Reader, sums: Regression) -> None:
+        """Takes over what a refit has added up for a reader."""
         if not self._matters(reader):
             return
+        if isinstance(sums, WideRegression):
+            self._add(reader, (x for x, _ in sums.blocks))
+        else:
+            self._sums[reader.path] = sums
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are sums of all readers that matter."""
+        return all(path in self._sums for path, reader in self._calibration.readers.items() if self._matters(reader))
+
+    def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
+        """Adds up the rows of the calls that are due."""
+        if self._matters(reader):
+            self._add(reader, (x for _, _, x in blocks))
+
+    def _add(self, reader: Reader, blocks: Iterator[np.ndarray]) -> None:
         channels = by_channel(reader) if wide(reader) else None
         if reader.path not in self._sums:
             groups, columns = reader.reads.shape if channels is None else (1, len(channels))
             self._sums[reader.path] = Regression((groups, columns, 0), shifts(reader, self._calibration.settings))
-        for _, _, x in blocks:
+        for x in blocks:
             if channels is not None:
                 x = x[0][:, channels].swapaxes(1, 2).reshape(1, -1, len(channels))
             self._sums[reader.path].add(x, np.zeros((len(x), x.shape[1], 0), "float32"))
@@ -162,35 +196,34 @@ class Gathered:
 
 
 def wide(reader: Reader) -> bool:
-    """Whether a reader comes in the cheaper form."""
-    return len(reader.reads) == 1 and reader.reads.shape[1] > WIDE and by_channel(reader) is not None
+    """Whether a reader comes in the cheaper form: it has many columns, and equally many for each channel."""
+    _, counts = np.unique(reader.reads[0], return_counts=True)
+    return reader.reads.shape[0] == 1 and reader.reads.shape[1] > WIDE and len(set(counts.tolist())) == 1
 
 
-def by_channel(reader: Reader) -> np.ndarray | None:
-    """The columns of each channel that is read, int, shape (channels, taps); None where these are not equally many."""
-    channels, counts = np.unique(reader.reads[0], return_counts=True)
-    if len(set(counts.tolist())) != 1:
-        return None
-    return np.argsort(reader.reads[0], kind="stable").reshape(len(channels), -1)
+def by_channel(reader: Reader) -> np.ndarray:
+    """The columns of each channel that a wide reader reads, int, shape (channels, taps)."""
+    channels = len(np.unique(reader.reads[0]))
+    return np.argsort(reader.reads[0], kind="stable").reshape(channels, -1)
 
 
 def _equations(
     reader: Reader, sums: Regression, weights: np.ndarray | None, graph: ChannelGraph, gone: np.ndarray
 ) -> Iterator[Equations]:
     kernel = reader.matrix().astype(np.float64)
-    for group in range(len(reader.reads)):
+    for group, moments in enumerate(map(sums.moments, range(len(sums.means[0])))):
         reads, makes, matrix = reader.reads[group], reader.makes[group], kernel[group]
         minds = None if weights is None else weights[group]
-        if len(sums.moments(group)) != len(reads):  # the cheaper form
-            columns = by_channel(reader)
-            assert columns is not None
+        if wide(reader):
+            columns = by_channel(reader)  # (channels, taps)
+            if len(moments) == len(reads):
+                moments = np.mean([moments[np.ix_(taps, taps)] for taps in columns.T], axis=0)
             matrix = matrix[columns].reshape(len(columns), -1)
             reads, makes = reads[columns[:, 0]], np.tile(makes, columns.shape[1])
             minds = None if minds is None else np.tile(minds, columns.shape[1])
         live = ~gone[reads]
-        matrix[~live] = 0
-        matrix[:, gone[makes]] = 0
-        moments = sums.moments(group) * np.outer(live, live)
+        matrix = np.where(np.outer(live, ~gone[makes]), matrix, 0)
+        moments = moments * np.outer(live, live)
         yield Equations(reader.path, moments, matrix, _places(reads, graph, gone), _places(makes, graph, gone), minds)
 
 

@@ -110,7 +110,7 @@ class WideRegression(Regression):
     def __init__(self, shape: tuple[int, int, int], shifts: bool) -> None:
         super().__init__((shape[0], 0, shape[2]), shifts)
         self._x = np.zeros(shape[:2])
-        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+        self.blocks: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Keeps a block: float32, shapes (groups, rows, columns) and (groups, rows, outputs)."""
@@ -118,7 +118,7 @@ class WideRegression(Regression):
         self._x += x.sum(axis=1, dtype=np.float64)
         self._y += y.sum(axis=1, dtype=np.float64)
         self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
-        self._blocks.append((x, y))
+        self.blocks.append((x, y))
 
     def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> Solution:
         """See `Regression.solve`."""
@@ -126,8 +126,8 @@ class WideRegression(Regression):
         inputs, outputs = (mean[group] for mean in self.means)
         if not live.any():
             return Solution(start.astype(np.float64), outputs, self.spread(group))
-        x = np.concatenate([block[group][:, live] for block, _ in self._blocks])
-        y = np.concatenate([block[group] for _, block in self._blocks])
+        x = np.concatenate([block[group][:, live] for block, _ in self.blocks])
+        y = np.concatenate([block[group] for _, block in self.blocks])
         x -= inputs[live].astype(np.float32)
         missed = y - outputs.astype(np.float32) - x @ start
         products = (x @ x.T).astype(np.float64)  # (rows, rows)
