@@ -22,6 +22,29 @@ from shrinknet.repair.refitting import Repaired, repaired, shifts
 from shrinknet.repair.regression import Regression, WideRegression
 from shrinknet.savings import savings
 from shrinknet.strategies.equations import Equations, Signal
+from shrinknet.switches import Switches
+
+
+def scales(switches: Switches) -> dict[Filter, float]:
+    """See `shrinknet.strategies.Network`."""
+    graph = switches.graph
+    sums, counts = np.zeros(graph.size), np.zeros(graph.size)
+    for weight in graph.weights:
+        if plain_class(type(weight.layer)) is BatchNormalization and weight.variable is weight.layer.gamma:
+            np.add.at(sums, weight.channels, np.abs(ops.convert_to_numpy(weight.variable)))
+            np.add.at(counts, weight.channels, 1)
+    known = ((group.name, channel) for channel, group in graph.cuttable.items() if counts[channel])
+    return {name: float(sums[channel] / counts[channel]) for name, channel in known}
+
+
+def group_savings(switches: Switches, unit: str, without: Sequence[Filter] = ()) -> dict[Filter, float]:
+    """See `shrinknet.strategies.Network`, method `savings`."""
+    graph, gone = switches.graph, switches.read("disabled")
+    for filter in without:
+        gone[graph.channel(filter)] = True
+    saved = savings(graph, gone, unit)
+    return {group.name: float(saved[channel]) for channel, group in graph.cuttable.items()}
+
 
 WIDE = 2_500
 """Readers of more columns are described as if their taps were independent: a column for each channel."""
@@ -91,26 +114,6 @@ class Evidence:
             group: Signal(float(sums[channel] / counts[channel]), float(zeros[channel] / counts[channel]))
             for group, channel in self._read().items()
         }
-
-    def scales(self) -> dict[Filter, float]:
-        """See `shrinknet.strategies.Network`."""
-        graph = self.calibration.switches.graph
-        sums, counts = np.zeros(graph.size), np.zeros(graph.size)
-        for weight in graph.weights:
-            if plain_class(type(weight.layer)) is BatchNormalization and weight.variable is weight.layer.gamma:
-                np.add.at(sums, weight.channels, np.abs(ops.convert_to_numpy(weight.variable)))
-                np.add.at(counts, weight.channels, 1)
-        known = ((group.name, channel) for channel, group in graph.cuttable.items() if counts[channel])
-        return {name: float(sums[channel] / counts[channel]) for name, channel in known}
-
-    def savings(self, unit: str, without: Sequence[Filter] = ()) -> dict[Filter, float]:
-        """See `shrinknet.strategies.Network`."""
-        switches = self.calibration.switches
-        gone = switches.read("disabled")
-        for filter in without:
-            gone[switches.graph.channel(filter)] = True
-        saved = savings(switches.graph, gone, unit)
-        return {group.name: float(saved[channel]) for channel, group in switches.graph.cuttable.items()}
 
     def _targets(self) -> Any:
         if self.targets is None:
