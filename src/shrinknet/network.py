@@ -131,8 +131,8 @@ class NetworkView:
     def _known(self) -> Evidence:
         if self._evidence is None:
             raise StrategyError(
-                "The strategy asked for what calibration data say about the network, but the run has none. Give minimize "
-                "calibration data, or choose a strategy that works without, as norm-l1."
+                "The strategy asked for what calibration data say about the network, but the run has none. Give "
+                "calibration data, or choose a strategy that works without them, as norm-l1."
             )
         return self._evidence
 

@@ -169,7 +169,17 @@ def _reader(graph: ChannelGraph, program: Program, steps: tuple[Step, ...], call
         reads, makes = np.tile(inputs.reshape(groups, -1), (1, taps)), graph.producers[path].reshape(groups, -1)
     kernel = layer.pointwise_kernel if kind in _SEPARABLE else layer.kernel
     gated = any(weight.variable is kernel and not weight.owned for weight in graph.weights)
-    return Reader(path, layer, steps, kernel, reads, makes, inputs, gated, _norm(program, steps, layer))
+    return Reader(
+        path,
+        layer,
+        steps,
+        kernel,
+        reads,
+        makes,
+        inputs,
+        gated,
+        None if layer.use_bias else following_norm(program, path),
+    )
 
 
 def _channels(graph: ChannelGraph, call: Call, axis: int) -> np.ndarray:
@@ -179,18 +189,18 @@ def _channels(graph: ChannelGraph, call: Call, axis: int) -> np.ndarray:
     return np.broadcast_to(graph.solved[along], (count or along.size,))
 
 
-def _norm(program: Program, steps: tuple[Step, ...], layer: Any) -> Any:
+def following_norm(program: Program, path: str) -> Any:
+    """The batch normalization that alone takes what a layer returns, channel by channel; None where there is none."""
+    steps = [step for step in program.steps if step.path == path]
     slot = steps[0].gives[0]
     takers = program.consumers.get(slot, ())
     if len(steps) != 1 or len(takers) != 1 or slot in program.outputs:
         return None
-    norm = takers[0].operation
-    calls = sum(step.operation is norm for step in program.steps)
-    plain = plain_class(type(norm)) is layers.BatchNormalization and calls == 1
-    linear = layer.activation in (None, keras.activations.linear)
-    rank = len(layer.kernel_size) + 2 if hasattr(layer, "kernel_size") else None
-    axis = -1 if plain_class(type(layer)) is layers.Dense else channel_axis(layer)
-    if not plain or not linear or layer.use_bias:
+    layer, norm = steps[0].operation, takers[0].operation
+    alone = sum(step.operation is norm for step in program.steps) == 1
+    linear = getattr(layer, "activation", None) in (None, keras.activations.linear)
+    if plain_class(type(norm)) is not layers.BatchNormalization or not alone or not linear:
         return None
-    same = norm.axis == axis or (rank is not None and norm.axis % rank == axis % rank)
-    return norm if same else None
+    axis = -1 if plain_class(type(layer)) is layers.Dense else channel_axis(layer)
+    rank = len(steps[0].arguments.keras_tensors[0].shape)
+    return norm if norm.axis % rank == axis % rank else None

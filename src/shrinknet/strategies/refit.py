@@ -37,13 +37,21 @@ class Refit:
         saves: what the cost is divided by: "multiply_adds", "parameters", "bytes" or "filters".
         power: exponent of what is saved, from 0: 0 counts the damage alone, 1 damage for each unit saved.
         ridge: share of the mean diagonal of H that is added to it, above 0.
+        weighted: count each output's error by the mean square of the loss's gradient there, instead of as a share of
+            the reader's outputs; needs targets of the calibration data.
 
     Raises:
         OptionError: a value is out of range.
     """
 
     def __init__(
-        self, patience: int | None = 2, *, saves: str = "multiply_adds", power: float = 1.0, ridge: float = 0.01
+        self,
+        patience: int | None = 2,
+        *,
+        saves: str = "multiply_adds",
+        power: float = 1.0,
+        ridge: float = 0.01,
+        weighted: bool = False,
     ) -> None:
         if isinstance(power, bool) or not isinstance(power, int | float) or not power >= 0:
             raise OptionError(f"The strategy's parameter power is a number from 0; not {power!r}.")
@@ -53,6 +61,7 @@ class Refit:
         self._saves = saves
         self._power = power
         self._ridge = ridge
+        self._weighted = weighted
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
         """Up to `count` candidates, the least missed first; empty after `patience` rejections in a row."""
@@ -60,7 +69,7 @@ class Refit:
         if not remaining:
             return ()
         place = {filter: position for position, filter in enumerate(remaining)}
-        problems = [Elimination(equations, place, self._ridge) for equations in network.equations()]
+        problems = [Elimination(equations, place, self._ridge) for equations in network.equations(self._weighted)]
         total = np.sum([problem.costs for problem in problems], axis=0) if problems else np.zeros(len(remaining))
         batch, open_ = Batch(network, count), np.ones(len(remaining), bool)
         while open_.any() and not batch.full:
