@@ -156,7 +156,7 @@ class Gathered:
         if not self._matters(reader):
             return
         if isinstance(sums, WideRegression):
-            self._add(reader, (x for x, _ in sums.blocks))
+            self._add(reader, sums.blocks)
         else:
             self._sums[reader.path] = sums
 
@@ -214,7 +214,8 @@ def _equations(
     reader: Reader, sums: Regression, weights: np.ndarray | None, graph: ChannelGraph, gone: np.ndarray
 ) -> Iterator[Equations]:
     kernel = reader.matrix().astype(np.float64)
-    for group, moments in enumerate(map(sums.moments, range(len(sums.means[0])))):
+    for group in range(len(sums.means[0])):
+        moments = sums.moments(group) + np.diag(sums.noise(group))
         reads, makes, matrix = reader.reads[group], reader.makes[group], kernel[group]
         minds = None if weights is None else weights[group]
         if wide(reader):

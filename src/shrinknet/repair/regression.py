@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
+
+ROUNDING = 1e-6
+"""What sums in float32 are off by, as a share of the mean square."""
 
 COLUMNS = 5_000
 """A regression of more columns is solved between its rows, where these are fewer."""
@@ -45,39 +49,58 @@ class Regression:
         self._shifts = shifts
         self._xx = np.zeros((groups, columns, columns))
         self._xy = np.zeros((groups, columns, outputs))
-        self._x = np.zeros((groups, columns))
-        self._y = np.zeros((groups, outputs))
         self._yy = np.zeros((groups, outputs))
+        self._origins = np.zeros((groups, columns), np.float32), np.zeros((groups, outputs), np.float32)
+        self._sums = np.zeros((groups, columns)), np.zeros((groups, outputs))  # of what lies beside the origins
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Adds a block: float32, shapes (groups, rows, columns) and (groups, rows, outputs)."""
+        x, y = self._moved(x, y)
         turned = x.swapaxes(1, 2)
-        self.rows += x.shape[1]
         self._xx += turned @ x
         self._xy += turned @ y
-        self._x += x.sum(axis=1, dtype=np.float64)
-        self._y += y.sum(axis=1, dtype=np.float64)
+
+    def _moved(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A block about an origin near its mean, where a constant is fitted: products then lose no digits."""
+        if self._shifts and not self.rows:
+            self._origins = x.mean(axis=1), y.mean(axis=1)
+        if self._shifts:
+            x, y = (one - origin[:, np.newaxis] for one, origin in zip((x, y), self._origins, strict=True))
+        self.rows += x.shape[1]
+        for total, one in zip(self._sums, (x, y), strict=True):
+            total += one.sum(axis=1, dtype=np.float64)
         self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
+        return x, y
 
     @property
     def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean of each column and output, zeros where no constant is fitted."""
+        inputs, outputs = (a + b for a, b in zip(self._origins, self._beside, strict=True))
+        return inputs, outputs
+
+    @property
+    def _beside(self) -> tuple[np.ndarray, np.ndarray]:
+        """How far the means lie beside the origins."""
         share = self._shifts / self.rows
-        return self._x * share, self._y * share
+        return self._sums[0] * share, self._sums[1] * share
 
     def moments(self, group: int) -> np.ndarray:
         """Mean product of every two columns of a group, around their means where a constant is fitted."""
-        mean = self.means[0][group]
+        mean = self._beside[0][group]
         return self._xx[group] / self.rows - np.outer(mean, mean)
+
+    def noise(self, group: int) -> np.ndarray:
+        """What the diagonal of `moments` may be off by, shape (columns,): less does not count as varying."""
+        return ROUNDING * (np.diagonal(self._xx[group]) / self.rows + np.square(self.means[0][group]))
 
     def cross(self, group: int) -> np.ndarray:
         """Mean product of every column with every output of a group, around their means."""
-        inputs, outputs = (mean[group] for mean in self.means)
+        inputs, outputs = (mean[group] for mean in self._beside)
         return self._xy[group] / self.rows - np.outer(inputs, outputs)
 
     def spread(self, group: int) -> np.ndarray:
         """Mean square of every output of a group, around its mean, shape (outputs,)."""
-        return np.maximum(self._yy[group] / self.rows - self.means[1][group] ** 2, 0)
+        return np.maximum(self._yy[group] / self.rows - self._beside[1][group] ** 2, 0)
 
     def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> Solution:
         """The kernel and constants of a group that reproduce the outputs from the live columns.
@@ -94,7 +117,8 @@ class Regression:
         if not live.any():
             return Solution(start, outputs, self.spread(group))
         missed = cross - moments @ start
-        penalty = ridge * np.trace(moments) / len(moments) or 1.0  # inputs that are all 0 leave the kernel as it was
+        noise = self.noise(group)[live].mean()
+        penalty = ridge * np.trace(moments) / len(moments) + noise or 1.0  # all 0: any penalty keeps the old kernel
         ridged = moments + penalty * np.eye(len(moments))
         kernel = start + linalg.cho_solve(linalg.cho_factor(ridged, overwrite_a=True, check_finite=False), missed)
         error = self.spread(group) - np.einsum("co,co->o", kernel, 2 * cross - moments @ kernel)
@@ -108,17 +132,20 @@ class WideRegression(Regression):
     """
 
     def __init__(self, shape: tuple[int, int, int], shifts: bool) -> None:
-        super().__init__((shape[0], 0, shape[2]), shifts)
-        self._x = np.zeros(shape[:2])
-        self.blocks: list[tuple[np.ndarray, np.ndarray]] = []
+        groups, columns, outputs = shape
+        super().__init__((groups, 0, outputs), shifts)
+        self._origins = np.zeros((groups, columns), np.float32), self._origins[1]
+        self._sums = np.zeros((groups, columns)), self._sums[1]
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Keeps a block: float32, shapes (groups, rows, columns) and (groups, rows, outputs)."""
-        self.rows += x.shape[1]
-        self._x += x.sum(axis=1, dtype=np.float64)
-        self._y += y.sum(axis=1, dtype=np.float64)
-        self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
-        self.blocks.append((x, y))
+        self._blocks.append(self._moved(x, y))
+
+    @property
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The columns of the blocks, as they were added."""
+        return (x + self._origins[0][:, np.newaxis] for x, _ in self._blocks)
 
     def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> Solution:
         """See `Regression.solve`."""
@@ -126,12 +153,12 @@ class WideRegression(Regression):
         inputs, outputs = (mean[group] for mean in self.means)
         if not live.any():
             return Solution(start.astype(np.float64), outputs, self.spread(group))
-        x = np.concatenate([block[group][:, live] for block, _ in self.blocks])
-        y = np.concatenate([block[group] for _, block in self.blocks])
-        x -= inputs[live].astype(np.float32)
-        missed = y - outputs.astype(np.float32) - x @ start
+        beside = [mean[group].astype(np.float32) for mean in self._beside]
+        x = np.concatenate([block[group][:, live] for block, _ in self._blocks]) - beside[0][live]
+        missed = np.concatenate([block[group] for _, block in self._blocks]) - beside[1] - x @ start
         products = (x @ x.T).astype(np.float64)  # (rows, rows)
-        penalty = ridge * np.trace(products) / x.shape[1] or 1.0
+        noise = ROUNDING * (np.trace(products) + len(x) * np.square(inputs[live]).sum())
+        penalty = (ridge * np.trace(products) + noise) / x.shape[1] or 1.0
         products[np.diag_indices_from(products)] += penalty
         weights = linalg.cho_solve(linalg.cho_factor(products, overwrite_a=True, check_finite=False), missed)
         change = x.T.astype(np.float64) @ weights
