@@ -81,7 +81,7 @@ def gathered(net: Any, x: np.ndarray, settings: Refit) -> tuple[Reader, np.ndarr
 
     def handle(reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         if reader.path == "reader":
-            found.extend(block for _, _, block in blocks)
+            found.extend(block for _, _, block, _ in blocks)
 
     calibration.walk(handle)
     return calibration.readers["reader"], np.concatenate(found, axis=1)

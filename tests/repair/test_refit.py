@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -133,7 +134,9 @@ def test_the_walk_computes_what_the_network_computes(name: str) -> None:
 
     def visit(station: Any, tensors: Any) -> None:
         for step in station:
-            seen[step.takes[0]] = [numpy(tensor)[: inputs.real(chunk)] for chunk, tensor in enumerate(tensors(step))]
+            seen[step.takes[0]] = [
+                numpy(tensor)[: inputs.real(chunk)] for chunk, tensor in enumerate(tensors.chunks(step.takes[0]))
+            ]
 
     walk(program, inputs, visit, budget=2**30)
     last = next(step for step in program.steps if step.gives[0] == program.outputs[0])
@@ -198,26 +201,46 @@ def test_constants_go_where_the_layer_has_a_place_for_them() -> None:
     net = network("residual")
     reference = remember(net, X, EXACT)
     Switches(net).disable(*half(net))
-    means = {name: numpy(net.get_layer(f"{name}norm").moving_mean) for name in "ab"}
+    readers = [Calibration(net, X, EXACT).readers[f"{name}1"] for name in "ab"]
+    means = {reader.path: numpy(reader.norm.moving_mean) for reader in readers}
     refit(net, X, reference=reference)
     calibration = Calibration(net, X, EXACT)
+    disabled = calibration.switches.read("disabled")
     after = {}
 
     def handle(reader: Any, station: Any, blocks: Any) -> None:
-        kernel = np.where(calibration.switches.read("disabled")[reader.reads][..., np.newaxis], 0, reader.matrix())
-        after[reader.path] = np.concatenate([x @ kernel for _, _, x in blocks], axis=1)
+        kernel = np.where(disabled[reader.reads][..., np.newaxis], 0, reader.matrix())
+        after[reader.path] = np.concatenate([block.columns @ kernel for block in blocks], axis=1)
 
     calibration.walk(handle)
-    live = ~calibration.switches.read("disabled")
-    for name in "ab":
-        reader = calibration.readers[f"{name}2"]
-        assert reader.bias is None and reader.norm is net.get_layer(f"{name}norm")
-        moved = numpy(reader.norm.moving_mean) - means[name]
-        shift = after[reader.path].mean(1) - reference.outputs[reader.path][0].mean(1)
-        enabled = live[reader.makes[0]]
-        assert np.abs(shift[0][enabled]).max() > 1e-4
-        np.testing.assert_allclose(moved[enabled], shift[0][enabled], atol=1e-5)
+    for reader in readers:
+        assert reader.bias is None and isinstance(reader.norm, layers.BatchNormalization)
+        moved = numpy(reader.norm.moving_mean) - means[reader.path]
+        shift = (after[reader.path].mean(1) - reference.outputs[reader.path][0].mean(1))[0]
+        enabled = ~disabled[reader.makes[0]]
+        assert np.abs(shift[enabled]).max() > 1e-4
+        np.testing.assert_allclose(moved[enabled], shift[enabled], atol=1e-5)
         assert np.array_equal(moved[~enabled], np.zeros((~enabled).sum()))
+
+
+def test_the_last_branch_makes_up_for_what_the_others_have_lost() -> None:
+    """Its targets are those of the sum: the stream comes nearer to the old one than with targets of its own."""
+    missed = []
+    for own in (False, True):
+        net = network("residual")
+        stream = keras.Model(net.input, [layer.output for layer in net.layers if isinstance(layer, layers.Add)])
+        wanted = [numpy(one) for one in stream(X, training=False)]
+        reference = remember(net, X, EXACT)
+        assert set(reference.beside) == {"a2", "b2"}
+        if own:
+            reference = dataclasses.replace(reference, beside={})
+        switches = Switches(net)
+        switches.disable(Filter("stem", 0), Filter("a1", 0), Filter("a1", 1), Filter("b1", 2))
+        refit(net, X, reference=reference)
+        live = np.delete(np.arange(4), 0)
+        got = [numpy(one) for one in stream(X, training=False)]
+        missed.append([np.square(a - b)[..., live].mean() for a, b in zip(got, wanted, strict=True)])
+    assert missed[0][1] < 0.98 * missed[1][1]
 
 
 def test_it_reaches_the_least_that_its_readers_can_miss() -> None:

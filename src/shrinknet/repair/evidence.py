@@ -168,7 +168,7 @@ class Gathered:
     def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         """Adds up the rows of the calls that are due."""
         if self._matters(reader):
-            self._add(reader, (x for _, _, x in blocks))
+            self._add(reader, (block.columns for block in blocks))
 
     def _add(self, reader: Reader, blocks: Iterator[np.ndarray]) -> None:
         channels = by_channel(reader) if wide(reader) else None
@@ -191,11 +191,9 @@ class Gathered:
         )
 
     def _matters(self, reader: Reader) -> bool:
-        """Whether it reads anything that can be cut."""
-        reads = np.unique(reader.reads)
-        return reader.gated and any(
-            channel in self._graph.cuttable and not self._gone[channel] for channel in reads.tolist()
-        )
+        """Whether it reads anything that can be cut, and is read itself."""
+        free = (one in self._graph.cuttable and not self._gone[one] for one in np.unique(reader.reads).tolist())
+        return reader.gated and not self._gone[reader.makes].all() and any(free)
 
 
 def wide(reader: Reader) -> bool:

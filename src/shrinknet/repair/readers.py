@@ -6,12 +6,14 @@ one regression for each of its groups, a depthwise one a regression for each cha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
+from keras.src.ops import numpy as numpy_ops
 
 from shrinknet.graph import Call, ChannelGraph
 from shrinknet.graph.rules.common import channel_axis
@@ -39,8 +41,9 @@ class Reader:
         makes: the channel of the graph that each output is, int, shape (groups, outputs).
         inputs: the channel of the graph of each position on the channel axis of the layer's input, int.
         gated: whether disabling a channel makes this layer count it as 0: not where it treats each channel by itself.
-        norm: the batch normalization that alone takes the layer's output, and whose moving mean can so stand in for a
-            bias that the layer does not have; None where there is none.
+        norm: the batch normalization that alone takes the layer's output; its moving mean can stand in for a bias that
+            the layer does not have. None where there is none.
+        beside: numbers of the tensors that the layer's output, normalized, is added to; empty where it is not.
     """
 
     path: str
@@ -52,6 +55,7 @@ class Reader:
     inputs: np.ndarray
     gated: bool
     norm: Any
+    beside: tuple[int, ...]
 
     @property
     def kind(self) -> type:
@@ -139,6 +143,12 @@ class Reader:
         found = found.reshape(*found.shape[:2], groups, -1)
         return np.ascontiguousarray(found.transpose(2, 0, 1, 3)).reshape(groups, len(found), -1)
 
+    def sums(self, terms: Sequence[Any], images: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """The sum of tensors of the shape of the layer's output at these places, shape (groups, rows, outputs)."""
+        total = sum(self.by_channel(ops.convert_to_numpy(ops.cast(term, "float32")))[images, at] for term in terms)
+        groups, outputs = self.makes.shape
+        return np.asarray(total).reshape(len(at), groups, outputs).swapaxes(0, 1)
+
     @property
     def _axis(self) -> int:
         return -1 if self.kind is layers.Dense else channel_axis(self.layer)
@@ -169,17 +179,8 @@ def _reader(graph: ChannelGraph, program: Program, steps: tuple[Step, ...], call
         reads, makes = np.tile(inputs.reshape(groups, -1), (1, taps)), graph.producers[path].reshape(groups, -1)
     kernel = layer.pointwise_kernel if kind in _SEPARABLE else layer.kernel
     gated = any(weight.variable is kernel and not weight.owned for weight in graph.weights)
-    return Reader(
-        path,
-        layer,
-        steps,
-        kernel,
-        reads,
-        makes,
-        inputs,
-        gated,
-        None if layer.use_bias else following_norm(program, path),
-    )
+    norm = following_norm(program, path)
+    return Reader(path, layer, steps, kernel, reads, makes, inputs, gated, norm, _beside(program, steps, norm))
 
 
 def _channels(graph: ChannelGraph, call: Call, axis: int) -> np.ndarray:
@@ -204,3 +205,25 @@ def following_norm(program: Program, path: str) -> Any:
     axis = -1 if plain_class(type(layer)) is layers.Dense else channel_axis(layer)
     rank = len(steps[0].arguments.keras_tensors[0].shape)
     return norm if norm.axis % rank == axis % rank else None
+
+
+_HANDED_ON = (layers.BatchNormalization, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D)
+
+
+def _beside(program: Program, steps: tuple[Step, ...], norm: Any) -> tuple[int, ...]:
+    """What the output of a layer is added to, once it was normalized."""
+    if len(steps) != 1 or getattr(steps[0].operation, "activation", None) not in (None, keras.activations.linear):
+        return ()
+    slot = steps[0].gives[0]
+    while True:
+        takers = program.consumers.get(slot, ())
+        if len(takers) != 1 or slot in program.outputs:
+            return ()
+        taker, kind = takers[0], plain_class(type(takers[0].operation))
+        if kind in (layers.Add, numpy_ops.Add):
+            others = tuple(one for one in taker.takes if one != slot)
+            alike = len({tuple(tensor.shape) for tensor in taker.arguments.keras_tensors}) == 1
+            return others if alike and len(others) == len(taker.takes) - 1 else ()
+        if kind not in _HANDED_ON or (kind is layers.BatchNormalization and taker.operation is not norm):
+            return ()
+        slot = taker.gives[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -15,10 +16,27 @@ from shrinknet.repair.program import Program, Step, record
 from shrinknet.repair.readers import Reader, readers
 from shrinknet.repair.sampling import sampled
 from shrinknet.repair.settings import Refit
-from shrinknet.repair.walk import Inputs, walk
+from shrinknet.repair.walk import Activations, Inputs, walk
 from shrinknet.switches import Switches
 
-Block = tuple[int, slice, np.ndarray]  # number of the call, rows of it, their columns: (groups, rows, columns)
+
+class Block(NamedTuple):
+    """Some rows of a reader's regression.
+
+    Attributes:
+        number: of the call.
+        rows: which of the call's rows.
+        columns: float32, shape (groups, rows, columns).
+        beside: what the outputs of these rows are added to once they were normalized, float32, shape (groups, rows,
+            outputs); None where they are not added to anything, or not yet.
+    """
+
+    number: int
+    rows: slice
+    columns: np.ndarray
+    beside: np.ndarray | None
+
+
 Handle = Callable[[Reader, tuple[Step, ...], Iterator[Block]], None]
 
 
@@ -29,6 +47,7 @@ class Reference:
     Attributes:
         outputs: path of a reader -> for each of its calls its outputs before the activation function, float32, shape
             (groups, rows, outputs).
+        beside: path of a reader whose outputs are added to others -> these, of the same shape.
         kernels: path -> the kernel, float32, shape (groups, columns, outputs).
         means: path -> moving mean of the normalization that stands in for the bias; absent where there is none.
         samples: how many calibration samples there were.
@@ -36,6 +55,7 @@ class Reference:
     """
 
     outputs: Mapping[str, tuple[np.ndarray, ...]]
+    beside: Mapping[str, np.ndarray]
     kernels: Mapping[str, np.ndarray]
     means: Mapping[str, np.ndarray]
     samples: int
@@ -45,7 +65,7 @@ class Reference:
     def bytes(self) -> int:
         """The memory that it takes."""
         arrays = [array for calls in self.outputs.values() for array in calls]
-        return sum(array.nbytes for array in (*arrays, *self.kernels.values()))
+        return sum(array.nbytes for array in (*arrays, *self.beside.values(), *self.kernels.values()))
 
 
 class Calibration:
@@ -79,7 +99,7 @@ class Calibration:
         All calls of a shared layer are due at once, unless one feeds another.
         """
 
-        def visit(station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]) -> None:
+        def visit(station: tuple[Step, ...], tensors: Activations) -> None:
             reader = self.readers.get(station[0].path)
             if reader is not None:
                 handle(reader, station, self._blocks(reader, station, tensors))
@@ -90,32 +110,33 @@ class Calibration:
     def look(self, look: Callable[[Reader, np.ndarray], None]) -> None:
         """Shows `look` every reader with what it reads, chunk by chunk, shape (samples, places, channels)."""
 
-        def visit(station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]) -> None:
+        def visit(station: tuple[Step, ...], tensors: Activations) -> None:
             reader = self.readers.get(station[0].path)
             if reader is None:
                 return
-            for chunk, tensor in enumerate(tensors(station[0])):
+            for chunk, tensor in enumerate(tensors.chunks(station[0].takes[0])):
                 array = np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
                 look(reader, reader.by_channel(array[: self.inputs.real(chunk)]))
 
         walk(self.program, self.inputs, visit, budget=self.settings.memory)
 
-    def _blocks(
-        self, reader: Reader, station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]
-    ) -> Iterator[Block]:
+    def _blocks(self, reader: Reader, station: tuple[Step, ...], tensors: Activations) -> Iterator[Block]:
         batch = self.inputs.batch
         for step in station:
             table, images, at = None, np.zeros(0, int), np.zeros(0, int)
-            for chunk, tensor in enumerate(tensors(step)):
+            others = [tensors.chunks(slot) for slot in reader.beside if slot in tensors]
+            joined = zip(*others, strict=True) if len(others) == len(reader.beside) > 0 else itertools.repeat(())
+            for chunk, (tensor, terms) in enumerate(zip(tensors.chunks(step.takes[0]), joined, strict=False)):
                 fields = reader.fields(tensor)
                 if chunk == 0:
                     table = reader.table(tensor)
-                    places = fields.shape[1] if table is None else len(table)
-                    images, at = self._sampled(step, places)
+                    images, at = self._sampled(step, fields.shape[1] if table is None else len(table))
                 first, last = np.searchsorted(images, [chunk * batch, (chunk + 1) * batch])
                 if last > first:
                     rows = slice(int(first), int(last))
-                    yield step.number, rows, reader.rows(fields, table, images[rows] - chunk * batch, at[rows])
+                    where = images[rows] - chunk * batch, at[rows]
+                    beside = reader.sums(terms, *where) if terms else None
+                    yield Block(step.number, rows, reader.rows(fields, table, *where), beside)
 
     def _sampled(self, step: Step, places: int) -> tuple[np.ndarray, np.ndarray]:
         settings = self.settings
@@ -148,13 +169,16 @@ def reference_of(calibration: Calibration) -> Reference:
     """As `remember`, for a network whose calibration data were checked before."""
     disabled = calibration.switches.read("disabled")
     outputs: dict[str, dict[int, list[np.ndarray]]] = {}
+    beside: dict[str, list[np.ndarray]] = {}
 
     def handle(reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         kernel, bias = reader.matrix(), bias_of(reader)
         kernel = np.where(disabled[reader.reads][:, :, np.newaxis], 0, kernel)
-        for number, _, x in blocks:
-            y = x @ kernel + bias[:, np.newaxis]
-            outputs.setdefault(reader.path, {}).setdefault(number, []).append(y)
+        for block in blocks:
+            y = block.columns @ kernel + bias[:, np.newaxis]
+            outputs.setdefault(reader.path, {}).setdefault(block.number, []).append(y)
+            if block.beside is not None:
+                beside.setdefault(reader.path, []).append(block.beside)
 
     calibration.walk(handle)
     known = calibration.readers
@@ -163,6 +187,7 @@ def reference_of(calibration: Calibration) -> Reference:
             path: tuple(np.concatenate(calls[number], axis=1) for number in sorted(calls))
             for path, calls in outputs.items()
         },
+        beside={path: np.concatenate(blocks, axis=1) for path, blocks in beside.items()},
         kernels={path: reader.matrix() for path, reader in known.items()},
         means={path: mean_of(reader) for path, reader in known.items() if reader.norm is not None},
         samples=calibration.inputs.size,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from shrinknet.records import table
 from shrinknet.repair.program import Step
@@ -100,7 +101,9 @@ def _uncut(calibration: Calibration) -> Reference:
 
 
 def repaired(calibration: Calibration, reference: Reference, observe: Observe | None = None) -> Repaired:
-    """As `refit`, with both at hand; `observe` is shown the sums of each reader that was solved."""
+    """As `refit`, with both at hand; `observe` is shown the sums of each reader
+    that was solved on what it reads from then on.
+    """
     work = _Work(calibration, reference, observe)
     calibration.walk(work.handle)
     if work.waiting:
@@ -125,21 +128,32 @@ class _Work:
 
     def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         """Adds up the rows of the calls that are due; solves the reader when all of its calls are."""
-        chosen = self._outputs(reader)
-        if reader.path in self.done or not chosen.any():
-            self.kept += [] if chosen.any() or reader.path in self.kept else [reader.path]
+        if reader.path in self.done:
+            return
+        if not self._outputs(reader).any():
+            if not self.disabled[reader.makes].all() and reader.path not in self.kept:
+                self.kept.append(reader.path)
             return
         targets = self.reference.outputs[reader.path]
         _, sums = self.waiting.get(reader.path, (reader, None))
         if sums is None:
             shape = (*reader.reads.shape, reader.makes.shape[1])
             sums = regression(shape, shifts(reader, self.settings), sum(y.shape[1] for y in targets))
-        for number, rows, x in blocks:
-            sums.add(x, targets[number][:, rows])
+        for block in blocks:
+            sums.add(block.columns, targets[block.number][:, block.rows] + self._owed(reader, block))
         if len(station) == len(reader.steps):
             self._solve(reader, sums)
+            if self.observe is not None:
+                self.observe(reader, sums)
         else:
             self.waiting[reader.path] = reader, sums
+
+    def _owed(self, reader: Reader, block: Block) -> np.ndarray | float:
+        """What the outputs have to make up for because of what they are added to, before the normalization."""
+        known = self.reference.beside.get(reader.path)
+        if known is None or block.beside is None:
+            return 0.0
+        return (known[:, block.rows] - block.beside) * undone_scale(reader)[:, np.newaxis]
 
     def finish(self) -> None:
         """Solves the shared layers whose calls feed one another; a second walk leaves them alone."""
@@ -169,8 +183,6 @@ class _Work:
         reader.assign(kernel)
         self._shift(reader, chosen, constants)
         self.missed[reader.path] = missed / (total or 1.0)
-        if self.observe is not None:
-            self.observe(reader, sums)
 
     def _shift(self, reader: Reader, chosen: np.ndarray, constants: np.ndarray) -> None:
         """Adds the constants: as biases, or taken off the moving means of the normalization."""
@@ -186,3 +198,17 @@ def shifts(reader: Reader, settings: Refit) -> bool:
     """Whether a constant can be added to each output of a reader."""
     movable = reader.norm is not None and (settings.frozen == "move" or reader.norm.trainable)
     return reader.bias is not None or movable
+
+
+def undone_scale(reader: Reader) -> np.ndarray:
+    """What an output has to change by so that it changes by 1 behind its normalization, shape (groups, outputs).
+
+    0 where the normalization scales it down to almost nothing.
+    """
+    norm = reader.norm
+    if norm is None:
+        return np.ones(reader.makes.shape, "float32")
+    deviation = np.sqrt(ops.convert_to_numpy(norm.moving_variance).astype("float32") + norm.epsilon)
+    gamma = np.ones_like(deviation) if norm.gamma is None else ops.convert_to_numpy(norm.gamma).astype("float32")
+    small = np.abs(gamma) <= 1e-3 * np.abs(gamma).max()
+    return np.where(small, 0, deviation / np.where(small, 1, gamma)).reshape(reader.makes.shape)

@@ -12,7 +12,7 @@ from keras import ops
 from shrinknet.rebuild import plain_class
 from shrinknet.repair.program import Step, record
 from shrinknet.repair.settings import Refit
-from shrinknet.repair.walk import Inputs, walk
+from shrinknet.repair.walk import Activations, Inputs, walk
 
 
 def recalibrate(net: Any, data: Any, *, settings: Refit | None = None) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def recalibrate(net: Any, data: Any, *, settings: Refit | None = None) -> tuple[
     inputs = Inputs(program, data, settings)
     done: dict[str, None] = {}
 
-    def visit(station: tuple[Step, ...], tensors: Callable[[Step], Iterator[Any]]) -> None:
+    def visit(station: tuple[Step, ...], tensors: Activations) -> None:
         layer = station[0].operation
         if plain_class(type(layer)) is not keras.layers.BatchNormalization:
             return
@@ -53,10 +53,10 @@ def recalibrate(net: Any, data: Any, *, settings: Refit | None = None) -> tuple[
     return tuple(done)
 
 
-def _rows(layer: Any, station: tuple[Step, ...], tensors: Any, inputs: Inputs) -> Iterator[np.ndarray]:
+def _rows(layer: Any, station: tuple[Step, ...], tensors: Activations, inputs: Inputs) -> Iterator[np.ndarray]:
     """What the calls of a layer take, chunk by chunk, shape (rows, channels)."""
     for step in station:
-        for chunk, tensor in enumerate(tensors(step)):
+        for chunk, tensor in enumerate(tensors.chunks(step.takes[0])):
             array = ops.convert_to_numpy(ops.cast(tensor, "float32"))[: inputs.real(chunk)]
             yield np.moveaxis(array, layer.axis, -1).reshape(-1, array.shape[layer.axis])
 

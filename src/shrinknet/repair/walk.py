@@ -117,6 +117,14 @@ class Activations:
         held = self._held[slot, chunk]
         return held.load() if isinstance(held, _File) else held
 
+    def chunks(self, slot: int) -> Iterator[Any]:
+        """All chunks of a tensor that is kept."""
+        return (self.get(slot, chunk) for _, chunk in sorted(key for key in self._held if key[0] == slot))
+
+    def __contains__(self, slot: int) -> bool:
+        """Whether a tensor is kept."""
+        return (slot, 0) in self._held
+
     def drop(self, slot: int) -> None:
         """Forgets all chunks of a tensor."""
         for key in [key for key in self._held if key[0] == slot]:
@@ -155,7 +163,7 @@ def _bytes(tensor: Any) -> int:
     return count * (2 if str(keras.backend.standardize_dtype(tensor.dtype)).endswith("16") else 4)
 
 
-Visit = Callable[[Station, Callable[[Step], Iterator[Any]]], None]
+Visit = Callable[[Station, Activations], None]
 
 
 def walk(program: Program, inputs: Inputs, visit: Visit, *, together: Collection[str] = (), budget: int) -> None:
@@ -164,8 +172,8 @@ def walk(program: Program, inputs: Inputs, visit: Visit, *, together: Collection
     Args:
         program: what is run; layers are called as they are at that moment, so `visit` may change their weights.
         inputs: the calibration data.
-        visit: is called before each station runs, with the station and a function that gives the first input of one
-            of its steps, chunk by chunk.
+        visit: is called before each station runs, with the station and the tensors that are kept, those that it takes
+            among them.
         together: paths of layers whose calls are visited at once.
         budget: bytes of activations that are held in memory.
     """
@@ -178,7 +186,7 @@ def walk(program: Program, inputs: Inputs, visit: Visit, *, together: Collection
                 if uses[slot]:
                     kept.put(slot, chunk, tensor)
         for station in stations:
-            visit(station, lambda step: (kept.get(step.takes[0], chunk) for chunk in chunks))
+            visit(station, kept)
             for step in station:
                 for chunk in chunks:
                     outputs = step.run([kept.get(slot, chunk) for slot in step.takes])
