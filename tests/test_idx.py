@@ -34,7 +34,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     good = content(np.arange(6, dtype="u1").reshape(2, 3))
     cases = {
         "no IDX file": [b"", b"\0\0", b"\1\0\x08\1\0\0\0\0", b"\0\0\x0a\1\0\0\0\0"],
-        "declares an array of shape": [good[:-1], good + b"x", good[:7]],
+        "declares an array of shape": [good[:-1], good + b"x"],
+        "no IDX file: its header": [good[:7], good[:11]],
         "declares 4,294,967,295 bytes": [b"\0\0\x08\1\xff\xff\xff\xff"],
     }
     for message, broken in cases.items():

@@ -32,7 +32,10 @@ def read_idx(path: str | Path, max_bytes: int = 2**31) -> np.ndarray:
                     f"{str(path)!r} is no IDX file: expected two zero bytes, a type and a rank at its start."
                 )
             kind, rank = np.dtype(_TYPES[head[2]]), head[3]
-            shape = tuple(np.frombuffer(file.read(4 * rank), ">u4").tolist())
+            sizes = file.read(4 * rank)
+            if len(sizes) < 4 * rank:
+                raise DataError(f"{str(path)!r} is no IDX file: its header ends before the last of {rank} sizes.")
+            shape = tuple(np.frombuffer(sizes, ">u4").tolist())
             size = math.prod(shape) * kind.itemsize
             if size > max_bytes:
                 raise DataError(
@@ -44,7 +47,7 @@ def read_idx(path: str | Path, max_bytes: int = 2**31) -> np.ndarray:
         raise DataError(f"{str(path)!r} cannot be read ({error}).") from error
     except EOFError as error:
         raise DataError(f"{str(path)!r} ends in the middle: load it anew.") from error
-    if len(shape) != rank or len(content) != size:
+    if len(content) != size:
         raise DataError(
             f"{str(path)!r} declares an array of shape {shape}, {size:,} bytes; it holds {len(content):,} or more. "
             "Load it anew."
