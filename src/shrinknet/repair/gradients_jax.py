@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 
 def differentiated(forward: Any) -> tuple[list[Any], list[Any]]:
     """The tensors that `forward` hands to the function it is given, and the gradients of what it returns at them."""
+    import jax  # an extra: this file is read where it is not installed, too
+    import jax.numpy as jnp
+
     shapes: list[Any] = []
 
     def measure(tensor: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers, ops
+from keras.src.ops import nn as nn_ops
 from keras.src.ops import numpy as numpy_ops
 
 from shrinknet.graph import Call, ChannelGraph
@@ -43,6 +44,7 @@ class Reader:
         gated: whether disabling a channel makes this layer count it as 0: not where it treats each channel by itself.
         norm: the batch normalization that alone takes the layer's output; its moving mean can stand in for a bias that
             the layer does not have. None where there is none.
+        rectified: whether nothing but a ReLU takes the output, once it was normalized and added to what is `beside`.
         beside: numbers of the tensors that the layer's output, normalized, is added to; empty where it is not.
     """
 
@@ -56,6 +58,7 @@ class Reader:
     gated: bool
     norm: Any
     beside: tuple[int, ...]
+    rectified: bool
 
     @property
     def kind(self) -> type:
@@ -180,7 +183,8 @@ def _reader(graph: ChannelGraph, program: Program, steps: tuple[Step, ...], call
     kernel = layer.pointwise_kernel if kind in _SEPARABLE else layer.kernel
     gated = any(weight.variable is kernel and not weight.owned for weight in graph.weights)
     norm = following_norm(program, path)
-    return Reader(path, layer, steps, kernel, reads, makes, inputs, gated, norm, _beside(program, steps, norm))
+    beside, rectified = _fate(program, steps, norm)
+    return Reader(path, layer, steps, kernel, reads, makes, inputs, gated, norm, beside, rectified)
 
 
 def _channels(graph: ChannelGraph, call: Call, axis: int) -> np.ndarray:
@@ -210,20 +214,33 @@ def following_norm(program: Program, path: str) -> Any:
 _HANDED_ON = (layers.BatchNormalization, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D)
 
 
-def _beside(program: Program, steps: tuple[Step, ...], norm: Any) -> tuple[int, ...]:
-    """What the output of a layer is added to, once it was normalized."""
-    if len(steps) != 1 or getattr(steps[0].operation, "activation", None) not in (None, keras.activations.linear):
-        return ()
+def _fate(program: Program, steps: tuple[Step, ...], norm: Any) -> tuple[tuple[int, ...], bool]:
+    """What the output of a layer is added to, once it was normalized; and whether nothing but a ReLU takes it then."""
+    activation = getattr(steps[0].operation, "activation", None)
+    if activation is keras.activations.relu:
+        return (), True
+    if len(steps) != 1 or activation not in (None, keras.activations.linear):
+        return (), False
     slot = steps[0].gives[0]
+    beside: tuple[int, ...] = ()
     while True:
         takers = program.consumers.get(slot, ())
         if len(takers) != 1 or slot in program.outputs:
-            return ()
+            return beside, False
         taker, kind = takers[0], plain_class(type(takers[0].operation))
-        if kind in (layers.Add, numpy_ops.Add):
+        if kind in (layers.Add, numpy_ops.Add) and not beside:
             others = tuple(one for one in taker.takes if one != slot)
             alike = len({tuple(tensor.shape) for tensor in taker.arguments.keras_tensors}) == 1
-            return others if alike and len(others) == len(taker.takes) - 1 else ()
-        if kind not in _HANDED_ON or (kind is layers.BatchNormalization and taker.operation is not norm):
-            return ()
+            if not alike or len(others) != len(taker.takes) - 1:
+                return (), False
+            beside = others
+        elif kind not in _HANDED_ON or (kind is layers.BatchNormalization and (taker.operation is not norm or beside)):
+            return beside, _is_relu(taker.operation)
         slot = taker.gives[0]
+
+
+def _is_relu(operation: Any) -> bool:
+    kind = plain_class(type(operation))
+    if kind is layers.ReLU:
+        return operation.max_value is None and not operation.negative_slope and not operation.threshold
+    return kind is nn_ops.Relu or (kind is layers.Activation and operation.activation is keras.activations.relu)

@@ -76,10 +76,10 @@ def refit(net: Any, data: Any, *, reference: Reference | None = None, settings: 
         DataError: the data are empty, not finite, not what the network takes, or not those of the reference.
 
     Example:
-        >>> net = switched(model)                           # doctest: +SKIP
-        >>> reference = remember(net, images)
-        >>> Switches(net).disable(Filter("conv1", 3))
-        >>> refit(net, images, reference=reference)
+        >>> net = switched(model)                             # doctest: +SKIP
+        >>> reference = remember(net, images)                 # doctest: +SKIP
+        >>> Switches(net).disable(Filter("conv1", 3))         # doctest: +SKIP
+        >>> print(refit(net, images, reference=reference))    # doctest: +SKIP
     """
     settings = settings or (reference.settings if reference is not None else Refit())
     calibration = Calibration(net, data, settings)
@@ -139,10 +139,15 @@ class _Work:
         if sums is None:
             shape = (*reader.reads.shape, reader.makes.shape[1])
             sums = regression(shape, shifts(reader, self.settings), sum(y.shape[1] for y in targets))
+        shown = self.settings.rounds > 0 and reader.rectified and len(station) == 1 and type(sums) is Regression
+        kept: list[tuple[np.ndarray, np.ndarray, np.ndarray | float]] = []
         for block in blocks:
-            sums.add(block.columns, targets[block.number][:, block.rows] + self._owed(reader, block))
+            y = targets[block.number][:, block.rows] + self._owed(reader, block)
+            sums.add(block.columns, y)
+            if shown:
+                kept.append((block.columns, y, 0.0 if block.beside is None else block.beside))
         if len(station) == len(reader.steps):
-            self._solve(reader, sums)
+            self._solve(reader, sums, kept)
             if self.observe is not None:
                 self.observe(reader, sums)
         else:
@@ -158,7 +163,7 @@ class _Work:
     def finish(self) -> None:
         """Solves the shared layers whose calls feed one another; a second walk leaves them alone."""
         for path, (reader, sums) in self.waiting.items():
-            self._solve(reader, sums)
+            self._solve(reader, sums, [])
             self.done.add(path)
         self.waiting = {}
 
@@ -169,20 +174,32 @@ class _Work:
             chosen &= ~self.frozen[reader.makes] & bool(reader.layer.trainable)
         return chosen
 
-    def _solve(self, reader: Reader, sums: Regression) -> None:
+    def _solve(self, reader: Reader, sums: Regression, kept: list[Any]) -> None:
         chosen, old = self._outputs(reader), self.reference.kernels[reader.path]
-        kernel, constants = reader.matrix(), np.zeros(reader.makes.shape)
-        missed = total = 0.0
-        for group, outputs in enumerate(chosen):
-            live = ~self.disabled[reader.reads[group]]
-            solution = sums.solve(group, live, old[group], self.settings.ridge)
-            kernel[group][np.ix_(live, outputs)] = solution.kernel[:, outputs]
-            constants[group] = solution.constants
-            missed += float(solution.missed[outputs].sum())
-            total += float(sums.spread(group)[outputs].sum())
-        reader.assign(kernel)
+        live = ~self.disabled[reader.reads]
+        kernel, constants, missed = self._solutions(reader, sums, live, old)
+        for _ in range(self.settings.rounds if kept else 0):
+            again = sums.retargeted(
+                hidden(reader, self.reference, kept, np.where(live[..., np.newaxis], kernel, 0), constants)
+            )
+            kernel, constants, missed = self._solutions(reader, again, live, old)
+        total = sum(float(sums.spread(group)[chosen[group]].sum()) for group in range(len(chosen)))
+        before = reader.matrix()
+        reader.assign(np.where(live[:, :, np.newaxis] & chosen[:, np.newaxis], kernel, before))
         self._shift(reader, chosen, constants)
-        self.missed[reader.path] = missed / (total or 1.0)
+        self.missed[reader.path] = float(missed[chosen].sum()) / (total or 1.0)
+
+    def _solutions(
+        self, reader: Reader, sums: Regression, live: np.ndarray, old: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Kernel, constants and what is missed of all groups."""
+        kernel, constants = old.astype(np.float32), np.zeros(reader.makes.shape)
+        missed = np.zeros(reader.makes.shape)
+        for group in range(len(old)):
+            solution = sums.solve(group, live[group], old[group], self.settings.ridge)
+            kernel[group][live[group]] = solution.kernel
+            constants[group], missed[group] = solution.constants, solution.missed
+        return kernel, constants, missed
 
     def _shift(self, reader: Reader, chosen: np.ndarray, constants: np.ndarray) -> None:
         """Adds the constants: as biases, or taken off the moving means of the normalization."""
@@ -212,3 +229,21 @@ def undone_scale(reader: Reader) -> np.ndarray:
     gamma = np.ones_like(deviation) if norm.gamma is None else ops.convert_to_numpy(norm.gamma).astype("float32")
     small = np.abs(gamma) <= 1e-3 * np.abs(gamma).max()
     return np.where(small, 0, deviation / np.where(small, 1, gamma)).reshape(reader.makes.shape)
+
+
+def hidden(reader: Reader, reference: Reference, kept: Any, kernel: np.ndarray, constants: np.ndarray) -> Any:
+    """The blocks with targets that see through a ReLU: where both are negative the output is right as it is, and
+    where the output is positive and should not be, 0 is wanted.
+    """
+    inverse = undone_scale(reader)[:, np.newaxis]
+    scale = np.where(inverse == 0, 0, 1 / np.where(inverse == 0, 1, inverse))
+    offset = np.zeros_like(scale)
+    if reader.norm is not None:
+        mean = reference.means[reader.path] if reader.bias is None else mean_of(reader)
+        beta = 0.0 if reader.norm.beta is None else ops.convert_to_numpy(reader.norm.beta).reshape(reader.makes.shape)
+        offset = (beta - mean * scale[:, 0])[:, np.newaxis]
+    for x, y, beside in kept:
+        made = x @ kernel + constants[:, np.newaxis].astype("float32")
+        now, wanted = made * scale + offset + beside, y * scale + offset + beside
+        threshold = -(offset + beside) * inverse
+        yield x, np.where(wanted < 0, np.where(now < 0, made, threshold), y).astype("float32")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +59,24 @@ class Regression:
         turned = x.swapaxes(1, 2)
         self._xx += turned @ x
         self._xy += turned @ y
+
+    def retargeted(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Regression:
+        """The same columns with other outputs: blocks as `add` takes them, in the same order."""
+        groups, columns, outputs = self._xy.shape
+        other = Regression((groups, 0, outputs), self._shifts)
+        other._xx, other._xy = self._xx, np.zeros((groups, columns, outputs))
+        other._origins = self._origins[0], np.zeros((groups, outputs), np.float32)
+        other._sums = self._sums[0], np.zeros((groups, outputs))
+        for x, y in blocks:
+            if other._shifts and not other.rows:
+                other._origins = self._origins[0], y.mean(axis=1)
+            other.rows += x.shape[1]
+            y = y - other._origins[1][:, np.newaxis]
+            x = x - other._origins[0][:, np.newaxis] if other._shifts else x
+            other._xy += x.swapaxes(1, 2) @ y
+            other._sums[1].__iadd__(y.sum(axis=1, dtype=np.float64))
+            other._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
+        return other
 
     def _moved(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A block about an origin near its mean, where a constant is fitted: products then lose no digits."""

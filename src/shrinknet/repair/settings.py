@@ -18,6 +18,8 @@ class Refit:
         positions: rows of each layer's regression at most, from 1: output places, spread evenly over the samples.
         ridge: share of the mean square of a layer's inputs that is added to the diagonal of its equations, above 0;
             it pulls the solution towards the old kernel.
+        rounds: how often a layer in front of a ReLU is solved anew, from 0, each time without what the ReLU hides:
+            outputs that are negative as they shall be count as right.
         frozen: "keep" leaves frozen filters and layers with `trainable=False` as they are, to the bit; "move" repairs
             them like all others.
         seed: of the samples and positions, integer from 0.
@@ -31,6 +33,7 @@ class Refit:
     samples: int | None = 256
     positions: int = 8_192
     ridge: float = 0.01
+    rounds: int = 0
     frozen: Literal["keep", "move"] = "keep"
     seed: int = 0
     batch: int = 64
@@ -39,7 +42,7 @@ class Refit:
     def __post_init__(self) -> None:
         if self.samples is not None:
             _whole("samples", self.samples, 1)
-        for name, least in (("positions", 1), ("batch", 1), ("memory", 0), ("seed", 0)):
+        for name, least in (("positions", 1), ("rounds", 0), ("batch", 1), ("memory", 0), ("seed", 0)):
             _whole(name, getattr(self, name), least)
         if not (is_number(self.ridge) and 0 < self.ridge < float("inf")):
             raise OptionError(f"Expected ridge to be a number above 0, as 0.01; received {self.ridge!r}.")
