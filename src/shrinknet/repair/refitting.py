@@ -2,7 +2,8 @@
 
 The targets are the outputs of the uncut network, the inputs those of the cut one. Readers are solved in the order of
 the network, each on what the repaired layers before it give, so that errors do not pile up (as in ThiNet,
-arXiv:1707.06440, and channel pruning, arXiv:1707.06168; the ridge pulls towards the old kernel).
+arXiv:1707.06342, and channel pruning, arXiv:1707.06168). The ridge pulls towards the old kernel: where nothing is
+missing, nothing moves. What counts is what becomes of an output behind its layer: see `targets.py`.
 
 A layer without a bias whose output goes into one batch normalization alone has one all the same: its moving mean. A
 shared layer is solved once, for the rows of all of its calls together. Where one of its calls feeds another, its
@@ -12,12 +13,11 @@ repairs the others after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from shrinknet.records import table
 from shrinknet.repair.program import Step
@@ -31,8 +31,18 @@ from shrinknet.repair.reference import (
     mean_of,
     reference_of,
 )
-from shrinknet.repair.regression import Regression, regression
+from shrinknet.repair.regression import Regression, WideRegression, regression
 from shrinknet.repair.settings import Refit
+from shrinknet.repair.targets import Behind
+
+
+class _Rows(NamedTuple):
+    """A block of a regression: columns, targets, and what the outputs are added to once they were normalized."""
+
+    x: np.ndarray
+    y: np.ndarray
+    beside: np.ndarray | float
+
 
 Observe = Callable[[Reader, Regression], None]
 
@@ -139,26 +149,29 @@ class _Work:
         if sums is None:
             shape = (*reader.reads.shape, reader.makes.shape[1])
             sums = regression(shape, shifts(reader, self.settings), sum(y.shape[1] for y in targets))
-        shown = self.settings.rounds > 0 and reader.rectified and len(station) == 1 and type(sums) is Regression
-        kept: list[tuple[np.ndarray, np.ndarray, np.ndarray | float]] = []
-        for block in blocks:
-            y = targets[block.number][:, block.rows] + self._owed(reader, block)
-            sums.add(block.columns, y)
-            if shown:
-                kept.append((block.columns, y, 0.0 if block.beside is None else block.beside))
-        if len(station) == len(reader.steps):
-            self._solve(reader, sums, kept)
-            if self.observe is not None:
-                self.observe(reader, sums)
-        else:
+        rows = self._rows(reader, blocks, targets)
+        if len(station) < len(reader.steps):
+            for x, y, _ in rows:
+                sums.add(x, y)
             self.waiting[reader.path] = reader, sums
+            return
+        seen = self.settings.rounds if reader.rectified and not isinstance(sums, WideRegression) else 0
+        kept = []
+        for row in rows:
+            sums.add(row.x, row.y)
+            kept += [row] if seen else []
+        self._solve(reader, sums, kept)
+        if self.observe is not None:
+            self.observe(reader, sums)
 
-    def _owed(self, reader: Reader, block: Block) -> np.ndarray | float:
-        """What the outputs have to make up for because of what they are added to, before the normalization."""
-        known = self.reference.beside.get(reader.path)
-        if known is None or block.beside is None:
-            return 0.0
-        return (known[:, block.rows] - block.beside) * undone_scale(reader)[:, np.newaxis]
+    def _rows(self, reader: Reader, blocks: Iterator[Block], targets: tuple[np.ndarray, ...]) -> Iterator[_Rows]:
+        """What is read and what shall come of it, block by block."""
+        behind, before = Behind.of(reader, self.reference), self.reference.beside.get(reader.path)
+        for block in blocks:
+            y = targets[block.number][:, block.rows]
+            if before is not None and block.beside is not None:
+                y = behind.made_up(y, before[:, block.rows], block.beside)
+            yield _Rows(block.columns, y, 0.0 if block.beside is None else block.beside)
 
     def finish(self) -> None:
         """Solves the shared layers whose calls feed one another; a second walk leaves them alone."""
@@ -174,15 +187,15 @@ class _Work:
             chosen &= ~self.frozen[reader.makes] & bool(reader.layer.trainable)
         return chosen
 
-    def _solve(self, reader: Reader, sums: Regression, kept: list[Any]) -> None:
+    def _solve(self, reader: Reader, sums: Regression, kept: Sequence[_Rows]) -> None:
         chosen, old = self._outputs(reader), self.reference.kernels[reader.path]
         live = ~self.disabled[reader.reads]
         kernel, constants, missed = self._solutions(reader, sums, live, old)
+        behind = Behind.of(reader, self.reference)
         for _ in range(self.settings.rounds if kept else 0):
-            again = sums.retargeted(
-                hidden(reader, self.reference, kept, np.where(live[..., np.newaxis], kernel, 0), constants)
-            )
-            kernel, constants, missed = self._solutions(reader, again, live, old)
+            gated, constant = np.where(live[..., np.newaxis], kernel, 0), constants[:, np.newaxis].astype("float32")
+            seen = ((x, behind.seen(y, x @ gated + constant, beside)) for x, y, beside in kept)
+            kernel, constants, missed = self._solutions(reader, sums.retargeted(seen), live, old)
         total = sum(float(sums.spread(group)[chosen[group]].sum()) for group in range(len(chosen)))
         before = reader.matrix()
         reader.assign(np.where(live[:, :, np.newaxis] & chosen[:, np.newaxis], kernel, before))
@@ -215,35 +228,3 @@ def shifts(reader: Reader, settings: Refit) -> bool:
     """Whether a constant can be added to each output of a reader."""
     movable = reader.norm is not None and (settings.frozen == "move" or reader.norm.trainable)
     return reader.bias is not None or movable
-
-
-def undone_scale(reader: Reader) -> np.ndarray:
-    """What an output has to change by so that it changes by 1 behind its normalization, shape (groups, outputs).
-
-    0 where the normalization scales it down to almost nothing.
-    """
-    norm = reader.norm
-    if norm is None:
-        return np.ones(reader.makes.shape, "float32")
-    deviation = np.sqrt(ops.convert_to_numpy(norm.moving_variance).astype("float32") + norm.epsilon)
-    gamma = np.ones_like(deviation) if norm.gamma is None else ops.convert_to_numpy(norm.gamma).astype("float32")
-    small = np.abs(gamma) <= 1e-3 * np.abs(gamma).max()
-    return np.where(small, 0, deviation / np.where(small, 1, gamma)).reshape(reader.makes.shape)
-
-
-def hidden(reader: Reader, reference: Reference, kept: Any, kernel: np.ndarray, constants: np.ndarray) -> Any:
-    """The blocks with targets that see through a ReLU: where both are negative the output is right as it is, and
-    where the output is positive and should not be, 0 is wanted.
-    """
-    inverse = undone_scale(reader)[:, np.newaxis]
-    scale = np.where(inverse == 0, 0, 1 / np.where(inverse == 0, 1, inverse))
-    offset = np.zeros_like(scale)
-    if reader.norm is not None:
-        mean = reference.means[reader.path] if reader.bias is None else mean_of(reader)
-        beta = 0.0 if reader.norm.beta is None else ops.convert_to_numpy(reader.norm.beta).reshape(reader.makes.shape)
-        offset = (beta - mean * scale[:, 0])[:, np.newaxis]
-    for x, y, beside in kept:
-        made = x @ kernel + constants[:, np.newaxis].astype("float32")
-        now, wanted = made * scale + offset + beside, y * scale + offset + beside
-        threshold = -(offset + beside) * inverse
-        yield x, np.where(wanted < 0, np.where(now < 0, made, threshold), y).astype("float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -61,33 +62,34 @@ class Regression:
         self._xy += turned @ y
 
     def retargeted(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Regression:
-        """The same columns with other outputs: blocks as `add` takes them, in the same order."""
-        groups, columns, outputs = self._xy.shape
-        other = Regression((groups, 0, outputs), self._shifts)
-        other._xx, other._xy = self._xx, np.zeros((groups, columns, outputs))
-        other._origins = self._origins[0], np.zeros((groups, outputs), np.float32)
-        other._sums = self._sums[0], np.zeros((groups, outputs))
+        """The same columns with other outputs: the blocks that `add` was given, in the same order, with these."""
+        other = copy.copy(self)
+        other._xy, other._yy = np.zeros_like(self._xy), np.zeros_like(self._yy)
+        other._sums = self._sums[0], np.zeros_like(self._sums[1])
         for x, y in blocks:
-            if other._shifts and not other.rows:
-                other._origins = self._origins[0], y.mean(axis=1)
-            other.rows += x.shape[1]
-            y = y - other._origins[1][:, np.newaxis]
-            x = x - other._origins[0][:, np.newaxis] if other._shifts else x
+            x, y = other._about(x, y)
             other._xy += x.swapaxes(1, 2) @ y
-            other._sums[1].__iadd__(y.sum(axis=1, dtype=np.float64))
-            other._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
+            other._add_outputs(y)
         return other
+
+    def _about(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A block about the origins."""
+        if not self._shifts:
+            return x, y
+        return x - self._origins[0][:, np.newaxis], y - self._origins[1][:, np.newaxis]
+
+    def _add_outputs(self, y: np.ndarray) -> None:
+        self._sums[1][...] += y.sum(axis=1, dtype=np.float64)
+        self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
 
     def _moved(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A block about an origin near its mean, where a constant is fitted: products then lose no digits."""
         if self._shifts and not self.rows:
             self._origins = x.mean(axis=1), y.mean(axis=1)
-        if self._shifts:
-            x, y = (one - origin[:, np.newaxis] for one, origin in zip((x, y), self._origins, strict=True))
+        x, y = self._about(x, y)
         self.rows += x.shape[1]
-        for total, one in zip(self._sums, (x, y), strict=True):
-            total += one.sum(axis=1, dtype=np.float64)
-        self._yy += np.einsum("gro,gro->go", y, y, dtype=np.float64)
+        self._sums[0][...] += x.sum(axis=1, dtype=np.float64)
+        self._add_outputs(y)
         return x, y
 
     @property
