@@ -20,7 +20,7 @@ from shrinknet.repair.targets import Behind
 from shrinknet.repair.walk import Inputs, walk
 
 layers = keras.layers
-EXACT = Refit(ridge=1e-7, samples=None, batch=8)
+EXACT = Refit(ridge=1e-7, samples=None, batch=8, rounds=0)
 X = np.random.default_rng(5).normal(size=(40, 6, 6, 2)).astype("float32")
 
 
@@ -471,3 +471,20 @@ def test_which_layers_stand_in_front_of_a_relu() -> None:
     rectified = {name: {path for path, one in known.items() if one.rectified} for name, known in found.items()}
     assert rectified["residual"] == {"stem", "a1", "a2", "b1", "b2"}
     assert rectified["mobile"] == {"wide", "deep", "apart"} and rectified["dense"] == set()
+
+
+def test_calls_of_twins_are_due_together_and_loops_stand_apart() -> None:
+    stations = {
+        name: record(network(name)).stations(("first", "second", "again")) for name in ("twins", "looped", "chain")
+    }
+    due = {name: [[step.number for step in one] for one in found if one[0].path in ("first", "second", "again")]
+           for name, found in stations.items()}  # fmt: skip
+    assert due == {"twins": [[0, 1], [0, 1]], "looped": [[0], [0], [1]], "chain": [[0], [0]]}
+
+
+def test_a_network_that_is_cut_is_remembered_as_it_stands() -> None:
+    net = network("chain")
+    Switches(net).disable(Filter("first", 1))
+    wanted = numpy(keras.Model(net.input, net.get_layer("second").output)(X, training=False))
+    found = remember(net, X, EXACT).outputs["second"][0][0]
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=1e-5)

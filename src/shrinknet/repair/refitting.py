@@ -161,6 +161,7 @@ class _Work:
             sums.add(row.x, row.y)
             kept += [row] if seen else []
         self._solve(reader, sums, kept)
+        sums.forget()
         if self.observe is not None:
             self.observe(reader, sums)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg
@@ -53,9 +53,11 @@ class Regression:
         self._yy = np.zeros((groups, outputs))
         self._origins = np.zeros((groups, columns), np.float32), np.zeros((groups, outputs), np.float32)
         self._sums = np.zeros((groups, columns)), np.zeros((groups, outputs))  # of what lies beside the origins
+        self._factors: dict[int, Any] = {}
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Adds a block: float32, shapes (groups, rows, columns) and (groups, rows, outputs)."""
+        self._factors.clear()
         x, y = self._moved(x, y)
         turned = x.swapaxes(1, 2)
         self._xx += turned @ x
@@ -131,18 +133,30 @@ class Regression:
             old: kernel that the ridge pulls towards, shape (columns, outputs); its other columns are not looked at.
             ridge: share of the mean diagonal that is added to it.
         """
-        moments, cross = self.moments(group)[np.ix_(live, live)], self.cross(group)[live]
-        start = old[live].astype(np.float64)
+        start, cross = old[live].astype(np.float64), self.cross(group)[live]
         inputs, outputs = (mean[group] for mean in self.means)
         if not live.any():
             return Solution(start, outputs, self.spread(group))
-        missed = cross - moments @ start
-        noise = self.noise(group)[live].mean()
-        penalty = ridge * np.trace(moments) / len(moments) + noise or 1.0  # all 0: any penalty keeps the old kernel
-        ridged = moments + penalty * np.eye(len(moments))
-        kernel = start + linalg.cho_solve(linalg.cho_factor(ridged, overwrite_a=True, check_finite=False), missed)
+        moments, factor = self._factored(group, live, ridge)
+        kernel = start + linalg.cho_solve(factor, cross - moments @ start, check_finite=False)
         error = self.spread(group) - np.einsum("co,co->o", kernel, 2 * cross - moments @ kernel)
         return Solution(kernel, outputs - inputs[live] @ kernel, np.maximum(error, 0))
+
+    def forget(self) -> None:
+        """Lets go of what was kept for solving again."""
+        self._factors = {}
+
+    def _factored(self, group: int, live: np.ndarray, ridge: float) -> tuple[np.ndarray, Any]:
+        """The moments of the live columns, and the Cholesky factor of these with the ridge; the last one is kept."""
+        key = live.tobytes(), ridge
+        if self._factors.get(group, (None,))[0] != key:
+            moments = self.moments(group)[np.ix_(live, live)]
+            noise = self.noise(group)[live].mean()
+            penalty = ridge * np.trace(moments) / len(moments) + noise or 1.0  # all 0: any keeps the old kernel
+            ridged = moments + penalty * np.eye(len(moments))
+            self._factors[group] = key, moments, linalg.cho_factor(ridged, overwrite_a=True, check_finite=False)
+        _, moments, factor = self._factors[group]
+        return moments, factor
 
 
 class WideRegression(Regression):

@@ -33,7 +33,7 @@ class Refit:
     samples: int | None = 256
     positions: int = 8_192
     ridge: float = 0.01
-    rounds: int = 0
+    rounds: int = 3
     frozen: Literal["keep", "move"] = "keep"
     seed: int = 0
     batch: int = 64
