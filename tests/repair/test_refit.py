@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ from shrinknet.repair import Fold, Refit, refit, remember, repair_settings
 from shrinknet.repair.program import record
 from shrinknet.repair.reference import Calibration
 from shrinknet.repair.targets import Behind
-from shrinknet.repair.walk import Inputs, walk
+from shrinknet.repair.walk import Activations, Inputs, walk
 
 layers = keras.layers
 EXACT = Refit(ridge=1e-7, samples=None, batch=8, rounds=0)
@@ -306,6 +307,26 @@ def test_tensors_in_files_give_the_same_bits(name: str) -> None:
         refit(net, data(name), settings=Refit(memory=memory, batch=16))
         found.append(copies(net.variables))
     assert_same_bits(*found)
+
+
+def test_what_exceeds_the_budget_lies_in_files_until_it_is_dropped() -> None:
+    values = [keras.ops.convert_to_tensor(X[start : start + 10]) for start in (0, 10, 20)]
+    keras.src.backend.set_keras_mask(values[2], values[2] > 0)
+    with Activations(budget=2 * X[:10].nbytes) as kept:
+        for chunk, value in enumerate(values):
+            kept.put(7, chunk, value)
+        (folder,) = (kept._folder,)
+        assert folder is not None
+        files = Path(folder.name)
+        assert [path.name for path in files.iterdir()] == ["7-2"]
+        for value, found in zip(values, kept.chunks(7), strict=True):
+            assert np.array_equal(numpy(value), numpy(found))
+        assert keras.src.backend.get_keras_mask(kept.get(7, 2)) is not None
+        kept.drop(7)
+        assert 7 not in kept and not list(files.iterdir())
+        kept.put(8, 0, values[0])  # there is room again
+        assert not list(files.iterdir())
+    assert not files.exists()
 
 
 def test_the_result_does_not_depend_on_how_many_samples_pass_at_once() -> None:

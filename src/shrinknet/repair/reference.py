@@ -18,6 +18,7 @@ from shrinknet.repair.sampling import sampled
 from shrinknet.repair.settings import Refit
 from shrinknet.repair.walk import Activations, Inputs, walk
 from shrinknet.switches import Switches
+from shrinknet.threads import threads_for
 
 
 class Block(NamedTuple):
@@ -105,7 +106,9 @@ class Calibration:
                 handle(reader, station, self._blocks(reader, station, tensors))
 
         shared = [path for path, reader in self.readers.items() if len(reader.steps) > 1]
-        walk(self.program, self.inputs, visit, together=shared, budget=self.settings.memory)
+        widest = max((reader.reads.shape[1] for reader in self.readers.values()), default=0)
+        with threads_for(widest):
+            walk(self.program, self.inputs, visit, together=shared, budget=self.settings.memory)
 
     def look(self, look: Callable[[Reader, np.ndarray], None]) -> None:
         """Shows `look` every reader with what it reads, chunk by chunk, shape (samples, places, channels)."""

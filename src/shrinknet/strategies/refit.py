@@ -15,6 +15,7 @@ from shrinknet.strategies.equations import Equations
 from shrinknet.strategies.memory import Memory
 from shrinknet.strategies.protocol import Network
 from shrinknet.strategies.vectors import rounded
+from shrinknet.threads import threads_for
 
 
 @final
@@ -68,8 +69,15 @@ class Refit:
         remaining = self._memory.remaining(network)
         if not remaining:
             return ()
+        equations = network.equations(self._weighted)
+        with threads_for(max((len(one.moments) for one in equations), default=0)):
+            return self._chosen(network, remaining, equations, count)
+
+    def _chosen(
+        self, network: Network, remaining: Sequence[Filter], equations: Sequence[Equations], count: int
+    ) -> Sequence[Filter]:
         place = {filter: position for position, filter in enumerate(remaining)}
-        problems = [Elimination(equations, place, self._ridge) for equations in network.equations(self._weighted)]
+        problems = [Elimination(one, place, self._ridge) for one in equations]
         total = np.sum([problem.costs for problem in problems], axis=0) if problems else np.zeros(len(remaining))
         batch, open_ = Batch(network, count), np.ones(len(remaining), bool)
         while open_.any() and not batch.full:
