@@ -416,6 +416,13 @@ def test_bad_input_ends_in_a_sentence() -> None:
         refit(network("residual"), X, reference=reference)
     with pytest.raises(DataError, match="taken of 40 calibration samples, but 10 were given"):
         refit(net, X[:10], reference=reference)
+    with pytest.raises(OptionError, match="taken with positions=8192, but refit was asked for 5"):
+        refit(net, X, reference=reference, settings=Refit(positions=5))
+    broken = network("chain")
+    Switches(broken).disable(Filter("second", 0))
+    broken.get_layer("first").kernel.assign(np.full(broken.get_layer("first").kernel.shape, np.nan))
+    with pytest.raises(ModelError, match="The layer first reads or gives numbers that are not finite"):
+        refit(broken, X)
     with pytest.raises(DataError, match="NaN or infinite"):
         remember(net, np.full_like(X, np.nan))
     with pytest.raises(DataError, match="for 1 inputs of the network; received 2 arrays"):

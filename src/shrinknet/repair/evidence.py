@@ -24,6 +24,9 @@ from shrinknet.savings import savings
 from shrinknet.strategies.equations import Equations, Signal
 from shrinknet.switches import Switches
 
+WIDE = 2_500
+"""Readers of more columns are described as if their taps were independent: a column for each channel."""
+
 
 def scales(switches: Switches) -> dict[Filter, float]:
     """See `shrinknet.strategies.Network`."""
@@ -44,10 +47,6 @@ def group_savings(switches: Switches, unit: str, without: Sequence[Filter] = ())
         gone[graph.channel(filter)] = True
     saved = savings(graph, gone, unit)
     return {group.name: float(saved[channel]) for channel, group in graph.cuttable.items()}
-
-
-WIDE = 2_500
-"""Readers of more columns are described as if their taps were independent: a column for each channel."""
 
 
 class Evidence:

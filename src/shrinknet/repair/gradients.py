@@ -15,6 +15,9 @@ from shrinknet.repair.program import Step
 from shrinknet.repair.readers import Reader
 from shrinknet.repair.reference import Calibration
 
+BATCH = 16
+"""Samples that gradients are taken of at once: all activations of these are in memory."""
+
 Watch = Callable[[Any], Any]
 Forward = Callable[[Watch], Any]  # hands every tensor of interest to `watch`, goes on with what that returns -> loss
 
@@ -49,7 +52,7 @@ def sensed(calibration: Calibration, targets: Any) -> Iterator[Sensed]:
         ModelError: the network is not compiled, or the backend gives no gradients here.
         DataError: there are not as many targets as data.
     """
-    net, inputs = calibration.net, calibration.inputs
+    net, inputs = calibration.net, calibration.inputs.in_batches(BATCH)
     if not net.compiled:
         raise ModelError(f"The model {net.name} is not compiled: gradients need its loss. Call net.compile(loss=...).")
     targets = keras.tree.map_structure(np.asarray, targets)

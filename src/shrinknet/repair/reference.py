@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from shrinknet.errors import DataError, ModelError
+from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.repair.program import Program, Step, record
 from shrinknet.repair.readers import Reader, readers
 from shrinknet.repair.sampling import sampled
@@ -214,7 +214,8 @@ def check_reference(reference: Reference, calibration: Calibration) -> None:
     """Refuses a reference that belongs to another network or to other data.
 
     Raises:
-        ModelError: its readers are others; DataError: it was taken of another number of samples.
+        ModelError: its readers are others; DataError: it was taken of another number of samples; OptionError: of other
+            samples or places.
     """
     for path, reader in calibration.readers.items():
         known = reference.kernels.get(path)
@@ -228,3 +229,10 @@ def check_reference(reference: Reference, calibration: Calibration) -> None:
             f"The reference was taken of {reference.samples} calibration samples, but {calibration.inputs.size} were "
             "given. Give the same data to remember and to refit."
         )
+    for name in ("samples", "positions", "seed"):
+        taken, wanted = getattr(reference.settings, name), getattr(calibration.settings, name)
+        if taken != wanted:
+            raise OptionError(
+                f"The reference was taken with {name}={taken!r}, but refit was asked for {wanted!r}: its targets are of "
+                "other places. Give both the same settings."
+            )

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shrinknet.errors import ModelError
 from shrinknet.records import table
 from shrinknet.repair.program import Step
 from shrinknet.repair.readers import Reader
@@ -82,8 +83,10 @@ def refit(net: Any, data: Any, *, reference: Reference | None = None, settings: 
         How well each reader could be repaired; prints as a table.
 
     Raises:
-        ModelError: the network has no switches, or the reference is of another one.
+        ModelError: the network has no switches, the reference is of another one, or a layer gives numbers that are not
+            finite.
         DataError: the data are empty, not finite, not what the network takes, or not those of the reference.
+        OptionError: the reference was taken with other samples, positions or seed.
 
     Example:
         >>> net = switched(model)                             # doctest: +SKIP
@@ -210,7 +213,12 @@ class _Work:
         kernel, constants = old.astype(np.float32), np.zeros(reader.makes.shape)
         missed = np.zeros(reader.makes.shape)
         for group in range(len(old)):
-            solution = sums.solve(group, live[group], old[group], self.settings.ridge)
+            try:
+                solution = sums.solve(group, live[group], old[group], self.settings.ridge)
+            except np.linalg.LinAlgError:  # nothing that is finite, with its ridge, has no solution
+                raise _not_finite(reader) from None
+            if not np.isfinite(solution.kernel).all():
+                raise _not_finite(reader)
             kernel[group][live[group]] = solution.kernel
             constants[group], missed[group] = solution.constants, solution.missed
         return kernel, constants, missed
@@ -223,6 +231,13 @@ class _Work:
         elif shifts(reader, self.settings):
             mean = np.where(chosen, self.reference.means[reader.path] - constants, mean_of(reader))
             reader.norm.moving_mean.assign(mean.reshape(-1))
+
+
+def _not_finite(reader: Reader) -> ModelError:
+    return ModelError(
+        f"The layer {reader.path} reads or gives numbers that are not finite on the calibration data, so it cannot be "
+        "repaired. Look for NaN in the weights, or for steps that were too large."
+    )
 
 
 def shifts(reader: Reader, settings: Refit) -> bool:

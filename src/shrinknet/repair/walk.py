@@ -6,6 +6,7 @@ of images is limited by the disk and not by the memory.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -55,6 +56,13 @@ class Inputs:
         self.size: int = len(self._chosen)
         self.batch: int = self._functional.inputs[0].shape[0] or min(settings.batch, self.size)
         self.chunks: int = -(-self.size // self.batch)
+
+    def in_batches(self, batch: int) -> Inputs:
+        """The same samples in chunks of so many at most; of the network's own size where that is fixed."""
+        other = copy.copy(self)
+        other.batch = self.batch if self._functional.inputs[0].shape[0] else min(batch, self.batch)
+        other.chunks = -(-other.size // other.batch)
+        return other
 
     def indices(self, number: int) -> np.ndarray:
         """Which of the given samples make a chunk; the last one is filled up with repeats."""
