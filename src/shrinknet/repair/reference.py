@@ -233,6 +233,6 @@ def check_reference(reference: Reference, calibration: Calibration) -> None:
         taken, wanted = getattr(reference.settings, name), getattr(calibration.settings, name)
         if taken != wanted:
             raise OptionError(
-                f"The reference was taken with {name}={taken!r}, but refit was asked for {wanted!r}: its targets are of "
-                "other places. Give both the same settings."
+                f"The reference was taken with {name}={taken!r}, but refit was asked for {wanted!r}: its targets are "
+                "of other places. Give both the same settings."
             )
