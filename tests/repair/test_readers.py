@@ -197,6 +197,19 @@ def test_sums_do_not_depend_on_how_the_rows_come() -> None:
     np.testing.assert_allclose(found[2], found[0], rtol=1e-5)
 
 
+def test_rows_that_come_after_a_solution_count() -> None:
+    random = np.random.default_rng(1)
+    x, y = random.normal(size=(1, 40, 5)).astype("f4"), random.normal(size=(1, 40, 2)).astype("f4")
+    early, late = Regression((1, 5, 2), True), Regression((1, 5, 2), True)
+    for sums in (early, late):
+        sums.add(x[:, :20], y[:, :20])
+        if sums is early:
+            sums.solve(0, np.ones(5, bool), np.zeros((5, 2)), 0.01)
+        sums.add(x[:, 20:], y[:, 20:])
+    first, second = (sums.solve(0, np.ones(5, bool), np.zeros((5, 2)), 0.01) for sums in (early, late))
+    assert np.array_equal(first.kernel, second.kernel)
+
+
 @pytest.mark.parametrize(("size", "places", "rows"), [(5, 9, 1000), (5, 9, 45), (5, 9, 23), (50, 9, 7), (3, 1, 2)])
 def test_samples_are_spread_and_repeat(size: int, places: int, rows: int) -> None:
     images, at = sampled(size, places, rows, seed=1, name="a")
