@@ -18,13 +18,14 @@ from shrinknet.errors import FilterError, StrategyError
 from shrinknet.filters import Filter, Group
 from shrinknet.records import Trial
 from shrinknet.strategies import Network, Strategy, checked_ask
+from shrinknet.strategies.simulated import Simulated
 
 FRAMEWORKS = ("keras", "tensorflow", "torch", "jax")
 HUGE = 10**9
 """A count beyond any network."""
 
 
-class FakeNetwork:
+class FakeNetwork(Simulated):
     """A NumPy network to show to a strategy: small random weights, and scores that are a pure function of them.
 
     Args:
@@ -66,7 +67,8 @@ class FakeNetwork:
         everything = [Filter(layer, i) for layer, kernel in self._kernels.items() for i in range(kernel.shape[-1])]
         self._groups = {filter: Group((filter,)) for filter in everything}
         self._groups |= {member: Group(tuple(group)) for group in groups for member in group}
-        self._listed = tuple(group for filter, group in self._groups.items() if group.name == filter)
+        self.listed = tuple(group for filter, group in self._groups.items() if group.name == filter)
+        self.layers = tuple(self._kernels)
         self._frozen = set(frozen)
         self._disabled: set[Filter] = set()
         self._min_filters = min_filters
@@ -77,7 +79,7 @@ class FakeNetwork:
     def candidates(self) -> tuple[Filter, ...]:
         """See `Network`."""
         spare = {layer: self.spare(layer) for layer in self._kernels}
-        return tuple(group.name for group in self._listed if self._is_candidate(group, spare))
+        return tuple(group.name for group in self.listed if self._is_candidate(group, spare))
 
     def enabled(self, layer: str) -> tuple[int, ...]:
         """See `Network`."""
@@ -132,7 +134,7 @@ class FakeNetwork:
     @property
     def filters(self) -> tuple[Filter, ...]:
         """Names of all groups, candidates or not, in network order."""
-        return tuple(group.name for group in self._listed)
+        return tuple(group.name for group in self.listed)
 
     def disable(self, *filters: Filter) -> None:
         """Disables filters for good, together with their groups."""

@@ -88,7 +88,7 @@ def test_the_geometric_median_lies_in_the_middle() -> None:
     }
     biases = {layer: np.zeros(kernel.shape[1]) for layer, kernel in kernels.items()}
     network = FakeNetwork(kernels, biases=biases, min_filters=0)
-    strategy = load_strategy(ROOT / "strategies" / "geometric_median.py", patience=None)
+    strategy = load_strategy("geometric-median", patience=None)
     order = [str(trial.filters[0]) for trial in play(strategy, network, lambda filters: False)]
     # b holds two equal filters: distance 0. In a the sums of distances are 5.0, 8.1, 8.3 and 5.5, mean 6.7; in c both
     # are 0.01, which is the mean: 1.
@@ -109,7 +109,7 @@ class Recorded(FakeNetwork):
 def test_filters_explained_by_others_are_cut_first() -> None:
     one, two, three = np.random.default_rng(0).normal(size=(3, 200))
     outputs = np.column_stack([one, two, 10 * three, two + 0.1 * one, np.full(200, 8.0), -3 * one])
-    path = ROOT / "strategies" / "rebuildable.py"
+    path = "rebuildable"
     shown = Recorded(outputs.astype(np.float32), min_filters=0)
     # 0, 1, 3 and 5 lie in one plane: two of them cost nothing, nor does the constant 4; then the weaker come first.
     order = [filter.index for filter in checked_ask(load_strategy(path), shown, 6)]
@@ -128,7 +128,7 @@ def test_unexplained_shares_agree_with_least_squares() -> None:
         others = np.column_stack([np.delete(outputs, index, axis=1), np.ones(60)])
         solution, *_ = np.linalg.lstsq(others, outputs[:, index])
         missed.append(np.square(others @ solution - outputs[:, index]).mean())
-    path = ROOT / "strategies" / "rebuildable.py"
+    path = "rebuildable"
     trials = play(load_strategy(path, patience=None), Recorded(outputs, min_filters=0), lambda filters: False)
     assert [trial.filters[0].index for trial in trials] == np.argsort(missed).tolist()
 

@@ -81,7 +81,7 @@ def graph_cost(graph: ChannelGraph, gone: np.ndarray) -> Cost:
                 filters=None if channels is None else int((~gone[channels]).sum()),
                 parameters=sum(map(size, weights)),
                 multiply_adds=products.get(path, 0),
-                bytes=sum(size(variable) * _bytes_each(variable.dtype) for variable in weights),
+                bytes=sum(size(variable) * bytes_each(variable.dtype) for variable in weights),
             )
         )
     return Cost(tuple(rows), _peak_activation(graph, gone), notes)
@@ -100,7 +100,7 @@ def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dic
     found: dict[str, int] = {}
     for path, kernel, times in graph.products:
         if times is None:
-            raise _open_size(path)
+            raise open_size(path)
         found[path] = found.get(path, 0) + round(times * size(kernel))
     told, notes = set(found), []
     for call in graph.calls:
@@ -109,7 +109,7 @@ def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dic
         try:
             number = multiply_adds(call)
         except TypeError:  # a size is None
-            raise _open_size(call.path) from None
+            raise open_size(call.path) from None
         if number is None:
             notes.append(
                 f"The multiply-adds of {call.path} ({call.kind}) are not counted: there is no formula for this layer."
@@ -118,7 +118,8 @@ def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dic
     return found, tuple(dict.fromkeys(notes))
 
 
-def _open_size(path: str) -> ModelError:
+def open_size(path: str) -> ModelError:
+    """What is raised where multiply-adds depend on a size that the model leaves open."""
     return ModelError(
         f"The multiply-adds of {path} cannot be counted: the input size of the model is undefined. Pass the shape of "
         "one sample as input_shape, for example (128, 128, 1)."
@@ -159,7 +160,7 @@ def _peak_activation(graph: ChannelGraph, gone: np.ndarray) -> int | None:
                 if None in shape:
                     return None
                 share = np.count_nonzero(live) / live.size
-                sizes[id(tensor)] = round(math.prod(shape) * share) * _bytes_each(tensor[1].dtype)
+                sizes[id(tensor)] = round(math.prod(shape) * share) * bytes_each(tensor[1].dtype)
     given = {id(tensor) for call in graph.calls for tensor in call.given}
     alive = {tensor for tensor in sizes if tensor not in given}  # the model's inputs
     now = peak = sum(sizes[tensor] for tensor in alive)
@@ -173,5 +174,6 @@ def _peak_activation(graph: ChannelGraph, gone: np.ndarray) -> int | None:
     return peak
 
 
-def _bytes_each(dtype: Any) -> int:
+def bytes_each(dtype: Any) -> int:
+    """Bytes of one number of a dtype, by its name."""
     return np.dtype("float16" if dtype == "bfloat16" else str(dtype)).itemsize

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from shrinknet.errors import StrategyError
 from shrinknet.filters import Filter, Group
 from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.network.switches import Switches
+from shrinknet.repair.evidence import Evidence, group_savings, scales
+from shrinknet.strategies.equations import Equations, Signal
 
 
 class NetworkView:
@@ -25,6 +28,7 @@ class NetworkView:
         whole_layers: candidates are layers that can be bypassed, each named by its first enabled filter.
         calibration: inputs for `activations`; measure: the score on calibration data, now.
         higher_is_better: direction of the score.
+        evidence: what is measured on the calibration data for strategies that ask for it; None: they are refused.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class NetworkView:
         calibration: Callable[[], Any],
         measure: Callable[[], float],
         higher_is_better: bool,
+        evidence: Evidence | None = None,
     ) -> None:
         self._switches = switches
         self._frozen = frozenset(frozen)
@@ -45,6 +50,7 @@ class NetworkView:
         self._calibration = calibration
         self._measure = measure
         self.higher_is_better = higher_is_better
+        self._evidence = evidence
         self._sizes = {group.name: Counter(filter.layer for filter in group.filters) for group in switches.groups}
 
     def candidates(self) -> tuple[Filter, ...]:
@@ -106,6 +112,29 @@ class NetworkView:
             return self._measure()
         finally:
             self._switches.enable(*without)
+
+    def equations(self, weighted: bool = False) -> tuple[Equations, ...]:
+        return self._known().equations(weighted)
+
+    def slopes(self) -> dict[Filter, np.ndarray]:
+        return self._known().slopes()
+
+    def signals(self) -> dict[Filter, Signal]:
+        return self._known().signals()
+
+    def scales(self) -> dict[Filter, float]:
+        return scales(self._switches)
+
+    def savings(self, unit: str, without: Sequence[Filter] = ()) -> dict[Filter, float]:
+        return group_savings(self._switches, unit, without)
+
+    def _known(self) -> Evidence:
+        if self._evidence is None:
+            raise StrategyError(
+                "The strategy asked for what calibration data say about the network, but the run has none. Give "
+                "calibration data, or choose a strategy that works without them, as norm-l1."
+            )
+        return self._evidence
 
 
 @contextmanager

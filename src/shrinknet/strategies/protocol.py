@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from shrinknet.filters import Filter, Group
 from shrinknet.records import Trial
+from shrinknet.strategies.equations import Equations, Signal
 
 
 class Network(Protocol):
@@ -47,6 +48,30 @@ class Network(Protocol):
     @property
     def higher_is_better(self) -> bool:
         """Direction of `score`."""
+
+    # What follows is measured on the calibration data, for every enabled group that some layer reads; it costs a pass
+    # of these data through the network, `slopes` and `equations(weighted=True)` a pass backwards as well.
+
+    def equations(self, weighted: bool = False) -> tuple[Equations, ...]:
+        """What each reader computes from the channels that it reads, in network order; `weighted`: and how much the
+        loss minds errors in its outputs.
+        """
+
+    def slopes(self) -> Mapping[Filter, np.ndarray]:
+        """By how much the loss of each calibration sample falls, to first order, when the group is taken away: the
+        sum over its readers and places of activation times gradient, float32, shape (samples,).
+        """
+
+    def signals(self) -> Mapping[Filter, Signal]:
+        """What the readers see of each group."""
+
+    def scales(self) -> Mapping[Filter, float]:
+        """Mean absolute scale (gamma) of the batch normalizations on each group's channel; absent without one."""
+
+    def savings(self, unit: str, without: Sequence[Filter] = ()) -> Mapping[Filter, float]:
+        """By how much the network gets smaller when each candidate goes by itself, after the groups of `without`:
+        "multiply_adds" (of one sample), "parameters", "bytes" or "filters"; from 0.
+        """
 
 
 @runtime_checkable

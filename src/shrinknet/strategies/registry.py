@@ -26,14 +26,22 @@ FOLDER = "SHRINKNET_STRATEGIES"
 
 BUILT_IN = {
     "ablation": "shrinknet.strategies.ablation:Ablation",
+    "activation": "shrinknet.strategies.activation:Activation",
+    "bn-scale": "shrinknet.strategies.bn_scale:BatchNormScale",
     "cosine-max": "shrinknet.strategies.cosine:CosineMax",
     "cosine-max-abs": "shrinknet.strategies.cosine:CosineMaxAbsolute",
     "cosine-mean": "shrinknet.strategies.cosine:CosineMean",
     "cosine-mean-abs": "shrinknet.strategies.cosine:CosineMeanAbsolute",
+    "geometric-median": "shrinknet.strategies.geometric_median:GeometricMedian",
+    "learned": "shrinknet.strategies.learned:Learned",
     "norm-l1": "shrinknet.strategies.norm:NormL1",
     "norm-l2": "shrinknet.strategies.norm:NormL2",
     "random": "shrinknet.strategies.random:Random",
+    "rebuildable": "shrinknet.strategies.rebuildable:Rebuildable",
+    "refit": "shrinknet.strategies.refit:Refit",
     "sequential": "shrinknet.strategies.sequential:Sequential",
+    "taylor": "shrinknet.strategies.taylor:Taylor",
+    "zeros": "shrinknet.strategies.zeros:Zeros",
 }
 """The entry points of this package, repeated here so that they also work if the package is not installed."""
 

@@ -10,7 +10,9 @@ import numpy as np
 from shrinknet.errors import OptionError
 from shrinknet.filters import Filter
 from shrinknet.records import Trial
-from shrinknet.strategies import Batch, Memory, Network
+from shrinknet.strategies.answers import Batch
+from shrinknet.strategies.memory import Memory
+from shrinknet.strategies.protocol import Network
 
 
 @final

@@ -9,7 +9,10 @@ import numpy as np
 
 from shrinknet.filters import Filter
 from shrinknet.records import Trial
-from shrinknet.strategies import Memory, Network, peers, take
+from shrinknet.strategies.answers import take
+from shrinknet.strategies.memory import Memory
+from shrinknet.strategies.protocol import Network
+from shrinknet.strategies.vectors import peers
 
 
 @final
