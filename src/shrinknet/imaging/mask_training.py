@@ -1,0 +1,161 @@
+"""Masks for Keras: Dice, intersection over union and pixel accuracy as metrics, and losses to train with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from shrinknet.errors import DataError, OptionError
+
+LOSSES = ("bce", "dice", "both")
+_PLANE = (1, 2)  # height and width
+
+
+class _MaskMetric(keras.metrics.Mean):
+    """The mean of a score over masks, one for each image and class; outputs above the threshold are foreground.
+
+    Args:
+        threshold: in (0, 1).
+        blank: True: a blank mask that is predicted blank scores 1, as in the Severstal competition; False: it does not
+            count, so that the many blank masks do not hide the others.
+    """
+
+    def __init__(self, name: str, threshold: float = 0.5, blank: bool = True, dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.threshold, self.blank = threshold, blank
+        self._direction = "up"
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch of masks, shape (images, height, width, classes); `sample_weight` weighs the images."""
+        check_shapes(tuple(y_true.shape), tuple(y_pred.shape))
+        truth = ops.cast(ops.convert_to_tensor(y_true) > 0.5, self.dtype)
+        found = ops.cast(ops.convert_to_tensor(y_pred) > self.threshold, self.dtype)
+        hits, both = ops.sum(truth * found, _PLANE), ops.sum(truth, _PLANE) + ops.sum(found, _PLANE)
+        empty = both == 0
+        values = ops.where(empty, ops.ones_like(both), self.score(hits, ops.where(empty, ops.ones_like(both), both)))
+        weights = ops.ones_like(values) if self.blank else ops.cast(~empty, self.dtype)
+        if sample_weight is not None:
+            weights = weights * ops.cast(ops.reshape(sample_weight, (-1, 1)), self.dtype)
+        super().update_state(values, weights)
+
+    def score(self, hits: Any, both: Any) -> Any:
+        """The score of masks that are not both blank, from TP and from the sum of the two areas."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "threshold": self.threshold, "blank": self.blank}
+
+
+@keras.saving.register_keras_serializable(package="shrinknet")
+class MaskDice(_MaskMetric):
+    """Dice, 2 TP / (area + area), of each image and class, averaged; in [0, 1], higher is better.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.array([[[[1.0], [1.0]], [[0.0], [0.0]]]])
+        >>> round(float(MaskDice()(truth, truth * [[[1.0], [0.0]]])), 4)  # TP = 1, areas 2 and 1
+        0.6667
+    """
+
+    def __init__(self, name: str = "dice", threshold: float = 0.5, blank: bool = True, dtype: Any = None) -> None:
+        super().__init__(name, threshold, blank, dtype)
+
+    def score(self, hits: Any, both: Any) -> Any:
+        return 2 * hits / both
+
+
+@keras.saving.register_keras_serializable(package="shrinknet")
+class MaskIoU(_MaskMetric):
+    """Intersection over union of each image and class, averaged; in [0, 1], higher is better."""
+
+    def __init__(self, name: str = "iou", threshold: float = 0.5, blank: bool = True, dtype: Any = None) -> None:
+        super().__init__(name, threshold, blank, dtype)
+
+    def score(self, hits: Any, both: Any) -> Any:
+        return hits / (both - hits)
+
+
+@keras.saving.register_keras_serializable(package="shrinknet")
+class PixelAccuracy(keras.metrics.Mean):
+    """The share of pixels that are right, over all classes and images; in [0, 1], higher is better."""
+
+    def __init__(self, name: str = "pixel_accuracy", threshold: float = 0.5, dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.threshold = threshold
+        self._direction = "up"
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch of masks, shape (images, height, width, classes); `sample_weight` weighs the images."""
+        check_shapes(tuple(y_true.shape), tuple(y_pred.shape))
+        right = (ops.convert_to_tensor(y_true) > 0.5) == (ops.convert_to_tensor(y_pred) > self.threshold)
+        super().update_state(ops.mean(ops.cast(right, self.dtype), (1, 2, 3)), sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@keras.saving.register_keras_serializable(package="shrinknet")
+class DiceLoss(keras.losses.Loss):
+    """One minus the soft Dice of each image, pooled over its classes; in [0, 1], lower is better.
+
+    Dice is (2 TP + s) / (area + area + s) with TP the sum of products and areas the sums of truth and output. Pooled,
+    because most of an image's masks are blank: mask by mask, a network that marks nothing has a low loss already.
+
+    Args:
+        smooth: s in pixels; the larger it is, the less small defects count, and a few wrong pixels on a clean image.
+    """
+
+    def __init__(self, smooth: float = 1.0, name: str = "dice_loss", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.smooth = smooth
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each image, shape (images,)."""
+        check_shapes(tuple(y_true.shape), tuple(y_pred.shape))
+        axes = tuple(range(1, len(y_pred.shape)))
+        hits = ops.sum(y_true * y_pred, axes)
+        both = ops.sum(y_true, axes) + ops.sum(y_pred, axes)
+        return 1 - (2 * hits + self.smooth) / (both + self.smooth)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "smooth": self.smooth}
+
+
+@keras.saving.register_keras_serializable(package="shrinknet")
+class CrossEntropyDiceLoss(DiceLoss):
+    """Binary cross-entropy plus `DiceLoss`: the first teaches clean images, the second small defects."""
+
+    def __init__(self, smooth: float = 1.0, name: str = "cross_entropy_dice_loss", **options: Any) -> None:
+        super().__init__(smooth=smooth, name=name, **options)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        entropy = keras.losses.binary_crossentropy(y_true, y_pred)
+        return super().call(y_true, y_pred) + ops.mean(entropy, tuple(range(1, len(entropy.shape))))
+
+
+def mask_loss(name: str) -> Any:
+    """A loss for masks by its name: "bce", "dice" or "both".
+
+    Raises:
+        OptionError: there is no such loss.
+    """
+    made = {"bce": lambda: keras.losses.BinaryCrossentropy(), "dice": DiceLoss, "both": CrossEntropyDiceLoss}
+    if name not in made:
+        raise OptionError(f"There is no loss {name!r} for masks; expected one of {', '.join(LOSSES)}.")
+    return made[name]()
+
+
+def check_shapes(truth: tuple[int | None, ...], output: tuple[int | None, ...]) -> None:
+    """Refuses masks whose shapes differ and would be broadcast in silence.
+
+    Raises:
+        DataError: they do.
+    """
+    same_rank = len(truth) == len(output)
+    if not same_rank or any(a != b for a, b in zip(truth, output, strict=True) if a is not None and b is not None):
+        raise DataError(
+            "Masks are compared with masks: expected truth and output of one shape (images, height, width, classes), "
+            f"received {truth} and {output}."
+        )
