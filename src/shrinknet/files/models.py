@@ -49,6 +49,7 @@ def open_model(path: str | os.PathLike[str], *, trust: bool = False, compiled: b
     _check_kind(path)
     try:
         with inspected(path), _trusted(path, trust) as own:
+            _import_ours(path)
             try:
                 return keras.models.load_model(path, own, compile=compiled, safe_mode=not trust)
             except Exception as error:
@@ -134,6 +135,14 @@ def _foreign(config: Any) -> Iterator[tuple[str, str, str]]:
 def _is_keras(function: str) -> bool:
     places = (keras.losses, keras.metrics, keras.activations, keras.initializers)
     return any(hasattr(place, function) for place in places)
+
+
+def _import_ours(path: Path) -> None:
+    """Imports the modules of shrinknet whose classes a file names: importing a module registers its classes."""
+    for _, module, _ in _foreign(_config_of(path)):
+        if re.fullmatch(r"shrinknet(\.\w+)+", module):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from shrinknet.applications.steel import build_mask, predict, rle2mask
 from shrinknet.applications.steel.prediction import Outlining, without_small
 from shrinknet.applications.steel.table import read_rows
 from shrinknet.errors import DataError, ModelError, OptionError
+from shrinknet.files.tables import read_csv
 from shrinknet.imaging.networks import Network
-from shrinknet.tables import read_csv
 
 SHAPE = (16, 32)
 
