@@ -1,7 +1,7 @@
-"""A three-layer classifier of handwritten digits loses 40 % or more of its parameters: `python examples/digits.py`.
+"""Removes 40 % or more of the parameters of a three-layer digit classifier: `python examples/digits.py`.
 
-The data are the 1,797 digits of 8x8 pixels that scikit-learn carries. The network, its loss and its optimizer are a
-user's own; shrinknet only sees a compiled Keras model and arrays.
+The data are the 1,797 digits of 8x8 pixels that ship with scikit-learn. The network, its loss and its optimizer are
+the user's; shrinknet only sees a compiled Keras model and arrays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def data(seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def classifier(seed: int = 0) -> keras.Model:
-    """Two convolutions and a dense layer, compiled as anybody would."""
+    """Two convolutions and a dense layer, compiled as usual."""
     keras.utils.set_random_seed(seed)
     model = keras.Sequential(
         [

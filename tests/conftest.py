@@ -1,4 +1,4 @@
-"""Set up before any test: quiet libraries, and property tests that are the same each time."""
+"""Setup before any test: quiet libraries, and reproducible property tests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 
-# No deadline: the first example of a property traces and compiles. Derandomized: a failure is the same for everybody.
+# No deadline: the first example of a property traces and compiles. Derandomized: everybody sees the same failures.
 hypothesis.settings.register_profile("shrinknet", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("shrinknet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is marked `tensorflow("reason")` on the other backends, and says why."""
+    """Skips tests marked `tensorflow("reason")` on other backends, with that reason."""
     for item in items:
         for mark in item.iter_markers("tensorflow"):
             if BACKEND != "tensorflow":
@@ -27,5 +27,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Converting to LiteRT twice a run takes longer than small runs do; test_model_commands.py measures for real."""
-    monkeypatch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
+    """Two LiteRT conversions take longer than a small run; tests/cli/test_models.py measures real latency."""
+    monkeypatch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)

@@ -1,4 +1,4 @@
-"""Tiny networks and data that the tests of the core share, and how bits are compared."""
+"""Tiny networks, data and bit comparisons that the tests of the core share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VECTORS = RANDOM.normal(size=(8, 2)).astype("float32")  # targets of `vectors`
 
 @keras.saving.register_keras_serializable("shrinknet_tests")
 class Counting(keras.Model):  # type: ignore[misc]
-    """Counts how often its loss is traced; on every backend the loss is part of each training and test step."""
+    """Counts how often its loss is traced; on every backend each training and test step contains the loss."""
 
     traces = 0
 
@@ -35,7 +35,7 @@ def maps(
     compiled: bool = True,
     **settings: Any,
 ) -> Any:
-    """An image to two maps: conv1 (3 filters) - norm - ReLU - conv2 (2 filters that reach the output)."""
+    """Maps an image to two maps: conv1 (3 filters) - norm - ReLU - conv2 (2 filters that reach the output)."""
     keras.utils.set_random_seed(seed)
     decay = {"kernel_regularizer": regularizer, "bias_regularizer": regularizer}
     x = image = keras.Input((6, 6, 1), name="image")
@@ -52,7 +52,7 @@ def maps(
 
 
 def vectors(optimizer: Any = None, *, regularizer: Any = None, compiled: bool = True, **settings: Any) -> Any:
-    """An image to two numbers: conv1 (3) - norm - ReLU - pool - flatten - dense (4) - out (2); Sequential."""
+    """Maps an image to two numbers: conv1 (3) - norm - ReLU - pool - flatten - dense (4) - out (2); Sequential."""
     keras.utils.set_random_seed(0)
     decay = {"kernel_regularizer": regularizer, "bias_regularizer": regularizer}
     model = keras.Sequential(
@@ -107,7 +107,7 @@ def assert_same_bits(first: Iterable[Any], second: Iterable[Any]) -> None:
 
 
 def carry_weights(source: Any, target: Any) -> None:
-    """Gives one network the weights of another with the same layers; switches, where only one has them, come last."""
+    """Copies the weights between networks with the same layers; switches, if only one has them, come last."""
     for old, new in zip(source.layers, target.layers, strict=True):
         for a, b in zip(old.weights, new.weights, strict=False):
             b.assign(numpy(a))

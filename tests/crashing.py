@@ -1,4 +1,4 @@
-"""A run that can be killed: a tiny minimization whose steps are sums, disks that fail, and how bits are compared."""
+"""A run that can be killed: a tiny minimization whose steps are sums, failing disks, and a comparison of bits."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import keras
 import numpy as np
 import pytest
 
-import shrinknet.loop
+import shrinknet.loop.workbench
 from shrinknet import minimize
-from shrinknet.checkpoint import to_arrays
-from shrinknet.disk import Disk
-from shrinknet.engine import FitEngine
-from shrinknet.runstore import RunStore
+from shrinknet.engine.common import CommonEngine
+from shrinknet.files.disk import Disk
+from shrinknet.network.checkpoint import to_arrays
+from shrinknet.runs.store import RunStore
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(12, 3)).astype("float32")
 Y = RANDOM.normal(size=(12, 1)).astype("float32")
-# Three checkpoints in the warm-up, five trials of which some are stepped back, and a control.
+# Three checkpoints in the warm-up, five trials of which some are rejected, and a control.
 OPTIONS: dict[str, Any] = {
     "warmup_steps": 3, "steps": 2, "strategy": "random", "threshold": 0.9, "max_trials": 5, "pace": "adaptive",
     "control": True, "seed": 4, "batch_size": 4, "verbose": 0,
 }  # fmt: skip
 
 
-class Sums(FitEngine):
-    """Trains without a graph: each step adds to every float what follows from the seed, the batch and what is there."""
+class Sums(CommonEngine):
+    """Trains without a graph: each step changes every float by an amount computed from seed, batch and state."""
 
     def train(self, steps: int, trial: int, start: int = 0) -> None:
         for _, rows in self.feed.batches(self.seed, trial, steps, start):
@@ -48,12 +48,12 @@ class Sums(FitEngine):
 
     @property
     def draws(self) -> Any:
-        """The network's own random numbers: a state that must be put back like the others."""
+        """The network's own random numbers: state that must be restored like the rest."""
         return self.net.get_layer("dropout").seed_generator
 
 
 def model() -> Any:
-    """Two dense layers of four and three units, dropout between them."""
+    """Two dense layers of four and three units with dropout between them."""
     keras.utils.set_random_seed(5)
     net = keras.Sequential(
         [
@@ -71,23 +71,23 @@ def model() -> Any:
 
 @contextmanager
 def sums() -> Iterator[None]:
-    """While the block lasts, `minimize` trains with `Sums`, and measures no latency."""
+    """Within the block, `minimize` trains with `Sums` and measures no latency."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shrinknet.loop, "make_engine", Sums)
-        patch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
+        patch.setattr(shrinknet.loop.workbench, "make_engine", Sums)
+        patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
         yield
 
 
 def story(folder: pathlib.Path | None, disk: Disk | None = None, **options: Any) -> Any:
-    """One tiny run, or what is left of it."""
+    """One tiny run, or the rest of an interrupted one."""
     with sums(), pytest.MonkeyPatch.context() as patch:
         if disk is not None:
-            patch.setattr("shrinknet.runstore.Disk", lambda: disk)
+            patch.setattr("shrinknet.runs.store.Disk", lambda: disk)
         return minimize(model(), (X, Y), (X, Y), run_dir=folder, **{**OPTIONS, **options})
 
 
 def training(folder: pathlib.Path, **options: Any) -> Any:
-    """The same with real training: a convolution with BatchNormalization and Dropout, in the engine's own loop."""
+    """The same with real training: a convolution with BatchNormalization and Dropout, in the compiled loop."""
     keras.utils.set_random_seed(6)
     layers = [
         keras.Input((6, 6, 1)),
@@ -102,14 +102,14 @@ def training(folder: pathlib.Path, **options: Any) -> Any:
     net.compile(keras.optimizers.Adam(0.01), "mse")
     data = np.resize(X, (12, 6, 6, 1)), Y
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.result.measured_latency", lambda model, sample: None)
+        patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
         return minimize(net, data, data, run_dir=folder, **{**OPTIONS, "threshold": 0.5, **options})
 
 
 def bits(result: Any) -> str:
-    """A digest of everything that a run ends with but its time: weights, optimizer, seeds, switches, trials."""
+    """A digest of the final state of a run, except for times: weights, optimizer, seeds, switches, trials."""
     digest = hashlib.sha256()
-    for array in [*to_arrays(result.switched).values()][:-1]:  # the last is the process's own: others draw from it too
+    for array in [*to_arrays(result.switched).values()][:-1]:  # the last belongs to the whole process, not to the run
         digest.update(array.tobytes())
     for net in (result.model, result.uncut, result.control):
         for variable in net.weights if net is not None else ():
@@ -130,15 +130,15 @@ def journal(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing that would run after it gets to the disk."""
+    """Simulates the end of the process: nothing that runs after it may reach the disk."""
 
 
 class Failing(Disk):
-    """Fails at one numbered action: before it, or after half of a write.
+    """Fails at one numbered operation: before it, or after half of a write.
 
     Args:
-        fail_at: number of the action, from 1; 0: never, only counts.
-        error: what is raised; lasting: at every later action too.
+        fail_at: number of the operation, from 1; 0: never fails, only counts.
+        error: what is raised; lasting: also fail at every later operation.
     """
 
     def __init__(self, fail_at: int = 0, error: BaseException | None = None, lasting: bool = False) -> None:
@@ -171,5 +171,5 @@ class Failing(Disk):
 
 
 def full_disk() -> OSError:
-    """What a full disk says."""
+    """The error of a full disk."""
     return OSError(errno.ENOSPC, "No space left on device")

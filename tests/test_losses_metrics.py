@@ -57,7 +57,7 @@ class TestSoftF1:
         truth = np.zeros((2, 2, 2, 1), np.float32)
         truth[0, 0, 0], truth[1] = 1, 1
         output = np.zeros_like(truth)
-        output[0, 0, 0] = 1  # image 0 is right, image 1 misses everything
+        output[0, 0, 0] = 1  # image 0 is correct, image 1 misses everything
         assert metrics.soft_f1(output, truth) == pytest.approx(0.5)
         assert float(SoftF1Loss()(truth, output)) == pytest.approx(0.5)
 
@@ -93,11 +93,11 @@ class TestSoftF1:
 
     def test_shapes_that_would_broadcast_are_refused(self) -> None:
         output, truth = images()
-        with pytest.raises(DataError, match="one shape"):
+        with pytest.raises(DataError, match="the same shape"):
             SoftF1Loss()(truth[..., 0], output)
-        with pytest.raises(DataError, match="one shape"):
+        with pytest.raises(DataError, match="the same shape"):
             SoftF1().update_state(truth[:1], output)
-        with pytest.raises(DataError, match="one shape"):
+        with pytest.raises(DataError, match="the same shape"):
             metrics.soft_f1(output, truth[:1])
 
     def test_a_compiled_model_comes_back_with_both(self, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ class TestPrecisionRecall:
         assert metrics.precision_recall_f1(output, truth, threshold=0.8, tolerance=0) == (0, 0, 0)
 
     def test_a_shift_within_the_tolerance_is_forgiven(self) -> None:
-        diagonal = np.hypot(9, 9)  # a size at which 2 / diagonal * diagonal comes out just below 2
+        diagonal = np.hypot(9, 9)  # a size for which 2 / diagonal * diagonal is just below 2
         output, truth = line(5, 9), line(3, 9)
         assert metrics.precision_recall_f1(output, truth, tolerance=2 / diagonal) == (1, 1, 1)
         assert metrics.precision_recall_f1(output, truth, tolerance=1.9 / diagonal) == (0, 0, 0)
@@ -157,7 +157,7 @@ class TestPrecisionRecall:
         assert metrics.precision_recall_f1(truth, output, tolerance=1 / diagonal) == pytest.approx((1, 0.5, 2 / 3))
 
     def test_the_pairing_is_the_greatest_possible(self) -> None:
-        # a greedy pairing that gives the middle truth to the first output loses a pair
+        # a greedy matching that gives the middle target to the first output loses a pair
         output, truth = np.zeros((1, 9)), np.zeros((1, 9))
         output[0, [2, 4]], truth[0, [3, 1]] = 1, 1
         assert metrics.precision_recall_f1(output, truth, tolerance=1 / np.hypot(1, 9), thin=False) == (1, 1, 1)

@@ -30,7 +30,7 @@ HEAVY = {"keras", "tensorflow", "jax", "numpy", "scipy", "pandas", "matplotlib",
 
 
 def imported_by(*arguments: str) -> set[str]:
-    """Top-level modules that a fresh interpreter imports when it runs with these arguments."""
+    """Top-level modules that a fresh interpreter imports with these arguments."""
     run = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True)
     return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in run.stderr.splitlines() if line.count("|") == 2}
 
@@ -59,13 +59,13 @@ def test_public_functions_are_not_hidden_by_modules() -> None:
 
 
 def test_cost_stays_a_function_after_its_module_was_imported() -> None:
-    importlib.import_module("shrinknet.costs")
+    importlib.import_module("shrinknet.costs.counting")
     from shrinknet import cost
 
     assert isinstance(cost, types.FunctionType)
 
 
-def test_unknown_names_are_told_with_the_known_ones() -> None:
+def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'minimise'; it has .*minimize"):
         shrinknet.minimise  # noqa: B018
 
@@ -75,7 +75,7 @@ def test_switched_layers_are_registered_when_keras_is_there(monkeypatch: pytest.
     monkeypatch.setattr(importlib, "import_module", asked.append)
     monkeypatch.setitem(sys.modules, "keras", types.ModuleType("keras"))
     importlib.reload(shrinknet)
-    assert asked == ["shrinknet.switches"]
+    assert asked == ["shrinknet.network.switching"]
 
 
 def test_import_survives_a_keras_that_cannot_be_used() -> None:
@@ -109,7 +109,7 @@ def test_constraints_are_exact() -> None:
 
 
 @pytest.mark.parametrize("name", ["dependencies", *PYPROJECT["project"]["optional-dependencies"]])
-def test_constraints_hold_every_requirement(name: str) -> None:
+def test_constraints_satisfy_every_requirement(name: str) -> None:
     project = PYPROJECT["project"]
     requirements = project["dependencies"] if name == "dependencies" else project["optional-dependencies"][name]
     pinned = {normal(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
@@ -123,7 +123,7 @@ def normal(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, Any]:
-    """What the examples may use without a word: a model, a switched copy of it, and data."""
+    """Names that the examples may use without defining them: a model, a switched copy of it, and data."""
     import keras
     import numpy as np
 
@@ -153,4 +153,7 @@ def test_the_design_shows_every_module_in_the_order_of_the_imports() -> None:
     (layers,) = (
         contract["layers"] for contract in PYPROJECT["tool"]["importlinter"]["contracts"] if "layers" in contract
     )
-    assert shown == [layer.strip("()") for layer in reversed(layers) if layer != "__main__"]
+    rank = {name.strip(): place for place, layer in enumerate(reversed(layers)) for name in layer.split("|")}
+    del rank["__main__"]
+    assert sorted(shown) == sorted(rank)
+    assert [rank[name] for name in shown] == sorted(rank[name] for name in shown)

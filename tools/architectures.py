@@ -1,8 +1,8 @@
-"""Minimizes a ResNet, a MobileNetV2, a DenseNet and a U-Net, small ones, on real data: docs/architectures.md.
+"""Minimizes a small ResNet, MobileNetV2, DenseNet and U-Net on real data: docs/architectures.md.
 
-`python tools/architectures.py --write docs/architectures.md` runs every network with seeds 0, 1 and 2; a run that is
-recorded in `--out` already is not repeated. The digits are the 1,797 of scikit-learn (8x8), the photographs those of
-scikit-image, cut into squares of 32x32 with Canny edges as truth, split at random.
+`python tools/architectures.py --write docs/architectures.md` runs every network with seeds 0, 1 and 2; runs that are
+already recorded in `--out` are not repeated. The digits are the 1,797 of scikit-learn (8x8). The photographs are those
+of scikit-image, cut into squares of 32x32 with Canny edges as targets and split at random.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def photographs(seed: int) -> Data:
 
 
 def tiled(image: np.ndarray) -> np.ndarray:
-    """Squares of `TILE` pixels that do not overlap, shape (tiles, height, width); what is left over is left out."""
+    """Squares of `TILE` pixels that do not overlap, shape (tiles, height, width); the remainder is dropped."""
     rows, columns = (size // TILE for size in image.shape)
     squares = image[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE)
     return squares.swapaxes(1, 2).reshape(-1, TILE, TILE)
@@ -112,7 +112,7 @@ def unet() -> Any:
 
 @dataclass(frozen=True)
 class Task:
-    """A network, its data, how long it is trained, in steps, and when that ends; the settings of `minimize`."""
+    """A network, its data and the settings of `minimize`: training lengths in steps, and when the search stops."""
 
     network: Callable[[], Any]
     data: Callable[[int], Data]
@@ -134,7 +134,7 @@ TASKS = {
 
 
 def settling(rate: float, steps: int) -> Any:
-    """A learning rate that falls to 0 by the end of so many steps: scores are then taken of a network that rests."""
+    """A learning rate that falls to 0 over `steps` steps, so that the network has converged when it is scored."""
     return keras.optimizers.schedules.CosineDecay(rate, steps)
 
 
@@ -194,11 +194,10 @@ def page(records: list[dict[str, Any]]) -> str:
         "# Four architectures on real data",
         "",
         "Small networks of each kind, minimized with `norm-l1` (relative to the layer's mean, patience 10) and",
-        "adaptive pace, against the score after the warm-up. In the warm-up and in each trial the learning rate",
-        "falls to 0 along a cosine (`trial_optimizer=`), so that what is compared is a network that has come to",
-        "rest.",
+        "adaptive pace; the reference is the score after the warm-up. In the warm-up and in each trial the",
+        "learning rate falls to 0 along a cosine (`trial_optimizer=`), so that converged networks are compared.",
         "",
-        "| network | warm-up, steps | a trial, steps | threshold | ends at filters left | or after trials |",
+        "| network | warm-up steps | trial steps | threshold | stops at filters left | or after trials |",
         "|---|---:|---:|---:|---:|---:|",
         *(
             f"| {name} | {task.warmup_steps:,} | {task.steps} | {task.threshold:g} | {task.target:.0%} "
@@ -206,19 +205,19 @@ def page(records: list[dict[str, Any]]) -> str:
             for name, task in TASKS.items()
         ),
         "",
-        "Scores are on test data that no decision saw: accuracy for the digits; soft F1 of Canny edges for the",
-        "photographs, cut into squares of 32x32 pixels that do not overlap and are split at random, so that each",
-        "photograph is in all three parts. *Kept* is the score of the slim network over that of its control, the",
-        "uncut network trained on the very same batches.",
+        "Scores are on test data that influenced no decision: accuracy for the digits; soft F1 of Canny edges for",
+        "the photographs, cut into squares of 32x32 pixels that do not overlap and are split at random, so that",
+        "each photograph is in all three parts. *Kept* is the score of the slim network divided by that of its",
+        "control, the uncut network trained on exactly the same batches.",
         "",
-        "Worse was: a constant learning rate, with which two controls of the DenseNet ended on a bad step",
-        "(accuracy 0.84 and 0.75), so that nothing could be said; the DenseNet cut to 60 % of its filters, which",
-        "kept 0.973 (seeds 0 and 2); a U-Net of half the width, trained on 224 crops of seven photographs and",
+        "Settings that did worse: a constant learning rate, with which two controls of the DenseNet ended on a bad",
+        "step (accuracy 0.84 and 0.75), so that no conclusion was possible; the DenseNet cut to 60 % of its filters,",
+        "which kept 0.973 (seeds 0 and 2); a U-Net of half the width, trained on 224 crops of seven photographs and",
         "tested on four others, which lost 38 to 44 % of its multiply-adds and kept 1.005, 0.919 and 0.998 (seeds",
         "0 to 2); the U-Net below with half the steps and threshold 0.98, which lost 52 % and kept 0.967 (seed 0).",
         "",
-        "The settings were chosen after these had been seen, with the same seeds: the table says that 0.98 can be had,",
-        "not that it comes by itself. The U-Net's scores differ by 0.03 between networks, and its seed 1",
+        "The settings were chosen after seeing these results, with the same seeds: the table shows that 0.98 is",
+        "possible, not that it is automatic. The U-Net's scores differ by 0.03 between networks, and its seed 1",
         "is at the limit.",
         "",
         "Written by `python tools/architectures.py --write docs/architectures.md`.",
@@ -249,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/architectures"), help="a JSON file for each run")
     parser.add_argument("--write", type=Path, help="write the table here")
-    parser.add_argument("--only", help="only networks whose name holds this")
+    parser.add_argument("--only", help="only networks whose name contains this")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     records = []

@@ -1,7 +1,7 @@
 """Speed, as ratios of interleaved minima from one run: `make bench`, or `python tools/bench.py --only loop`.
 
-Two things that are compared are run in turn, A B A B ..., and the smallest time of each is taken: a machine that slows
-down for a while then slows both. Absolute times are printed beside them and mean little on another machine.
+The two sides of a comparison run alternately, A B A B ..., and the smallest time of each is taken, so that a machine
+that slows down for a while slows both. Absolute times are printed as well; they mean little on another machine.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from shrinknet.engine import make_engine
 from shrinknet.engine.data import read_data
 
 STEPS = 60
-Row = tuple[str, float, str]  # what, the ratio or value, what is wanted
+Row = tuple[str, float, str]  # what is measured, the ratio or value, the target
 
 
 def interleaved(*runs: Callable[[], Any], rounds: int = 15) -> list[float]:
-    """The smallest seconds of each, run in turn after one round that is not counted."""
+    """The smallest time of each in seconds, run alternately after one warm-up round that is not counted."""
     best = [float("inf")] * len(runs)
     for number in range(rounds + 1):
         for index, run in enumerate(runs):
@@ -45,7 +45,7 @@ def interleaved(*runs: Callable[[], Any], rounds: int = 15) -> list[float]:
 
 
 def edge_engine(crop: int, switch: bool, frozen: bool = False) -> Any:
-    """The thesis network with as many random crops as make one epoch of `STEPS` batches of 3, ready to train."""
+    """The thesis network with random crops for one epoch of `STEPS` batches of 3, ready to train."""
     random = np.random.default_rng(0)
     x = random.random((3 * STEPS, crop, crop, 1), np.float32)
     feed = read_data((x, (random.random(x.shape) > 0.9).astype("float32")), 3, "training data")
@@ -63,14 +63,14 @@ def edge_engine(crop: int, switch: bool, frozen: bool = False) -> Any:
 def switching() -> list[Row]:
     """A switched network against the plain one, in the same compiled loop."""
     rows = []
-    for crop, rounds in ((128, 30), (64, 100)):  # the shorter the step, the more the noise weighs
+    for crop, rounds in ((128, 30), (64, 100)):  # shorter steps are noisier
         engines = [edge_engine(crop, False), edge_engine(crop, True), edge_engine(crop, True, frozen=True)]
         runs = [functools.partial(engine.train, STEPS, 1) for engine in engines]
         plain, switch, frozen = interleaved(*runs, rounds=rounds)
         rows += [
-            (f"switched / plain, steps a second, {crop}x{crop}", plain / switch, ">= 0.97"),
-            (f"switched and frozen / plain, steps a second, {crop}x{crop}", plain / frozen, ">= 0.93"),
-            (f"  plain, steps a second, {crop}x{crop}", STEPS / plain, ""),
+            (f"switched / plain, steps per second, {crop}x{crop}", plain / switch, ">= 0.97"),
+            (f"switched and frozen / plain, steps per second, {crop}x{crop}", plain / frozen, ">= 0.93"),
+            (f"  plain, steps per second, {crop}x{crop}", STEPS / plain, ""),
         ]
     return rows
 
@@ -86,14 +86,14 @@ def loop() -> list[Row]:
             net.fit(x, y, batch_size=3, shuffle=False, verbose=0)
 
         ours, keras_fit = interleaved(functools.partial(engine.train, STEPS, 1), fit)
-        rows.append((f"compiled loop / fit, steps a second, {crop}x{crop}", keras_fit / ours, wanted))
+        rows.append((f"compiled loop / fit, steps per second, {crop}x{crop}", keras_fit / ours, wanted))
     return rows
 
 
 def checkpoint() -> list[Row]:
     """Snapshot and restore of 25 million parameters with Adam, against a plain copy of the same bytes.
 
-    TensorFlow copies on write: part of a snapshot's cost falls on the next training step, so it is measured as well.
+    TensorFlow copies on write: part of a snapshot's cost falls on the next training step, which is measured as well.
     """
     layers = [keras.layers.Dense(2500, activation="relu") for _ in range(4)]
     model = keras.Sequential([keras.Input((2500,)), *layers])
@@ -116,12 +116,12 @@ def checkpoint() -> list[Row]:
     return [
         (f"snapshot / plain copy, {parameters / 1e6:.0f} M parameters with Adam", snapshot / copy, "<= 3"),
         ("restore / plain copy", restore / copy, "<= 3"),
-        ("snapshot and the copying in the next step / plain copy", (after - plain) / copy, "<= 3"),
+        ("snapshot including the copy in the next step / plain copy", (after - plain) / copy, "<= 3"),
     ]
 
 
 def resnet() -> list[Row]:
-    """ResNet50 at 224 with half of its filters gone: graph, plan, slim, latency."""
+    """ResNet50 at 224x224 with half of its filters removed: graph, plan, slim, latency."""
 
     def build() -> Any:
         return keras.applications.ResNet50(weights=None, classifier_activation=None)
@@ -157,7 +157,7 @@ def resnet() -> list[Row]:
 
 
 def compression() -> list[Row]:
-    """A slim classifier of digits, trained on with the rounding of int8: LiteRT files, scored on test data."""
+    """A slim classifier of digits after quantization-aware training for int8: LiteRT files, scored on test data."""
     images, classes = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype("float32") / 16
     train, validation, test = ((images[part], classes[part]) for part in np.split(np.arange(len(images)), (1000, 1400)))
@@ -187,7 +187,7 @@ def compression() -> list[Row]:
     return [
         ("digits, filters left after slimming", result.summary.after.filters / result.summary.before.filters, ""),
         ("digits, slim float32 in LiteRT, accuracy", plain.score or 0, ""),
-        ("digits, slim int8 in LiteRT after training for it, accuracy", quantized.score or 0, ""),
+        ("digits, slim int8 in LiteRT, quantization-aware, accuracy", quantized.score or 0, ""),
         ("  int8 - float32", (quantized.score or 0) - (plain.score or 0), ">= -0.01"),
         ("  bytes, int8 / float32", quantized.bytes / plain.bytes, ""),
     ]

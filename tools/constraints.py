@@ -1,6 +1,6 @@
-"""Writes constraints.txt anew: the exact version of everything that shrinknet and its extras need today.
+"""Rewrites constraints.txt: today's exact version of everything that shrinknet and its extras need.
 
-Names and versions only: where the packages come from is each machine's own business.
+Names and versions only: each machine chooses its own package index.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def main() -> None:
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *(requirement for extra in extras for requirement in extra)]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    # Extra arguments go to pip: `-c FILE` holds some versions where they are.
+    # Extra arguments are passed to pip: `-c FILE` keeps some versions as they are.
     run = subprocess.run([*command, *sys.argv[1:], *wanted], stdout=subprocess.PIPE, text=True, check=True)
     installs = [item["metadata"] for item in json.loads(run.stdout)["install"]]
     pins = sorted((f"{item['name']}=={item['version']}" for item in installs), key=str.lower)
     (ROOT / "constraints.txt").write_text(HEAD + "".join(f"{pin}\n" for pin in pins))
-    print(f"constraints.txt holds {len(pins)} versions.")
+    print(f"constraints.txt now lists {len(pins)} versions.")
 
 
 if __name__ == "__main__":

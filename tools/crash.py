@@ -1,10 +1,10 @@
-"""Kills runs, flips bits, fills the disk: measures what docs/reliability.md says. Each command prints a table.
+"""Kills runs, flips bits, fills the disk: the measurements in docs/reliability.md. Each command prints a table.
 
 python tools/crash.py kills 500     random kill -9 of real trainings, each resumed until the run is done
-python tools/crash.py points        a failure, a lasting failure and kills at every action on the disk
+python tools/crash.py points        a single failure, a permanent failure and kills at every disk operation
 python tools/crash.py flips 1000    single flipped bits in checkpoints and journal; 200 truncations
 python tools/crash.py full          a small tmpfs that fills up (needs root), and a limit on the size of files
-python tools/crash.py hostile       files made to harm: exit codes and memory
+python tools/crash.py hostile       malicious files: exit codes and memory
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Neither a kill nor a failure that we make ourselves asks for a real disk, and memory is faster.
+# Neither kills nor simulated failures need a real disk, and memory is faster.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-crashing: Any = importlib.import_module("crashing")  # the run that is killed, beside the tests
+crashing: Any = importlib.import_module("crashing")  # the run that is killed, from tests/
 
 
 class Tell:
-    """A callback that writes to a pipe which trials begin and end."""
+    """A callback that reports the start and end of each trial through a pipe."""
 
     def __init__(self, pipe: int) -> None:
         self.pipe = pipe
@@ -50,9 +50,9 @@ class Tell:
 
 
 class Child:
-    """A forked process that makes a run, or goes on with it, and writes the digest of its bits to a file.
+    """A forked process that starts or resumes a run, and writes the digest of its bits to a file.
 
-    TensorFlow is imported before the fork and used only after it.
+    TensorFlow is imported before the fork, but used only after it.
     """
 
     def __init__(self, folder: Path, story: Callable[..., Any]) -> None:
@@ -74,12 +74,12 @@ class Child:
         self.said = b""
 
     def listen(self, events: int, seconds: float = 600) -> bool:
-        """Waits for so many events; False when the process ended before."""
+        """Waits for this many events; False if the process ended before."""
         stop = time.monotonic() + seconds
         while self.said.count(b"\n") < events:
             if not select.select([self.pipe], [], [], max(0.0, stop - time.monotonic()))[0]:
                 self.kill()
-                raise TimeoutError(f"the run said nothing for {seconds:.0f} seconds after {self.said!r}")
+                raise TimeoutError(f"the run reported nothing for {seconds:.0f} seconds after {self.said!r}")
             if not self._hear():
                 return False
         return True
@@ -96,7 +96,7 @@ class Child:
         return os.WIFSIGNALED(status), status
 
     def wait(self) -> int:
-        """Its exit status, after everything it said was heard."""
+        """Its exit status, after reading everything that it reported."""
         while self._hear():
             pass
         os.close(self.pipe)
@@ -109,12 +109,12 @@ class Child:
 
 
 def kills(count: int, seed: int = 0, real: bool = True) -> dict[str, Any]:
-    """Kills runs at random moments, `count` times in all, and lets each run go on until it is done.
+    """Kills runs at random moments, `count` times in all, and resumes each run until it is done.
 
     Args:
-        real: train a convolutional network with Dropout and BatchNormalization on TensorFlow; False: sums.
+        real: train a convolutional network with Dropout and BatchNormalization on TensorFlow; False: only sums.
     """
-    from shrinknet.runstore import RunStore
+    from shrinknet.runs.store import RunStore
 
     story = crashing.training if real else crashing.story
     moments = random.Random(seed)
@@ -123,7 +123,7 @@ def kills(count: int, seed: int = 0, real: bool = True) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         whole = Child(Path(name, "whole"), story)
         if whole.wait():
-            raise RuntimeError("the run that nobody kills failed")
+            raise RuntimeError("the run without kills failed")
         expected, pause = whole.end.read_text(), (time.monotonic() - begun) / 4
         while found["kills"] < count:
             folder = Path(name, f"run{found['runs']}")
@@ -149,17 +149,17 @@ def kills(count: int, seed: int = 0, real: bool = True) -> dict[str, Any]:
             shutil.rmtree(folder, ignore_errors=True)
     return {
         "kills": found["kills"], "runs finished": found["runs"], "runs that ended in other bits": found["different"],
-        "most trials made again after a kill": found["lost"], "decided trials that a kill undid": found["undecided"],
+        "most trials repeated after a kill": found["lost"], "decided trials lost by a kill": found["undecided"],
         "training": "TensorFlow" if real else "sums", "seconds": round(time.monotonic() - begun),
     }  # fmt: skip
 
 
 def points(every: int = 1, recovery: int = 14, first: int = 1) -> dict[str, Any]:
-    """Fails or dies at every action on the disk, and compares what the run ends in.
+    """Fails or is killed at every disk operation, and compares the final bits of the run.
 
     Args:
-        every: take each action, or every so many; first: where to begin.
-        recovery: after a kill, also kill the recovery at its first, second ... action, so many times in a row.
+        every: 1 takes each operation, n every n-th; first: where to start.
+        recovery: after a kill, also kill the recovery at its first, second ... operation, this many times in a row.
     """
 
     found: Counter[str] = Counter()
@@ -179,13 +179,13 @@ def points(every: int = 1, recovery: int = 14, first: int = 1) -> dict[str, Any]
                 found["different"] += crashing.bits(crashing.story(folder)) != expected
                 shutil.rmtree(folder)
     return {
-        "actions on the disk": counter.count, "kinds": dict(Counter(counter.actions)), "cases": dict(found),
+        "disk operations": counter.count, "kinds": dict(Counter(counter.actions)), "cases": dict(found),
         "seconds": round(time.monotonic() - begun),
     }  # fmt: skip
 
 
 def _fails(folder: Path, disk: Any) -> bool:
-    """Whether the run fails as it should: with the sentence of a full disk, or dead."""
+    """Whether the run fails as expected: with the error message of a full disk, or killed."""
     from shrinknet.errors import StorageError
 
     try:
@@ -198,10 +198,10 @@ def _fails(folder: Path, disk: Any) -> bool:
 
 
 def flips(count: int = 1000, cuts: int = 200, seed: int = 0, ends: int = 20) -> dict[str, Any]:
-    """Flips single bits and cuts off ends of checkpoints and journal, and looks at what a run would go on from.
+    """Flips single bits of checkpoints and journal, truncates them, and checks what a run would resume from.
 
     Args:
-        ends: how many of the damaged runs are also run to their end.
+        ends: how many of the damaged runs are also run to the end.
     """
 
     chance = random.Random(seed)
@@ -219,12 +219,12 @@ def flips(count: int = 1000, cuts: int = 200, seed: int = 0, ends: int = 20) -> 
             if number < count:
                 data[place] ^= 1 << chance.randrange(8)
             path.write_bytes(data if number < count else data[:place])
-            goes_on, told = _goes_on_from(folder)
+            state, told = _resumes_from(folder)
             kind = f"{path.name.partition('-')[0].partition('.')[0]} {'flipped' if number < count else 'cut'}"
-            if goes_on == newest:
-                found[f"{kind}: told, the newest state stands" if told else f"{kind}: no difference"] += 1
-            elif goes_on == older and told:
-                found[f"{kind}: told, the older state used"] += 1
+            if state == newest:
+                found[f"{kind}: reported, newest state used" if told else f"{kind}: no difference"] += 1
+            elif state == older and told:
+                found[f"{kind}: reported, older state used"] += 1
             else:
                 found["WRONG"] += 1
             if number % max(1, (count + cuts) // ends) == 0:
@@ -248,32 +248,33 @@ def _half_a_run(folder: Path) -> Path:
         crashing.story(folder, callbacks=[Kill()])
     except crashing.Killed:
         return folder
-    raise RuntimeError("the run was to be killed")
+    raise RuntimeError("the run should have been killed")
 
 
-def _goes_on_from(folder: Path) -> tuple[str, bool]:
-    """What a run would go on from, and whether the user is told of damage."""
-    from shrinknet.generations import Generations
-    from shrinknet.resume import mend_journal, read_saved
-    from shrinknet.runstore import RunStore
+def _resumes_from(folder: Path) -> tuple[str, bool]:
+    """The state that a run would resume from, and whether damage is reported to the user."""
+    from shrinknet.runs.generations import Generations
+    from shrinknet.runs.resume import mend_journal, read_saved
+    from shrinknet.runs.store import RunStore
 
     store = RunStore(folder, create=True)
     told: list[str] = []
-    with unittest.mock.patch("shrinknet.resume.tell", told.extend):
+    with unittest.mock.patch("shrinknet.runs.resume.tell", told.extend):
         saved = read_saved(store, Generations(store, "state"))
         assert saved is not None
-        mend_journal(store, saved.trials)
+        mend_journal(store, saved.snapshot.trials)
     arrays = [array.tobytes() for array in saved.arrays.values()]
-    assert [crashing.untimed(trial) for trial in store.trials()] == [crashing.untimed(trial) for trial in saved.trials]
-    return repr((arrays, saved.trials, saved.warmup, saved.baseline, saved.began)), bool(told)
+    where = saved.snapshot
+    assert [crashing.untimed(trial) for trial in store.trials()] == [crashing.untimed(trial) for trial in where.trials]
+    return repr((arrays, where.trials, where.warmup, where.baseline, saved.began)), bool(told)
 
 
 def _generations(half: Path, name: Path) -> tuple[str, str]:
-    """What the run goes on from undamaged, and what without the newest checkpoint."""
-    newest = _goes_on_from(Path(shutil.copytree(half, name / "newest")))[0]
+    """The state that the undamaged run resumes from, and the one without its newest checkpoint."""
+    newest = _resumes_from(Path(shutil.copytree(half, name / "newest")))[0]
     older = Path(shutil.copytree(half, name / "older"))
     max(older.glob("state-?.npz"), key=lambda path: path.stat().st_mtime_ns).unlink()
-    return newest, _goes_on_from(older)[0]
+    return newest, _resumes_from(older)[0]
 
 
 FILLING = """
@@ -308,7 +309,7 @@ program()
 
 
 def full(tmpfs: bool = True) -> dict[str, Any]:
-    """Fills a small tmpfs, and limits the size of files, in the middle of a run; then makes room and goes on."""
+    """Fills a small tmpfs, and limits the file size, in the middle of a run; then frees the space and resumes."""
     results = {}
     with tempfile.TemporaryDirectory() as name:
         results["limit on the size of files"] = _filled(Path(name, "run"), "limit", Path(name, "none"))
@@ -345,7 +346,7 @@ def _filled(folder: Path, fill: str, filler: Path) -> dict[str, Any]:
 
 
 def hostile() -> dict[str, Any]:
-    """Opens files made to harm: exit code, memory above the process's own in MB, size, and the first words said."""
+    """Opens malicious files: exit code, memory above that of the bare process in MB, and file size."""
     tests: Any = importlib.import_module("test_hostile")
     with tempfile.TemporaryDirectory() as name:
         found = tests.try_all(Path(name))
@@ -357,7 +358,7 @@ def hostile() -> dict[str, Any]:
 
 
 def table(found: dict[str, Any], before: str = "") -> list[str]:
-    """The lines of a Markdown table of two columns."""
+    """The lines of a Markdown table with two columns."""
     lines = []
     for name, value in found.items():
         lines += table(value, f"{before}{name}: ") if isinstance(value, dict) else [f"| {before}{name} | {value} |"]
@@ -369,8 +370,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["kills", "points", "flips", "full", "hostile"])
     parser.add_argument("count", type=int, nargs="?")
-    parser.add_argument("--sums", action="store_true", help="kills: train with sums instead of TensorFlow")
-    parser.add_argument("--every", type=int, default=1, help="points: every so many actions")
+    parser.add_argument("--sums", action="store_true", help="kills: compute sums instead of training with TensorFlow")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="points: only every N-th operation")
     parser.add_argument("--recovery", type=int, default=14, help="points: kills in a row during each recovery")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")

@@ -1,7 +1,7 @@
-"""Plants one named fault at a time in a copy of the source and demands that the tests notice.
+"""Injects one named bug at a time into a copy of the source, and fails unless the tests notice.
 
-A test that cannot fail is worse than none: each invariant of docs/design.md has at least one fault here that breaks
-it, and the tests that hold it must turn red. The checkout itself is never touched.
+A test that cannot fail is worse than none: each invariant of docs/design.md has at least one mutant here that breaks
+it, and the tests for that invariant must fail. The checkout itself is never touched.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "shrinknet"
-INVARIANTS = range(1, 8)  # of docs/design.md
-TIME_LIMIT = 600  # seconds for the tests of one fault
+INVARIANTS = range(8)  # of docs/design.md
+TIME_LIMIT = 600  # seconds for the tests of one mutant
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault.
+    """One bug to inject.
 
     Attributes:
         name: what goes wrong, in a few words with dashes.
         invariant: number of the invariant in docs/design.md that it breaks.
         file: path under src/shrinknet.
-        old: text that stands in the file exactly once.
-        new: what takes its place.
-        tests: what pytest is called with, such as `tests/test_switches.py` or `tests/test_slimmer.py::test_border`.
+        old: text that occurs in the file exactly once.
+        new: its replacement.
+        tests: arguments for pytest, such as `tests/network/test_switches.py`; test ids work too.
     """
 
     name: str
@@ -43,13 +43,46 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-OPTIMIZERS, SWITCHES, CHECKPOINT, RUNSTORE, RESUME = (
-    f"tests/test_{name}.py" for name in ("optimizers", "switches", "checkpoint", "runstore", "resume")
+OPTIMIZERS, SWITCHES, ANY_MODEL, CHECKPOINT, STORE, RESUME, MINIMIZE = (
+    f"tests/{name}.py"
+    for name in (
+        "network/test_optimizers",
+        "network/test_switches",
+        "network/test_any_model",
+        "network/test_checkpoint",
+        "runs/test_store",
+        "runs/test_resume",
+        "loop/test_minimize",
+    )
 )
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
-        "cut-one-filter-beside",
+        "statistics-of-a-layer-not-carried",
+        0,
+        "network/copying.py",
+        "            new.load_own_variables({key: _array(value) for key, value in store.items()})",
+        "            {key: _array(value) for key, value in store.items()}",
+        (f"{ANY_MODEL}::test_an_adapted_normalization_is_carried",),
+    ),
+    Mutant(
+        "copy-not-compared-with-the-model",
+        0,
+        "network/switching.py",
+        "    _prove(model, net, sample)\n    return net",
+        "    return net",
+        (f"{ANY_MODEL}::test_a_copy_that_is_another_function_is_never_returned",),
+    ),
+    Mutant(
+        "composite-layer-compared-in-inference-only",
+        0,
+        "network/switching.py",
+        "    for training in (False, True):",
+        "    for training in (False, False):",
+        (f"{ANY_MODEL}::test_what_cannot_be_followed_is_left_as_it_is_and_the_rest_is_cut",),
+    ),
+    Mutant(
+        "cut-the-neighbouring-filter",
         1,
         "graph/channels.py",
         "return {axis: np.flatnonzero(~gone[channels]) for",
@@ -59,9 +92,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "slim-network-not-verified",
         1,
-        "slimmer.py",
-        "        if not error <= (1e-2 if half else TOLERANCE):",
-        "        if error != error:",
+        "network/proving.py",
+        "        return largest_difference(expected, received, tolerance)",
+        "        return largest_difference(expected, received, float('inf'))",
         (f"{SWITCHES}::test_a_wrong_cut_is_never_returned",),
     ),
     Mutant(
@@ -81,57 +114,57 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{SWITCHES}::test_disabled_is_a_reader_with_zeros_there",),
     ),
     Mutant(
-        "a-regularizer-sees-what-nobody-reads",
+        "regularizer-sees-disabled-channels",
         2,
-        "switches.py",
-        "variable.regularizer(_gated(variable, live.get(id(variable))))",
+        "network/guarded.py",
+        "variable.regularizer(_live(variable, masks.get(id(variable))))",
         "variable.regularizer(variable)",
         (f"{SWITCHES}::test_no_gradient_passes_a_disabled_channel",),
     ),
     Mutant(
-        "frozen-slice-not-put-back",
+        "frozen-slice-not-restored",
         3,
-        "optimizers.py",
+        "network/optimizers.py",
         "            variable.assign(ops.where(mask.value, old, variable.value))",
         "            ops.where(mask.value, old, variable.value)",
         (f"{OPTIMIZERS}::test_frozen_does_not_move_by_one_bit[AdamW-strong]",),
     ),
     Mutant(
-        "average-written-over-what-is-frozen",
+        "averaging-overwrites-frozen-slices",
         3,
-        "optimizers.py",
+        "network/optimizers.py",
         "    def finalize_variable_values(self: Any, var_list: Any) -> None:",
         "    def finalize_nothing(self: Any, var_list: Any) -> None:",
         (f"{OPTIMIZERS}::test_frozen_does_not_move_by_one_bit[Adam-average]",),
     ),
     Mutant(
-        "gradients-of-frozen-slices-clip-the-others",
+        "frozen-gradients-enter-the-clipping-norm",
         3,
-        "optimizers.py",
+        "network/optimizers.py",
         "grad if mask is None or grad is None else",
         "grad if mask is None or grad is not None else",
         (f"{OPTIMIZERS}::test_dead_gradients_do_not_enter_a_global_clipping_norm",),
     ),
     Mutant(
-        "later-compile-loses-what-is-frozen",
+        "compiling-again-loses-the-freezing",
         3,
-        "switches.py",
+        "network/guarded.py",
         "        keep_frozen(self)\n        own_buffers(self.optimizer)",
         "        own_buffers(self.optimizer)",
         (f"{OPTIMIZERS}::test_the_users_later_compile_does_not_lose_it",),
     ),
     Mutant(
-        "toggling-traces-the-training-step-anew",
+        "toggling-retraces-the-training-step",
         4,
-        "switches.py",
+        "network/switches.py",
         "            self.net.train_function = None  # traced before: it calls the optimizer as it was",
         "        self.net.train_function = None",
         (f"{SWITCHES}::test_toggling_traces_nothing",),
     ),
     Mutant(
-        "a-new-mask-at-each-toggle",
+        "new-mask-at-each-toggle",
         4,
-        "optimizers.py",
+        "network/optimizers.py",
         "        if key not in held:",
         "        if key in held or key not in held:",
         (f"{OPTIMIZERS}::test_toggling_what_is_frozen_traces_nothing",),
@@ -139,7 +172,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "last-slot-not-reset",
         5,
-        "optimizers.py",
+        "network/optimizers.py",
         "    for variable, value in zip(current, initial, strict=True):",
         "    for variable, value in list(zip(current, initial, strict=True))[:-1]:",
         (f"{OPTIMIZERS}::test_reset_equals_a_newly_built_optimizer[Adam]",),
@@ -147,31 +180,31 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "slots-zeroed",
         5,
-        "optimizers.py",
+        "network/optimizers.py",
         "    initial = state_variables(fresh)",
         "    initial = [keras.Variable(ops.zeros_like(variable.value)) for variable in state_variables(fresh)]",
         (f"{OPTIMIZERS}::test_reset_equals_a_newly_built_optimizer[Adagrad]",),
     ),
     Mutant(
-        "seeds-not-held",
+        "seeds-not-in-the-checkpoint",
         6,
-        "checkpoint.py",
+        "network/checkpoint.py",
         "    variables = [*net.variables, *",
         "    variables = [*net.weights, *",
         (f"{CHECKPOINT}::test_training_after_a_restore_is_training_from_the_checkpoint[momentum-by_fit]",),
     ),
     Mutant(
-        "optimizer-not-held",
+        "optimizer-not-in-the-checkpoint",
         6,
-        "checkpoint.py",
+        "network/checkpoint.py",
         "*(optimizer.variables if optimizer is not None else ())]",
         "]",
         (f"{CHECKPOINT}::test_training_after_a_restore_is_training_from_the_checkpoint[momentum-by_fit]",),
     ),
     Mutant(
-        "masks-stay-after-a-step-back",
+        "masks-stay-after-a-rollback",
         6,
-        "checkpoint.py",
+        "network/checkpoint.py",
         "        if optimizer is not None and is_freezing(optimizer):",
         "        if optimizer is not None and not is_freezing(optimizer):",
         (f"{CHECKPOINT}::test_freezing_that_was_installed_later_goes_back",),
@@ -179,23 +212,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rejected-trial-kept",
         6,
-        "loop.py",
-        "if not accepted:",
-        "if accepted:",
-        ("tests/test_minimize.py::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
+        "loop/loop.py",
+        "        if not trial.accepted:\n            self._roll_back()",
+        "        if trial.accepted:\n            self._roll_back()",
+        (f"{MINIMIZE}::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
     ),
     Mutant(
-        "renamed-before-it-is-on-the-disk",
+        "renamed-before-synced",
         7,
-        "disk.py",
+        "files/disk.py",
         "                disk.sync(file)\n",
         "",
-        (f"{RUNSTORE}::test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards",),
+        (f"{STORE}::test_a_file_is_synced_before_it_is_renamed_and_its_folder_afterwards",),
     ),
     Mutant(
         "one-generation-only",
         7,
-        "generations.py",
+        "runs/generations.py",
         '        return f"{self.name}-{number % 2}"',
         '        return f"{self.name}-{number % 1}"',
         (f"{RESUME}::test_the_older_checkpoint_stands_in_for_a_damaged_one",),
@@ -203,47 +236,47 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "checksum-not-compared",
         7,
-        "runstore.py",
+        "runs/store.py",
         " or digest != data[-64:]:",
         ":",
-        (f"{RUNSTORE}::test_every_flipped_bit_and_every_cut_is_detected_or_harmless",),
+        (f"{STORE}::test_every_flipped_bit_and_every_cut_is_detected_or_harmless",),
     ),
     Mutant(
-        "journal-row-does-not-vouch-for-the-one-before",
+        "journal-rows-not-chained",
         7,
-        "journal.py",
+        "runs/journal.py",
         'f"{row} {before} {record}"',
         'f"{row} {record}"',
-        (f"{RUNSTORE}::test_a_row_of_another_journal_is_noticed",),
+        (f"{STORE}::test_a_row_of_another_journal_is_noticed",),
     ),
     Mutant(
-        "stream-begins-anew",
+        "stream-restarts-from-the-beginning",
         7,
-        "recorder.py",
-        "        run.engine.go_to(saved.position)\n        return saved.trials",
-        "        return saved.trials",
+        "loop/loop.py",
+        "            self.bench.engine.go_to(saved.snapshot.position)\n            for trial",
+        "            for trial",
         (f"{RESUME}::test_a_stream_is_taken_on_from_the_same_batch[tf.data]",),
     ),
     Mutant(
         "old-trials-are-not-told",
         7,
-        "loop.py",
-        "        for trial in self.recorder.decided(self):\n            self.learn(trial)",
-        "        self.trials.extend(self.recorder.decided(self))",
+        "loop/loop.py",
+        "                self.search.learn(trial)",
+        "                self.search.trials.append(trial)",
         (f"{RESUME}::test_killed_in_any_phase",),
     ),
     Mutant(
-        "warm-up-begins-anew",
+        "warm-up-restarts-from-the-beginning",
         7,
-        "loop.py",
-        "            if mark > self.warm_steps and not self.stagnates():",
-        "            if not self.stagnates():",
+        "loop/loop.py",
+        "if mark > done and not stagnates(",
+        "if not stagnates(",
         (f"{RESUME}::test_killed_in_any_phase",),
     ),
     Mutant(
         "two-writers",
         7,
-        "runlock.py",
+        "runs/lock.py",
         "_lock(self._handle, path, fcntl.LOCK_EX)",
         "_lock(self._handle, path, fcntl.LOCK_SH)",
         (f"{RESUME}::test_the_same_process_is_refused_too",),
@@ -252,14 +285,14 @@ MUTANTS: tuple[Mutant, ...] = (
 
 
 class MutantError(Exception):
-    """A mutant that cannot be planted or judged: it must be mended before it says anything."""
+    """A mutant that cannot be injected or judged, and must be fixed."""
 
 
-def plant(mutant: Mutant, source: Path) -> None:
+def inject(mutant: Mutant, source: Path) -> None:
     """Makes the mutant's edit in the copy of the package under `source`.
 
     Raises:
-        MutantError: the file is missing, or does not hold the old text exactly once.
+        MutantError: the file is missing, or does not contain the old text exactly once.
     """
     path = source / "shrinknet" / mutant.file
     if not path.is_file():
@@ -267,9 +300,9 @@ def plant(mutant: Mutant, source: Path) -> None:
     text = path.read_text(encoding="utf-8")
     found = text.count(mutant.old)
     if found != 1:
-        raise MutantError(f"{mutant.name}: src/shrinknet/{mutant.file} holds the old text {found} times, not once.")
+        raise MutantError(f"{mutant.name}: src/shrinknet/{mutant.file} contains the old text {found} times, not once.")
     if mutant.new == mutant.old:
-        raise MutantError(f"{mutant.name}: the new text is the old one.")
+        raise MutantError(f"{mutant.name}: the new text equals the old text.")
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
@@ -277,14 +310,14 @@ def run_tests(source: Path, tests: Sequence[str]) -> int:
     """Pytest's exit code for these tests, with the package imported from `source`.
 
     Raises:
-        MutantError: the package would be imported from somewhere else, or the tests take longer than the time limit.
+        MutantError: the package would be imported from elsewhere, or the tests take longer than the time limit.
     """
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     where = "import shrinknet; print(shrinknet.__file__)"
     imported = subprocess.run([sys.executable, "-c", where], cwd=ROOT, env=environment, capture_output=True, text=True)
     if imported.returncode == 0 and Path(imported.stdout.strip()).parents[1] != source:
-        raise MutantError(f"The tests would import {imported.stdout.strip()} and not the copy in {source}.")
-    # No cache and slow tests as well: the selection says what is to run.
+        raise MutantError(f"The tests would import {imported.stdout.strip()}, not the copy in {source}.")
+    # Without a cache, and with slow tests: exactly the listed tests run.
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "slow or not slow", *tests]
     try:
         run = subprocess.run(
@@ -299,21 +332,21 @@ def run_tests(source: Path, tests: Sequence[str]) -> int:
 
 
 def with_copy(mutant: Mutant | None, tests: Sequence[str]) -> int:
-    """Pytest's exit code on a fresh copy of the source, with the fault planted if there is one."""
+    """Pytest's exit code on a fresh copy of the source, with the mutant injected if there is one."""
     with tempfile.TemporaryDirectory(prefix="shrinknet-mutant-") as folder:
         source = Path(folder).resolve()
         shutil.copytree(PACKAGE, source / "shrinknet", ignore=shutil.ignore_patterns("__pycache__"))
         if mutant is not None:
-            plant(mutant, source)
+            inject(mutant, source)
         return run_tests(source, tests)
 
 
 def judge(mutants: Sequence[Mutant]) -> list[str]:
-    """Runs them all; returns what is wrong, a sentence each."""
+    """Runs them all; returns one sentence for each problem."""
     wrong: list[str] = []
     selection = sorted({test for mutant in mutants for test in mutant.tests})
     if with_copy(None, selection) != 0:
-        return [f"Without any fault, the tests fail already: pytest {' '.join(selection)}"]
+        return [f"The tests already fail without a mutant: pytest {' '.join(selection)}"]
     for mutant in mutants:
         try:
             noticed = with_copy(mutant, mutant.tests) != 0
@@ -323,15 +356,17 @@ def judge(mutants: Sequence[Mutant]) -> list[str]:
         else:
             verdict = "noticed" if noticed else "MISSED"
             if not noticed:
-                wrong.append(f"{mutant.name} breaks invariant {mutant.invariant}; {' '.join(mutant.tests)} stay green.")
+                wrong.append(
+                    f"{mutant.name} breaks invariant {mutant.invariant}, but {' '.join(mutant.tests)} still pass."
+                )
         print(f"{verdict:<8} {mutant.invariant}  {mutant.name}", flush=True)
     return wrong
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true", help="list the faults and end")
-    parser.add_argument("--only", metavar="NAME", action="append", help="this fault only; may be given again")
+    parser.add_argument("--list", action="store_true", help="list the mutants and exit")
+    parser.add_argument("--only", metavar="NAME", action="append", help="only this mutant; may be repeated")
     options = parser.parse_args(arguments)
     if options.list:
         for mutant in MUTANTS:
@@ -339,10 +374,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     unknown = set(options.only or ()) - {mutant.name for mutant in MUTANTS}
     if unknown:
-        parser.error(f"no fault is called {', '.join(sorted(unknown))}; --list shows them")
+        parser.error(f"there is no mutant called {', '.join(sorted(unknown))}; --list shows all")
     chosen = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]
     missing = set() if options.only else set(INVARIANTS) - {mutant.invariant for mutant in MUTANTS}
-    wrong = [f"No fault is planted for invariant {number}." for number in sorted(missing)]
+    wrong = [f"There is no mutant for invariant {number}." for number in sorted(missing)]
     try:
         wrong += judge(chosen) if chosen else []
     except MutantError as error:
@@ -350,7 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for sentence in wrong:
         print(f"Error: {sentence}", file=sys.stderr)
     if not wrong:
-        print(f"All {len(chosen)} faults were noticed.")
+        print(f"All {len(chosen)} mutants were noticed.")
     return 1 if wrong else 0
 
 

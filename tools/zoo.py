@@ -1,8 +1,8 @@
 """Cuts every network of keras.applications in half and compares: `python tools/zoo.py --write docs/zoo.md`.
 
-Every variable is redrawn at order 1, so that no default (a bias of 0, a scale of 1) hides a fault; half of the cuttable
-filters of each layer are disabled at random; what `slim` returns is compared with the switched network. A run that
-was interrupted goes on where it stopped: finished rows are kept beside the page until it is written.
+Every variable is redrawn with values of order 1, so that no default (a bias of 0, a scale of 1) hides a bug. Half of
+the cuttable filters of each layer are disabled at random, and the result of `slim` is compared with the switched
+network. An interrupted run resumes where it stopped: finished rows are kept next to the page until it is written.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import keras
 import numpy as np
 
 from shrinknet import Switches, slim, switched
+from shrinknet.cutting.slimmer import verify
 from shrinknet.graph import ChannelGraph
-from shrinknet.slimmer import verify
 
 FAMILIES: dict[str, tuple[str, ...]] = {  # the smallest of each first
     "ConvNeXt": ("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
@@ -42,21 +42,21 @@ FAMILIES: dict[str, tuple[str, ...]] = {  # the smallest of each first
     "VGG": ("VGG16", "VGG19"),
     "Xception": ("Xception",),
 }
-SIDES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}  # the smallest that these take; others: 64
+SIDES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}  # the smallest inputs they accept; others: 64
 
 HEAD = """# The networks of keras.applications, cut in half
 
 Each of the 40 builders, with random weights and a small input (64x64; 71x71 for Xception, 75x75 for the Inceptions),
-without the softmax at its end. Every variable is redrawn at order 1; the statistics of batch normalisations are set to
-those of random inputs and then moved at random, so that the numbers stay of order 1 down to the last layer. Half of
+without the final softmax. Every variable is redrawn with values of order 1; the statistics of batch normalisations are
+set to those of random inputs and then perturbed, so that activations stay of order 1 down to the last layer. Half of
 the cuttable filters **of each layer** are disabled at random; `slim` cuts them out, and its outputs are compared with
 those of the switched network on random inputs.
 
 - *filters*: those of all convolutions; *cuttable*: how many of them can be cut, in percent;
 - *parameters left*: of the cut network, in percent;
-- *error*: the largest difference of the outputs, as a share of their scale; 1e-5 is allowed;
-- *build*, *graph*, *slim*: seconds that building the network, tracing its channels, and cutting and verifying took, on
-  {machine}: compare them with each other only.
+- *error*: the largest difference between the outputs, as a share of their scale; 1e-5 is allowed;
+- *build*, *graph*, *slim*: seconds for building the network, tracing its channels, and cutting and verifying, on
+  {machine}; compare them only with each other.
 
 Written by `python tools/zoo.py --write docs/zoo.md`.
 
@@ -66,7 +66,7 @@ Written by `python tools/zoo.py --write docs/zoo.md`.
 
 
 def fan_in(layer: Any, variable: Any) -> int:
-    """How many numbers of its input a number of the layer's output is a sum of."""
+    """Fan-in: how many inputs are summed for each output of the layer."""
     shape = variable.shape
     if variable.name == "depthwise_kernel" or isinstance(
         layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -76,7 +76,7 @@ def fan_in(layer: Any, variable: Any) -> int:
 
 
 def redraw(model: Any, seed: int = 0) -> None:
-    """Draws every variable anew at order 1, kernels so that sums stay of order 1; counters and seeds stay."""
+    """Redraws every variable with values of order 1, kernels scaled by fan-in; counters and seeds are kept."""
     random = np.random.default_rng(seed)
     for layer in [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)]:
         for variable in layer._trainable_variables + layer._non_trainable_variables:
@@ -93,9 +93,9 @@ def redraw(model: Any, seed: int = 0) -> None:
 
 
 def images(model: Any, batch: int = 4, seed: int = 2) -> np.ndarray:
-    """Smooth random images that differ from each other, of order 1, or of order 128 where the model rescales pixels.
+    """Smooth random images that differ from each other, of order 1, or of order 128 if the model rescales pixels.
 
-    On white noise, and far from the numbers that its layers expect, a deep random network computes a constant.
+    On white noise, or on inputs out of the expected range, a deep random network computes a constant.
     """
     random = np.random.default_rng(seed)
     side = model.input_shape[1]
@@ -106,10 +106,10 @@ def images(model: Any, batch: int = 4, seed: int = 2) -> np.ndarray:
 
 
 def settle_statistics(model: Any, inputs: Any) -> None:
-    """Sets the statistics of batch normalisations to those of these inputs: numbers stay of order 1 in any depth.
+    """Sets the statistics of batch normalisations to those of these inputs: activations stay of order 1 at any depth.
 
-    With 0.02 in place of 0.1, one unit in the last place of the inputs moves ResNet152's outputs by 2e-5 of their
-    scale, and nothing could be compared to 1e-5.
+    With 0.02 instead of 0.1, one unit in the last place of the inputs changes ResNet152's outputs by 2e-5 of their
+    scale, too much for a comparison to 1e-5.
     """
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
@@ -120,7 +120,7 @@ def settle_statistics(model: Any, inputs: Any) -> None:
     model(inputs, training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
-        layer.moving_variance.assign_add(0.1 * keras.ops.ones_like(layer.moving_variance))  # else rounding grows
+        layer.moving_variance.assign_add(0.1 * keras.ops.ones_like(layer.moving_variance))  # else rounding errors grow
 
 
 def disable_half(switches: Switches, seed: int = 0) -> int:
@@ -137,7 +137,7 @@ def disable_half(switches: Switches, seed: int = 0) -> int:
 
 
 def answer(outputs: Any) -> float:
-    """How much the outputs differ from sample to sample, as a share of their scale: what an error is to be seen in."""
+    """How much the outputs vary between samples, as a share of their scale: an error must be visible against this."""
     values = np.asarray(keras.ops.convert_to_numpy(outputs))
     return float(values.std(0).mean() / np.abs(values).max())
 
@@ -150,7 +150,7 @@ def convolution_filters(graph: ChannelGraph) -> tuple[int, int]:
 
 
 def examine(builder: str) -> dict[str, Any]:
-    """Builds, halves, cuts and compares one network; one row of the table."""
+    """Builds one network, cuts it in half and compares; returns one row of the table."""
     keras.utils.clear_session()
     side = SIDES.get(builder, 64)
     start = time.perf_counter()
@@ -187,7 +187,7 @@ def examine(builder: str) -> dict[str, Any]:
 def line(family: str, row: dict[str, Any]) -> str:
     """One row as a line of the table."""
     never = "; ".join(f"`{path}`: {why}" for path, why in row["never"].items())
-    percent = math.floor(1000 * row["cuttable"] / row["filters"]) / 10  # 100 only where it is all of them
+    percent = math.floor(1000 * row["cuttable"] / row["filters"]) / 10  # 100 only if it is all of them
     return (
         f"| {family} | {row['builder']} | {row['filters']:,} | {percent:g} | {100 * row['left']:.0f} "
         f"| {row['error']:.0e} | {row['build']:.1f} | {row['graph']:.2f} | {row['slim']:.1f} | {never} |\n"
@@ -195,7 +195,7 @@ def line(family: str, row: dict[str, Any]) -> str:
 
 
 def write(page: Path, builders: Sequence[str]) -> None:
-    """Examines what is missing, one row after the other, then writes the page."""
+    """Examines the missing networks one by one, then writes the page."""
     part = page.with_suffix(".jsonl")
     rows = {row["builder"]: row for row in map(json.loads, part.read_text().splitlines())} if part.exists() else {}
     for builder in builders:
@@ -212,8 +212,8 @@ def write(page: Path, builders: Sequence[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to write; without it rows are printed")
-    parser.add_argument("builders", nargs="*", help="names, as ResNet50; all 40 where none is given")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to write; without it, rows are printed")
+    parser.add_argument("builders", nargs="*", help="names such as ResNet50; by default all 40")
     options = parser.parse_args()
     builders = options.builders or [name for names in FAMILIES.values() for name in names]
     if options.write:

@@ -1,7 +1,7 @@
-"""shrinknet makes a trained Keras network smaller: filters go one by one, and only where the score allows it.
+"""shrinknet makes trained Keras networks physically smaller: removes filters as long as the score allows it.
 
-Every public name is imported when it is first asked for: Keras and TensorFlow take seconds to load, and neither
-`import shrinknet` nor `shrinknet --help` needs them.
+Every public name is imported on first use: Keras and TensorFlow take seconds to load, and neither `import shrinknet`
+nor `shrinknet --help` needs them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shrinknet.checkpoint import Checkpoint
-    from shrinknet.costs import cost
+    from shrinknet.costs.counting import cost
+    from shrinknet.cutting.slimmer import plan, slim
     from shrinknet.exporters import export
     from shrinknet.filters import Filter, Group
     from shrinknet.minimizer import minimize
-    from shrinknet.optimizers import reset_optimizer
+    from shrinknet.network.checkpoint import Checkpoint
+    from shrinknet.network.optimizers import reset_optimizer
+    from shrinknet.network.switches import Switches
+    from shrinknet.network.switching import switched
     from shrinknet.report import write_page
-    from shrinknet.slimmer import plan, slim
     from shrinknet.strategies import load_strategy
-    from shrinknet.switches import Switches, switched
 
 __version__ = "0.1.0"
 
@@ -41,20 +42,20 @@ __all__ = [
     "write_page",
 ]
 
-# No module bears the name of a public function: importing it would put the module in the function's place.
+# No module has the name of a public function: importing the module would hide the function.
 _MODULES = {
-    "Checkpoint": "checkpoint",
+    "Checkpoint": "network.checkpoint",
     "Filter": "filters",
     "Group": "filters",
-    "Switches": "switches",
+    "Switches": "network.switches",
     "cost": "costs",
     "export": "exporters",
     "load_strategy": "strategies",
     "minimize": "minimizer",
-    "plan": "slimmer",
-    "reset_optimizer": "optimizers",
-    "slim": "slimmer",
-    "switched": "switches",
+    "plan": "cutting.slimmer",
+    "reset_optimizer": "network.optimizers",
+    "slim": "cutting.slimmer",
+    "switched": "network.switching",
     "write_page": "report",
 }
 
@@ -63,7 +64,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'shrinknet' has no attribute {name!r}; it has {', '.join(__all__)}.")
     value = getattr(importlib.import_module(f"shrinknet.{_MODULES[name]}"), name)
-    globals()[name] = value  # the next time Python finds it without asking here
+    globals()[name] = value  # next time Python finds it without calling this function
     return value
 
 
@@ -72,12 +73,12 @@ def __dir__() -> list[str]:
 
 
 def _register_layers() -> None:
-    """Makes the switched layers known to Keras, so that `keras.models.load_model` reads a saved switched network."""
+    """Registers the switched layers with Keras, so that `keras.models.load_model` can load a saved switched network."""
     try:
-        importlib.import_module("shrinknet.switches")
-    except Exception:  # half-imported or unsuitable Keras: what needs switches will say so, in its own words
+        importlib.import_module("shrinknet.network.switching")
+    except Exception:  # Keras is half imported or unsuitable: code that needs switches raises its own error
         logging.getLogger(__name__).debug("The switched layers could not be registered with Keras.", exc_info=True)
 
 
-if "keras" in sys.modules:  # loaded already: registering costs next to nothing
+if "keras" in sys.modules:  # already loaded: registering costs almost nothing
     _register_layers()

@@ -1,4 +1,4 @@
-"""`python -m shrinknet`: the command line, where the console script is not on the path."""
+"""`python -m shrinknet`: the command line, for when the console script is not on the path."""
 
 from shrinknet.cli import main
 

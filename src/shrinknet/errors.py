@@ -1,5 +1,5 @@
-"""The tree of errors that shrinknet raises on purpose: each message says what happened, what was expected,
-what was received and how to mend it.
+"""The errors that shrinknet raises on purpose: each message says what happened, what was expected, what was received
+and how to fix it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ class ModelError(ShrinknetError, ValueError):
 
 
 class DataError(ShrinknetError, ValueError):
-    """The data cannot be used as they are: empty, run dry, not finite, or of a shape that would broadcast."""
+    """The data cannot be used as they are: empty, exhausted, not finite, or of a shape that would broadcast."""
 
 
 class ScoreError(ShrinknetError, ValueError):
-    """The score cannot decide: unknown name or direction, or a baseline that no ratio can be taken of."""
+    """The score cannot decide a trial: its name or direction is unknown, or it has no ratio to the baseline."""
 
 
 class OptionError(ShrinknetError, ValueError):
-    """An option has a value outside of its range."""
+    """An option has an invalid value."""
 
 
 class FilterError(ShrinknetError, ValueError):
-    """A filter does not exist, or cannot be switched as was asked."""
+    """A filter does not exist, or cannot be switched as requested."""
 
 
 class StrategyError(ShrinknetError, ValueError):
@@ -38,27 +38,27 @@ class StrategyError(ShrinknetError, ValueError):
 
 
 class OptimizerError(ShrinknetError, ValueError):
-    """An optimizer that cannot be reset or frozen exactly; refused by name."""
+    """The optimizer cannot be reset or frozen exactly; it is refused by name."""
 
 
 class RunError(ShrinknetError):
-    """A run folder cannot be used: missing, damaged, or of another kind."""
+    """A run folder cannot be used: it is missing, damaged, or something else."""
 
 
 class StorageError(RunError):
-    """The disk is full, fails or cannot be written to; what was saved before is whole."""
+    """The disk is full, failing or read-only; what was saved before is intact."""
 
     exit_code = 74
 
 
 class MissingExtraError(ShrinknetError, ImportError):
-    """An optional dependency is not installed; the message holds the command that installs it."""
+    """An optional dependency is not installed; the message contains the command that installs it."""
 
 
 class ExportError(ShrinknetError):
     """An exported file does not compute what the model computes; the file was removed.
 
-    `written` holds what was exported all the same.
+    `written` lists the files that were exported nevertheless.
     """
 
     exit_code = 70
@@ -66,6 +66,6 @@ class ExportError(ShrinknetError):
 
 
 class NotEquivalentError(ShrinknetError):
-    """The slim network differs from the switched one. This is our fault, never the user's."""
+    """The slim network differs from the switched one. This is a bug in shrinknet or a wrong rule for a layer."""
 
     exit_code = 70

@@ -1,4 +1,4 @@
-"""Filter and Group: the names of what can be cut."""
+"""Filter and Group: names for what can be cut."""
 
 from __future__ import annotations
 
@@ -40,24 +40,23 @@ class Filter:
         """
         match = _PATTERN.fullmatch(text)
         if match is None:
-            raise FilterError(f"Expected a filter written as layer[index], as in conv2[7]; received {text!r}.")
+            raise FilterError(f"Expected a filter written as layer[index], such as conv2[7]; received {text!r}.")
         return cls(match["layer"], int(match["index"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Filters that can only go together; it bears the name of its first producer in network order.
+    """Filters that can only be cut together; named after its first producer in network order.
 
     Attributes:
-        filters: the filters of the group in network order; a filter that hangs together with no other is a
-            group of one.
+        filters: the filters of the group in network order; a filter that can be cut alone is a group of one.
     """
 
     filters: tuple[Filter, ...]
 
     @property
     def name(self) -> Filter:
-        """The filter that stands for the group: the only one of it that is listed and asked for."""
+        """The filter that represents the group: the only one that is listed and asked for."""
         return self.filters[0]
 
     def __str__(self) -> str:

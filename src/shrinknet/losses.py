@@ -1,4 +1,4 @@
-"""Soft F1 for Keras, as a loss to train with and as a metric to score with; `metrics.py` has it in NumPy."""
+"""Soft F1 for Keras, as a loss and as a metric; `metrics.py` has the NumPy version."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from shrinknet.metrics import BLANK
 
 
 def soft_f1_errors(y_true: Any, y_pred: Any) -> Any:
-    """The share of each image that is wrong, E / (E + 2 TP); one minus it is the image's soft F1 score.
+    """The soft F1 error of each image, E / (E + 2 TP), which is one minus its soft F1 score.
 
-    E is the sum of absolute differences, TP the sum of products. Two blank images agree: their error is 0, and so
-    is its gradient. Where an output without an activation goes below zero, TP is not let below zero.
+    E is the sum of absolute differences, TP the sum of products. Two blank images agree: their error and its gradient
+    are 0. If an output without an activation is negative, TP is clipped at zero.
 
     Args:
         y_true: edge maps, shape (images, ...), values in [0, 1].
@@ -25,7 +25,7 @@ def soft_f1_errors(y_true: Any, y_pred: Any) -> Any:
         An error for each image, shape (images,), in [0, 1], lower is better.
 
     Raises:
-        DataError: the shapes differ, and would be broadcast in silence.
+        DataError: the shapes differ and would be broadcast silently.
     """
     _check_shapes(tuple(y_true.shape), tuple(y_pred.shape))
     axes = tuple(range(1, len(y_pred.shape)))
@@ -33,7 +33,7 @@ def soft_f1_errors(y_true: Any, y_pred: Any) -> Any:
     hits = ops.sum(y_pred * y_true, axis=axes)
     total = difference + 2 * ops.where(hits < 0, 0, hits)
     blank = total < BLANK
-    # the inner `where` keeps the division's gradient finite, the outer one alone would let 0 / 0 through
+    # the inner `where` keeps the gradient of the division finite; with the outer one alone it would be that of 0 / 0
     return ops.where(blank, 0, difference / ops.where(blank, 1, total))
 
 
@@ -41,8 +41,8 @@ def _check_shapes(truth: tuple[int | None, ...], output: tuple[int | None, ...])
     same_rank = len(truth) == len(output)
     if not same_rank or any(a != b for a, b in zip(truth, output, strict=True) if a is not None and b is not None):
         raise DataError(
-            f"Soft F1 compares images with images: expected y_true and y_pred of one shape, received {truth} and "
-            f"{output}; reshape the targets to what the model puts out."
+            f"Soft F1 compares images with images: expected y_true and y_pred of the same shape, received {truth} and "
+            f"{output}; reshape the targets to the shape of the model's output."
         )
 
 

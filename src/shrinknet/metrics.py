@@ -1,4 +1,4 @@
-"""How close an output image is to the truth, in NumPy: soft F1, errors, edges within a tolerance, quality index."""
+"""How close an output image is to its target, in NumPy: soft F1, errors, edges within a tolerance, quality index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from shrinknet.errors import DataError, OptionError
 
-BLANK = 1e-7  # two images whose error and hits add up to less than this are both blank
+BLANK = 1e-7  # if error and hits of two images add up to less than this, both are blank
 
 
 def soft_f1(output: ArrayLike, truth: ArrayLike) -> float:
@@ -24,7 +24,7 @@ def soft_f1(output: ArrayLike, truth: ArrayLike) -> float:
         truth: edge maps of the same shape, values in [0, 1].
 
     Raises:
-        DataError: the shapes differ or are none of these.
+        DataError: the shapes differ or are not supported.
 
     Example:
         >>> soft_f1([[0.5, 0.0]], [[1.0, 0.0]])  # TP = 0.5, E = 0.5
@@ -71,22 +71,22 @@ def precision_recall_f1(
 ) -> EdgeScore:
     """Precision, recall and F1 of the edge pixels, matched one to one within a distance.
 
-    The matching is that of the Berkeley segmentation benchmark (Martin, Fowlkes and Malik, 2004): the output is cut
-    at the threshold and thinned to lines one pixel wide; an output pixel and a truth pixel may be paired when they
-    are at most `tolerance` times the image's diagonal apart, each in one pair only, so that a second line beside the
-    first is a false one. Where the benchmark looks for the cheapest pairing approximately, the greatest possible
-    number of pairs is found here exactly. Counts are summed over all images before the shares are taken.
+    The matching follows the Berkeley segmentation benchmark (Martin, Fowlkes and Malik, 2004). The output is
+    thresholded and thinned to lines one pixel wide. An output pixel and a target pixel can be paired if they are at
+    most `tolerance` times the image's diagonal apart. Each pixel is in at most one pair, so that a second line next to
+    the first counts as false. The benchmark approximates the cheapest matching; here the largest number of pairs is
+    found exactly. Counts are summed over all images before the shares are computed.
 
     Args:
         output: edge strengths; shapes as in `soft_f1`.
-        truth: edge maps of the same shape, cut at 0.5.
+        truth: edge maps of the same shape, thresholded at 0.5.
         threshold: output values of at least this are edges.
-        tolerance: greatest distance of a pair as a share of the diagonal, 0 or more; 0: the very same pixel.
-        thin: whether the output is thinned; turn it off for an output that is thin already.
+        tolerance: largest distance of a pair as a share of the diagonal, 0 or more; 0: exactly the same pixel.
+        thin: whether to thin the output; turn it off if the output is already thin.
 
     Returns:
-        Precision, recall and F1. Without any edge in output and truth all three are 1; a share of no pixels at all
-        is 0 otherwise.
+        Precision, recall and F1. If neither output nor target has an edge, all three are 1; otherwise a share of zero
+        pixels is 0.
 
     Raises:
         DataError: the shapes differ or are none of these.
@@ -114,7 +114,7 @@ def _thinned(edges: np.ndarray) -> np.ndarray:
 
 
 def _pairs(found: np.ndarray, wanted: np.ndarray, radius: float) -> int:
-    """The greatest number of one-to-one pairs of edge pixels at most `radius` pixels apart."""
+    """The largest number of one-to-one pairs of edge pixels at most `radius` pixels apart."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
     from scipy.spatial import KDTree
@@ -132,9 +132,10 @@ def _pairs(found: np.ndarray, wanted: np.ndarray, radius: float) -> int:
 def universal_quality_index(output: ArrayLike, truth: ArrayLike, window: int = 8) -> float:
     """The universal image quality index of Wang and Bovik (2002); in [-1, 1], 1 for equal images.
 
-    In every window, moved pixel by pixel, the index is the product of two agreements: of the means x, y,
-    2 x y / (x^2 + y^2), and of the deviations, 2 cov / (var x + var y). An agreement of 0 / 0 is 1: two flat windows
-    are compared by their means alone, two black ones are equal; a flat window against a textured one scores 0.
+    In every window, moved pixel by pixel, the index is the product of two agreements: that of the means x, y,
+    2 x y / (x^2 + y^2), and that of the deviations, 2 cov / (var x + var y). An agreement of 0 / 0 counts as 1: two
+    flat windows are compared by their means alone, and two black ones are equal. A flat window and a textured one score
+    0.
 
     Args:
         output: shapes as in `soft_f1`.
@@ -176,14 +177,14 @@ def _row_quality(strip: np.ndarray, other: np.ndarray, window: int) -> np.ndarra
 def _moments(strip: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each window, shape (windows,), and its pixels' deviations from it, shape (windows, pixels)."""
     pixels = sliding_window_view(strip, window, axis=1).swapaxes(0, 1).reshape(-1, window * window)
-    # counted from the window's own first pixel, so that a flat window's deviations are exactly zero
+    # relative to the window's first pixel, so that the deviations of a flat window are exactly zero
     relative = pixels - pixels[:, :1]
     mean = relative.mean(1, keepdims=True)
     return (pixels[:, :1] + mean)[:, 0], relative - mean
 
 
 def _agreement(product: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """2 a b / (a^2 + b^2), and 1 where both are zero."""
+    """2 a b / (a^2 + b^2), or 1 if both are zero."""
     blank = squares == 0
     return np.asarray(np.where(blank, 1, 2 * product / np.where(blank, 1, squares)))
 
@@ -192,7 +193,9 @@ def _images(output: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray
     """Both as float64, shape (images, height, width)."""
     outputs, truths = np.asarray(output, np.float64), np.asarray(truth, np.float64)
     if outputs.shape != truths.shape:
-        raise DataError(f"Expected an output and a truth of one shape; received {outputs.shape} and {truths.shape}.")
+        raise DataError(
+            f"Expected an output and a target of the same shape; received {outputs.shape} and {truths.shape}."
+        )
     channels = outputs.shape[3:]
     if outputs.ndim not in (2, 3, 4) or channels not in ((), (1,)) or not outputs.size:
         raise DataError(

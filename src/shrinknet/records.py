@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as plain text in aligned columns: words to the left, numbers to the right."""
+    """Rows as plain text in aligned columns: text left-aligned, numbers right-aligned."""
     rows = [{key: _cell(value) for key, value in row.items()} for row in rows]
     if not rows:
         return "(empty)"
@@ -45,19 +45,19 @@ def _numeric(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One cut tried, and what became of it.
+    """One attempted cut and its result.
 
     Attributes:
         number: 1, 2, 3 ...; rejected trials are counted too.
-        filters: the filters that were disabled and frozen together; where layers were the candidates, one filter for
-            each layer that was bypassed.
-        score: validation score after training without them; NaN when it could not be computed.
+        filters: the filters that were disabled and frozen together; if the candidates were layers, one filter for each
+            layer that was bypassed.
+        score: validation score after training without them; NaN if it could not be computed.
         reference: the score it was compared with.
         ratio: share of the reference that was kept, 1.0 = all of it, higher is better whatever the score's
             direction; NaN rejects.
-        accepted: True: the cut was kept; False: everything went back bit for bit.
-        split: True for a rejected batch that is tried again in halves: it says nothing yet about its filters.
-        filters_left, parameters, multiply_adds: of the network as it stands after the decision.
+        accepted: True: the cut was kept; False: everything was rolled back bit for bit.
+        split: True for a rejected batch that is tried again in halves: its filters are not decided yet.
+        filters_left, parameters, multiply_adds: of the network after the decision.
         seconds: wall-clock duration of the trial.
     """
 
@@ -96,7 +96,7 @@ def finite(value: Any) -> Any:
 
 
 def trials_frame(trials: Iterable[Trial]) -> pandas.DataFrame:
-    """A pandas.DataFrame with a row a trial; the column `filters` holds text such as `conv2[7] conv2[9]`."""
+    """A pandas.DataFrame with one row per trial; the column `filters` is text such as `conv2[7] conv2[9]`."""
     import pandas
 
     rows = [{**dataclasses.asdict(trial), "filters": " ".join(map(str, trial.filters))} for trial in trials]
@@ -108,7 +108,7 @@ class LayerCost:
     """One layer's share of a network's cost.
 
     Attributes:
-        layer: path of the layer; kind: its class; shape: its output without the batch axis, None where unknown.
+        layer: path of the layer; kind: its class; shape: its output without the batch axis, None if unknown.
         filters: output channels or units; None for layers that produce none.
         parameters, multiply_adds: numbers for one sample; bytes: of its variables.
     """
@@ -128,8 +128,8 @@ class Cost:
 
     Attributes:
         layers: one row each, in network order.
-        peak_activation_bytes: the largest sum of tensors that one sample keeps in memory at once, in the order of
-            execution, weights left out; None where sizes are open.
+        peak_activation_bytes: the peak size of the tensors that one sample keeps in memory, in execution order, without
+            weights; None if sizes are undefined.
         notes: sentences about layers whose multiply-adds are not counted.
     """
 
@@ -144,12 +144,12 @@ class Cost:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-add pairs for one sample; twice this number is the floating-point operations."""
+        """Multiply-add pairs for one sample; floating-point operations are twice this number."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def bytes(self) -> int:
-        """Bytes of the weights as they are held in memory."""
+        """Bytes of the weights in memory."""
         return sum(layer.bytes for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,12 +185,12 @@ class Cost:
         total = {"layer": "total", "kind": "", "output": "", "filters": None, "parameters": self.parameters}
         lines = [table([*rows, {**total, "multiply-adds": self.multiply_adds, "bytes": self.bytes}])]
         if self.peak_activation_bytes is not None:
-            lines.append(f"Tensors of one sample in memory at once: at most {self.peak_activation_bytes:,} bytes.")
+            lines.append(f"Peak activation memory for one sample: {self.peak_activation_bytes:,} bytes.")
         return "\n".join([*lines, *self.notes])
 
 
 def cost_change(before: Cost, after: Cost) -> str:
-    """Two costs side by side as a table, layer by layer; a layer that one of them lacks counts as 0 there."""
+    """Two costs side by side as a table, layer by layer; a layer that is missing from one of them counts as 0."""
     old, new = ({layer.layer: layer for layer in cost.layers} for cost in (before, after))
     none = LayerCost("", "", (), None, 0, 0, 0)
     rows: list[dict[str, Any]] = []
@@ -232,13 +232,13 @@ def _ratio(before: int, after: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A network measured: one column of the table before/after.
+    """The measurements of one network: one column of the before/after table.
 
     Attributes:
         filters: enabled filters that can be cut.
         parameters, multiply_adds, bytes: see `Cost`.
-        latency_ms: median milliseconds of one forward pass on one sample; None when not measured.
-        score: on test data, None when there are none; validation_score: on validation data.
+        latency_ms: median milliseconds of one forward pass on one sample; None if not measured.
+        score: on test data, None if there are none; validation_score: on validation data.
     """
 
     filters: int
@@ -256,11 +256,11 @@ class Summary:
 
     Attributes:
         before: the uncut network after its warm-up; after: the slim network.
-        control_score: the uncut network trained for as many steps as the slim one, on test data (on validation
-            data when there are no test data); None when it was not asked for.
+        control_score: of the uncut network trained for as many steps as the slim one, on test data (on validation data
+            if there are no test data); None if it was not requested.
         accepted, rejected: numbers of trials.
-        steps: training steps the slim network has seen, warm-up included.
-        stopped: why the run ended, one sentence.
+        steps: training steps of the slim network, warm-up included.
+        stopped: why the run ended, in one sentence.
     """
 
     before: Measurement
@@ -273,7 +273,7 @@ class Summary:
     notes: tuple[str, ...] = field(default=())
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each quantity: its name, before, after, and after / before."""
+        """One row for each quantity: its name, before, after, and after / before."""
         rows = []
         for name in (item.name for item in dataclasses.fields(Measurement)):
             before, after = getattr(self.before, name), getattr(self.after, name)
@@ -302,7 +302,7 @@ class Summary:
         )
 
     def __str__(self) -> str:
-        trials = f"{self.accepted} cuts kept, {self.rejected} stepped back. {self.stopped}"
+        trials = f"{self.accepted} cuts kept, {self.rejected} rolled back. {self.stopped}"
         return "\n".join([table(self.rows()), trials.rstrip(), *self.notes])
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""What any strategy must pass: a contract to subclass in your own tests, and a network in NumPy to try it on."""
+"""Tests for strategies: a contract that every strategy must pass, to subclass, and a NumPy network to try it on."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from shrinknet.criterion import ratio
 from shrinknet.errors import FilterError, StrategyError
 from shrinknet.filters import Filter, Group
 from shrinknet.records import Trial
 from shrinknet.strategies import Network, Strategy, checked_ask
+from shrinknet.strategies.simulated import Simulated
 
 FRAMEWORKS = ("keras", "tensorflow", "torch", "jax")
 HUGE = 10**9
 """A count beyond any network."""
 
 
-class FakeNetwork:
-    """A network in NumPy that a strategy can be shown: small random weights, scores that are a pure function of them.
+class FakeNetwork(Simulated):
+    """A NumPy network to show to a strategy: small random weights, and scores that are a pure function of them.
 
     Args:
         layers: layer -> shape of its kernel, (... kernel axes and channels in, filters), or the kernel itself.
-        biases: layer -> its bias, shape (filters,); random where missing.
-        groups: filters that hang together, each in network order.
-        frozen: filters that are no candidates.
-        disabled: filters that are gone from the start; what hangs together with them goes too.
-        min_filters: each layer keeps so many.
+        biases: layer -> its bias, shape (filters,); random if missing.
+        groups: filters that belong together, each in network order.
+        frozen: filters that are not candidates.
+        disabled: filters that are disabled from the start, together with their groups.
+        min_filters: the number of filters that each layer keeps.
         higher_is_better: direction of `score`.
         seed: of the random weights.
 
@@ -65,7 +67,8 @@ class FakeNetwork:
         everything = [Filter(layer, i) for layer, kernel in self._kernels.items() for i in range(kernel.shape[-1])]
         self._groups = {filter: Group((filter,)) for filter in everything}
         self._groups |= {member: Group(tuple(group)) for group in groups for member in group}
-        self._listed = tuple(group for filter, group in self._groups.items() if group.name == filter)
+        self.listed = tuple(group for filter, group in self._groups.items() if group.name == filter)
+        self.layers = tuple(self._kernels)
         self._frozen = set(frozen)
         self._disabled: set[Filter] = set()
         self._min_filters = min_filters
@@ -76,7 +79,7 @@ class FakeNetwork:
     def candidates(self) -> tuple[Filter, ...]:
         """See `Network`."""
         spare = {layer: self.spare(layer) for layer in self._kernels}
-        return tuple(group.name for group in self._listed if self._is_candidate(group, spare))
+        return tuple(group.name for group in self.listed if self._is_candidate(group, spare))
 
     def enabled(self, layer: str) -> tuple[int, ...]:
         """See `Network`."""
@@ -88,7 +91,7 @@ class FakeNetwork:
         return max(0, len(self.enabled(layer)) - self._min_filters)
 
     def kernel(self, layer: str) -> np.ndarray:
-        """See `Network`. No copy: a strategy that writes into it is found out."""
+        """See `Network`. Not a copy, so that a strategy that writes into it is detected."""
         if layer not in self._kernels:
             raise FilterError(f"There is no layer {layer!r}; the layers are {', '.join(self._kernels)}.")
         return self._kernels[layer]
@@ -113,7 +116,7 @@ class FakeNetwork:
         return output
 
     def score(self, without: Sequence[Filter] = ()) -> float:
-        """A share of the network's weight: falls (rises, where lower is better) with every filter left out."""
+        """A share of the total weight: falls (rises, if lower is better) with every filter left out."""
         left_out = {member for filter in without for member in self.group(filter).filters} | self._disabled
         total = kept = 0.0
         for layer, kernel in self._kernels.items():
@@ -131,21 +134,21 @@ class FakeNetwork:
     @property
     def filters(self) -> tuple[Filter, ...]:
         """Names of all groups, candidates or not, in network order."""
-        return tuple(group.name for group in self._listed)
+        return tuple(group.name for group in self.listed)
 
     def disable(self, *filters: Filter) -> None:
-        """Takes filters out for good, with what hangs together with them."""
+        """Disables filters for good, together with their groups."""
         self._disabled.update(member for filter in filters for member in self.group(filter).filters)
 
     def train(self) -> None:
-        """Moves every weight a little, as training after a cut does; the same way in every replay."""
+        """Changes every weight a little, as training after a cut does; the same way in every replay."""
         self._trained += 1
         random = np.random.default_rng(self._trained)
         for weights in [*self._kernels.values(), *self._biases.values()]:
             weights += 0.1 * random.normal(size=weights.shape).astype(np.float32)
 
     def fingerprint(self) -> str:
-        """A digest of all that a strategy can see, to tell whether anything was changed."""
+        """A digest of everything that a strategy can see, to detect changes."""
         digest = hashlib.sha256(repr((sorted(self._disabled), sorted(self._frozen))).encode())
         for weights in [*self._kernels.values(), *self._biases.values()]:
             digest.update(weights.tobytes())
@@ -169,17 +172,17 @@ def play(
     """Runs a strategy to its end, as `minimize` would, and returns the trials.
 
     Args:
-        strategy: is asked and told.
-        network: loses the accepted filters, and is trained on a little after each acceptance.
-        accept: decides a trial, by its filters.
+        strategy: the strategy to run.
+        network: loses the accepted filters, and is trained a little after each acceptance.
+        accept: decides a trial by its filters.
         count: how many filters to ask for at once.
-        limit: trials after which the strategy is taken to run forever; None: (filters + 1) squared, which leaves
-            room to try every filter again after every acceptance.
-        before_ask: is called before each ask with the trials so far.
+        limit: trials after which the strategy is assumed to run forever; None: (filters + 1) squared, enough to try
+            every filter again after every acceptance.
+        before_ask: called before each `ask` with the trials so far.
 
     Raises:
         AssertionError: the strategy did not end within `limit` trials.
-        StrategyError: an answer is not legal.
+        StrategyError: an answer is invalid.
     """
     limit = (len(network.filters) + 1) ** 2 if limit is None else limit
     reference = network.score()
@@ -189,11 +192,11 @@ def play(
         filters = checked_ask(strategy, network, count)
         if not filters:
             return trials
-        _require(len(trials) < limit, f"the strategy has not ended after {limit} trials; the last: {trials[-3:]}")
+        _require(len(trials) < limit, f"the strategy has not ended after {limit} trials; the last ones: {trials[-3:]}")
         score = network.score(without=filters)
         accepted = accept(filters)
-        ratio = score / reference if network.higher_is_better else reference / score
-        trials.append(Trial(len(trials) + 1, filters, score, reference, ratio, accepted))
+        kept = ratio(score, reference, network.higher_is_better)
+        trials.append(Trial(len(trials) + 1, filters, score, reference, kept, accepted))
         if accepted:
             network.disable(*filters)
             network.train()
@@ -202,9 +205,9 @@ def play(
 
 
 class StrategyContract:
-    """What any strategy must pass. Subclass it in a test module and say how the strategy is built.
+    """The contract that every strategy must pass. Subclass it in a test module and define how to build the strategy.
 
-    Needs no pytest; pytest collects it by the subclass's name.
+    It does not need pytest; pytest collects it by the subclass's name.
 
     Example:
         >>> class TestMine(StrategyContract):
@@ -214,10 +217,10 @@ class StrategyContract:
 
     def strategy(self) -> Strategy:
         """A new strategy, built the same way at each call. Override this."""
-        raise NotImplementedError(f"{type(self).__name__} has to override strategy(), which builds what is tested.")
+        raise NotImplementedError(f"{type(self).__name__} must override strategy(), which builds the tested strategy.")
 
     def networks(self) -> dict[str, FakeNetwork]:
-        """The networks it is tried on, new ones at each call. Override this to add some."""
+        """The networks for the tests, new ones at each call. Override this to add more."""
         tied = [(Filter("conv1", i), Filter("conv2", i)) for i in range(4)]
         twice = [(Filter("grouped", i), Filter("grouped", i + 3)) for i in range(3)]
         zeros = np.zeros((3, 3, 1, 3), np.float32)
@@ -237,13 +240,13 @@ class StrategyContract:
         _require(isinstance(built, Strategy), f"{built!r} lacks the methods ask and tell")
 
     def test_answers_legal_candidates(self) -> None:
-        """It names each candidate once at most, no more than asked for, and leaves every layer its last filters."""
+        """It names each candidate at most once, no more than asked for, and leaves every layer its last filters."""
         for name, network in self.networks().items():
             for count in (1, 2, 3, HUGE):
                 _legal(name, self.strategy(), network, count)
 
     def test_has_no_answer_without_candidates(self) -> None:
-        """It answers nothing when there is nothing to cut."""
+        """It returns an empty answer if there is nothing to cut."""
         bare = FakeNetwork({"conv": (3, 3, 1, 1), "dense": (4, 2)}, min_filters=2)
         frozen = FakeNetwork({"conv": (3, 3, 1, 3)}, frozen=[Filter("conv", index) for index in range(3)])
         for name, network in {"nothing to spare": bare, "all frozen": frozen}.items():
@@ -251,21 +254,21 @@ class StrategyContract:
                 _legal(name, self.strategy(), network, count)
 
     def test_changes_nothing_it_is_shown(self) -> None:
-        """It writes into none of the arrays it is given."""
+        """It does not write into the arrays it is given."""
         for name, network in self.networks().items():
             before = network.fingerprint()
             _legal(name, self.strategy(), network, 2)
             _require(network.fingerprint() == before, f"{name}: asking the strategy changed the network it was shown")
 
     def test_gives_the_same_answer_when_asked_twice(self) -> None:
-        """Asking is no event: without a trial in between the answer stays."""
+        """Asking has no side effects: without a trial in between the answer is the same."""
         for name, network in self.networks().items():
             built = self.strategy()
             first, second = (_legal(name, built, network, 2) for _ in range(2))
             _require(first == second, f"{name}: asked twice, it answered {_text(first)}, then {_text(second)}")
 
     def test_takes_split_trials_for_nothing(self) -> None:
-        """A batch that is tried again in parts says nothing yet."""
+        """It ignores a batch that is tried again in parts."""
         for name, network in self.networks().items():
             built = self.strategy()
             before = _legal(name, built, network, 2)
@@ -277,27 +280,27 @@ class StrategyContract:
             _require(before == after, f"{name}: a split trial changed its answer, {_text(before)}, to {_text(after)}")
 
     def test_ends_when_everything_is_accepted(self) -> None:
-        """It ends; what it may cut grows less with every trial."""
+        """It ends if every trial is accepted, since fewer candidates are left after each."""
         self._ends(lambda filters: True)
 
     def test_ends_when_everything_is_rejected(self) -> None:
-        """It ends instead of asking for the same again and again."""
+        """It ends instead of asking for the same filters forever."""
         self._ends(lambda filters: False)
 
     def test_ends_whatever_becomes_of_the_trials(self) -> None:
-        """It ends when trials are decided by the toss of a coin."""
+        """It ends if trials are decided at random."""
         for seed in range(5):
             self._ends(_coin(seed))
 
     def test_goes_on_where_an_interrupted_run_stopped(self) -> None:
-        """A new one that is told the old trials gives the same answers, at every point of a run."""
+        """A new strategy that is told the old trials gives the same answers, at every point of a run."""
         for seed in range(3):
             for count in (1, 2):
                 for name, network in self.networks().items():
                     self._replays(name, network, seed, count)
 
     def test_imports_no_framework(self) -> None:
-        """Neither its module nor `ask` imports Keras or what lies below it."""
+        """Neither its module nor `ask` imports Keras or a backend."""
         built = self.strategy()
         with _without_frameworks():
             for name, network in self.networks().items():
@@ -306,7 +309,7 @@ class StrategyContract:
         source = inspect.getsourcefile(type(built)) if module != "__main__" else None
         if source is not None and module != type(self).__module__:
             found = _frameworks_imported_by(module, source)
-            _require(not found, f"importing {source} imports {found}; a strategy sees NumPy only")
+            _require(not found, f"importing {source} imports {found}; a strategy may only use NumPy")
 
     def _ends(self, accept: Callable[[tuple[Filter, ...]], bool]) -> None:
         for count in (1, 3):
@@ -330,9 +333,9 @@ class StrategyContract:
         for number, (first, second) in enumerate(zip(asked, replayed, strict=True)):
             _require(
                 first == second,
-                f"{name}: after {number} trials it asked for {_text(first)}, and a new one that was told these trials "
-                f"for {_text(second)}; ask may depend on nothing but the constructor's arguments, the trials told and "
-                f"the network",
+                f"{name}: after {number} trials it asked for {_text(first)}, but a new one that was told these trials "
+                f"asked for {_text(second)}; the answer of ask may depend only on the constructor's arguments, the "
+                f"trials told and the network",
             )
 
 
@@ -359,9 +362,9 @@ def _coin(seed: int) -> Callable[[tuple[Filter, ...]], bool]:
 
 @contextlib.contextmanager
 def _without_frameworks() -> Iterator[None]:
-    """While it lasts, importing a framework fails, whether or not it was imported before."""
+    """Within the block, importing a framework fails, whether or not it was imported before."""
     kept = {name: sys.modules[name] for name in FRAMEWORKS if name in sys.modules}
-    sys.modules.update(dict.fromkeys(FRAMEWORKS))  # type: ignore[arg-type]  # None is what makes an import fail
+    sys.modules.update(dict.fromkeys(FRAMEWORKS))  # type: ignore[arg-type]  # None makes an import fail
     try:
         yield
     finally:
@@ -372,7 +375,7 @@ def _without_frameworks() -> Iterator[None]:
 
 @functools.cache
 def _frameworks_imported_by(module: str, source: str) -> str:
-    """Names of the frameworks that a fresh Python has imported after it imported the module."""
+    """Names of the frameworks that a fresh Python process has loaded after importing the module."""
     command = [sys.executable, "-c", _FRESH, module, source, *FRAMEWORKS]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,8 +1,8 @@
-"""Unpooling without weights, out of Keras's own operations: a model that uses it needs no shrinknet.
+"""Unpooling without weights, built from Keras operations: a model that uses it does not need shrinknet.
 
 Bed of nails, max-unpooling and average-unpooling are the counterparts of strided selection, max-pooling and
 average-pooling (Zeiler, Fergus, arXiv 1311.2901; Badrinarayanan et al., SegNet, arXiv 1511.00561). Channels are the
-last axis; each passes by itself, so that filters on both sides can be cut.
+last axis and are processed independently, so that filters on both sides can be cut.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shrinknet.errors import ModelError
 
 
 def bed_of_nails(x: Any, size: int = 2) -> Any:
-    """Each number at the upper left of a window of zeros.
+    """Puts each value at the upper left of a window of zeros.
 
     Args:
         x: (batch, height, width, channels); size: height and width of a window.
@@ -24,7 +24,7 @@ def bed_of_nails(x: Any, size: int = 2) -> Any:
         (batch, height x size, width x size, channels).
 
     Raises:
-        ModelError: height or width is open.
+        ModelError: height or width is undefined.
     """
     if None in x.shape[1:3]:
         raise ModelError(f"Expected a tensor of a fixed size, (batch, height, width, channels); received {x.shape}.")
@@ -33,17 +33,17 @@ def bed_of_nails(x: Any, size: int = 2) -> Any:
 
 
 def average_unpooling(x: Any, size: int = 2) -> Any:
-    """Each number spread evenly over its window: the windows' sums are the numbers; shapes as in `bed_of_nails`."""
+    """Spreads each value evenly over its window, which sums to the value; shapes as in `bed_of_nails`."""
     return layers.UpSampling2D(size)(x) / size**2
 
 
 def max_unpooling(x: Any, before: Any, size: int = 2) -> Any:
-    """Each number where its window had its maximum when it was pooled, zeros around it.
+    """Puts each value where its window had its maximum before pooling, with zeros around it.
 
-    Where a window has several maxima, the number stands at each of them.
+    If a window has several maxima, the value is put at each of them.
 
     Args:
-        x: (batch, height, width, channels); before: what went into `MaxPooling2D(size)`, (batch, height x size,
+        x: (batch, height, width, channels); before: the input of `MaxPooling2D(size)`, (batch, height x size,
             width x size, channels).
     """
     highest = layers.UpSampling2D(size)(layers.MaxPooling2D(size)(before))

@@ -1,1 +1,1 @@
-"""Finished uses of the core: each has its data, its models and its task, and nothing that the core needs."""
+"""Complete applications of the core: each has its data, its models and its task, and nothing that the core needs."""

@@ -1,4 +1,4 @@
-"""The command line: it parses and prints; functions elsewhere do the work."""
+"""The command line: it parses and prints; other packages do the work."""
 
 from shrinknet.cli.program import main, program
 

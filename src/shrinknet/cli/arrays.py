@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from shrinknet.errors import DataError
-from shrinknet.inspection import check_npz
+from shrinknet.files.inspection import check_npz
 
 
 def read_sample(path: Path | None) -> Any:
-    """Inputs for a model: the array of a `.npy` file; of a `.npz` file its only array, `x`, `x0`, `x1` ..., or a dict.
+    """Inputs for a model: the array in a `.npy` file; in a `.npz` file the only array, `x`, `x0`, `x1` ..., or a dict.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: the file contains something else.
     """
     if path is None:
         return None
@@ -25,11 +25,11 @@ def read_sample(path: Path | None) -> Any:
     return _numbered(arrays, "x") if "x" in arrays or "x0" in arrays else arrays
 
 
-def read_data(path: Path | None) -> tuple[Any, ...] | None:
-    """Data to train on: the arrays `x` and `y` of a `.npz` file (`x0`, `x1` ... for several), and `sample_weight`.
+def read_pairs(path: Path | None) -> tuple[Any, ...] | None:
+    """Training data: the arrays `x` and `y` in a `.npz` file (`x0`, `x1` ... for several), and `sample_weight`.
 
     Raises:
-        DataError: they are not there.
+        DataError: they are missing.
     """
     if path is None:
         return None
@@ -37,7 +37,7 @@ def read_data(path: Path | None) -> tuple[Any, ...] | None:
     x, y = _numbered(arrays, "x"), _numbered(arrays, "y")
     if x is None or y is None:
         names = ", ".join(arrays) or "none"
-        raise DataError(f"Expected arrays named x and y (x0, x1 ... for several) in {path}; it holds {names}.")
+        raise DataError(f"Expected arrays named x and y (x0, x1 ... for several) in {path}; it contains {names}.")
     return (x, y, arrays["sample_weight"]) if "sample_weight" in arrays else (x, y)
 
 

@@ -1,11 +1,10 @@
-"""What `shrinknet doctor` finds out: versions, hardware, optional parts, and whether a small cut comes out right."""
+"""The checks of `shrinknet doctor`: versions, hardware, optional packages, and whether a small cut is correct."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
@@ -14,12 +13,13 @@ from packaging.requirements import Requirement
 
 from shrinknet import __version__
 from shrinknet.errors import ShrinknetError
+from shrinknet.extras import install_command, requirements
 from shrinknet.records import table
 
 
 def examine() -> dict[str, Any]:
-    """Everything that can be said about this installation, as plain JSON types; `ok` sums it up."""
-    needed, extras = _requirements()
+    """Facts about this installation as plain JSON types; `ok` is the verdict."""
+    needed, extras = requirements()
     packages = [_package(requirement) for requirement in needed]
     check = check_a_cut()
     return {
@@ -28,17 +28,18 @@ def examine() -> dict[str, Any]:
         "packages": packages,
         "hardware": _hardware(),
         "chromium": shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"),
-        "extras": {name: _extra(name, requirements) for name, requirements in extras.items()},
+        "extras": {name: _extra(name, listed) for name, listed in extras.items()},
         "check": check,
     }
 
 
 def check_a_cut() -> dict[str, Any]:
-    """Switches a tiny network, disables two filters, cuts them out and compares the two networks."""
+    """Cuts two filters out of a tiny switched network, and compares the two networks."""
     import keras
 
-    from shrinknet.slimmer import plan, slim, verify
-    from shrinknet.switches import Switches, switched
+    from shrinknet.cutting.slimmer import plan, slim, verify
+    from shrinknet.network.switches import Switches
+    from shrinknet.network.switching import switched
 
     layers = [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Conv2D(3, 3), keras.layers.Conv2D(1, 3)]
     try:
@@ -55,12 +56,12 @@ def check_a_cut() -> dict[str, Any]:
 
 
 def as_text(findings: Mapping[str, Any]) -> str:
-    """The findings for people."""
+    """The findings as text."""
     packages = [{**package, "ok": "yes" if package["ok"] else "NO"} for package in findings["packages"]]
     facts = {
         **findings["versions"],
         **findings["hardware"],
-        "chromium": findings["chromium"] or "not found: the test that opens the page in a browser will skip",
+        "chromium": findings["chromium"] or "not found: the test that opens the page in a browser is skipped",
         **{
             f"extra {name}": "installed" if extra["installed"] else f"not installed: {extra['command']}"
             for name, extra in findings["extras"].items()
@@ -68,29 +69,8 @@ def as_text(findings: Mapping[str, Any]) -> str:
         "a small cut": findings["check"]["message"],
     }
     lines = "\n".join(f"{name:<16} {value}" for name, value in facts.items())
-    verdict = "All is well." if findings["ok"] else "Something is wrong: see above."
+    verdict = "All checks passed." if findings["ok"] else "A check failed: see above."
     return "\n\n".join([table(packages), lines, verdict])
-
-
-def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """What shrinknet needs, and what each of its extras needs, as its own metadata say."""
-    try:
-        distribution = metadata.distribution("shrinknet")
-    except metadata.PackageNotFoundError:  # run from the source tree without being installed
-        return [], {}
-    requirements = [Requirement(text) for text in distribution.requires or ()]
-    extras = distribution.metadata.get_all("Provides-Extra") or []
-    needed = [requirement for requirement in requirements if _applies(requirement, "")]
-    return needed, {
-        extra: [
-            requirement for requirement in requirements if requirement not in needed and _applies(requirement, extra)
-        ]
-        for extra in extras
-    }
-
-
-def _applies(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _package(requirement: Requirement) -> dict[str, Any]:
@@ -102,24 +82,24 @@ def _package(requirement: Requirement) -> dict[str, Any]:
     return {"package": requirement.name, "expected": str(requirement.specifier), "installed": version, "ok": ok}
 
 
-def _extra(name: str, requirements: Iterable[Requirement]) -> dict[str, Any]:
-    installed = all(_package(requirement)["ok"] for requirement in requirements)
-    return {"installed": installed, "command": f"{sys.executable} -m pip install 'shrinknet[{name}]'"}
+def _extra(name: str, listed: Iterable[Requirement]) -> dict[str, Any]:
+    installed = all(_package(requirement)["ok"] for requirement in listed)
+    return {"installed": installed, "command": install_command(name)}
 
 
 def _hardware() -> dict[str, Any]:
-    """Backend, devices, threads, and whether oneDNN's kernels are asked for."""
+    """Backend, devices, threads, and the setting of oneDNN."""
     import keras
 
     backend = keras.backend.backend()
     facts: dict[str, Any] = {"backend": backend, "cores": len(os.sched_getaffinity(0))}
     if backend == "jax":
-        import jax  # only where it is the backend: it is an extra
+        import jax  # only if it is the backend: it is an extra
 
         return {**facts, "devices": ", ".join(map(str, jax.devices()))}
     if backend != "tensorflow":
         return facts
-    import tensorflow as tf  # only where it is the backend: it takes seconds to load
+    import tensorflow as tf  # only if it is the backend: it takes seconds to load
 
     threads = (
         tf.config.threading.get_intra_op_parallelism_threads(),
@@ -129,8 +109,8 @@ def _hardware() -> dict[str, Any]:
     return {
         **facts,
         "devices": ", ".join(device.name for device in tf.config.list_physical_devices()),
-        "threads": " / ".join("as many as cores" if number == 0 else str(number) for number in threads),
-        "oneDNN": "as TensorFlow decides (on where the CPU has it)"
+        "threads": " / ".join("one per core" if number == 0 else str(number) for number in threads),
+        "oneDNN": "TensorFlow's default (on if the CPU supports it)"
         if one_dnn is None
         else f"TF_ENABLE_ONEDNN_OPTS={one_dnn}",
     }

@@ -1,4 +1,4 @@
-"""`shrinknet data`: photographs made ready for training."""
+"""`shrinknet data`: prepares photographs for training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shrinknet.cli.output import json_option, show, working
 
 @click.group()
 def data() -> None:
-    """Make data ready before anything is trained."""
+    """Prepare data before training."""
 
 
 @data.command()
@@ -23,26 +23,24 @@ def data() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/edge-maps"),
     show_default=True,
-    help="Folder that keeps the edge maps as PNG.",
+    help="Folder for the edge maps, stored as PNG.",
 )
 @click.option("--edges", "kind", type=click.Choice(["canny", "sobel"]), default="canny", show_default=True,
-              help="The edge maps that are made.")  # fmt: skip
+              help="The kind of edge maps.")  # fmt: skip
 @click.option("--low", type=click.FloatRange(min=0), default=100.0, show_default=True,
-              help="Canny: an edge goes on while the gradient is above this.")  # fmt: skip
+              help="Canny: an edge continues while the gradient is above this.")  # fmt: skip
 @click.option("--high", type=click.FloatRange(min=0), default=200.0, show_default=True,
               help="Canny: an edge starts where the gradient is above this.")  # fmt: skip
 @click.option("--sigma", type=click.FloatRange(min=0), default=0.0, show_default=True,
-              help="Deviation in pixels of the smoothing before; 0: none.")  # fmt: skip
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Threads that work at the same time.  [default: as fits the cores]"
-)
+              help="Standard deviation of the smoothing in pixels; 0: none.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), help="Number of threads.  [default: depends on the cores]")
 @click.option("--strict", is_flag=True, help="Fail at the first photograph that cannot be used, instead of listing it.")
 @json_option
 def edges(images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Make the edge maps of all photographs in IMAGES, once: folders, or roots in the layout of VOC2012.
+    """Compute the edge maps of all photographs in IMAGES once: folders, or roots in the layout of VOC2012.
 
-    Without IMAGES: the photographs that come with scikit-image. Edge maps that are there already are kept, unless
-    their photograph has changed. Train with them by giving the same folder as `cache` to an experiment.
+    Without IMAGES: the photographs that come with scikit-image. Existing edge maps are kept, unless their photograph
+    has changed. To train with them, pass the same folder as `cache` to an experiment.
     """
     with working():
         from shrinknet.applications.edges.prepare import prepare_edges
@@ -59,7 +57,7 @@ def edges(images: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
 def _text(record: dict[str, Any]) -> str:
     lines = [
-        f"{record['photographs']} photographs, {record['made']} edge maps made, {record['found']} found, "
+        f"{record['photographs']} photographs, {record['made']} edge maps computed, {record['found']} found, "
         f"{len(record['skipped'])} skipped",
         *(f"  skipped {name}: {reason}" for name, reason in record["skipped"].items()),
         f"edges    {record['share']:.1%} of all pixels" if record["share"] is not None else "",

@@ -1,4 +1,4 @@
-"""`shrinknet doctor`: is everything there, and does it work."""
+"""`shrinknet doctor`: checks whether everything is installed and works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shrinknet.cli.output import json_option, load_keras, show, working
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Show versions, hardware and optional parts, and try a small cut. Exit code 1 when something is wrong."""
+    """Show versions, hardware and optional packages, and try a small cut. Exit code 1 if a check fails."""
     with working():
         load_keras()
         from shrinknet.cli.checks import as_text, examine

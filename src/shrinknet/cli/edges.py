@@ -1,18 +1,17 @@
-"""`shrinknet minimize edges` and `shrinknet demo`: an edge detector learns from photographs and is shrunk."""
+"""`shrinknet minimize edges` and `shrinknet demo`: train an edge detector on photographs and shrink it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from shrinknet.cli.output import json_option, load_keras, show, working
-from shrinknet.cli.values import PACE, TARGET, WIDTHS
-from shrinknet.runlock import refuse_if_held
+from shrinknet.cli.minimizing import minimize_options, run_and_show
+from shrinknet.cli.output import json_option
+from shrinknet.cli.values import WIDTHS
 
-# Some two minutes on two cores, and large enough to show the method.
+# About two minutes on two cores, and large enough to show the method.
 DEMO: dict[str, Any] = {
     "crop": 96,
     "warmup_steps": 2500,
@@ -27,20 +26,12 @@ DEMO: dict[str, Any] = {
 
 @click.command()
 @click.option(
-    "--run",
-    "run_dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs/edges"),
-    show_default=True,
-    help="Folder that holds the run: journal, models, page.",
-)
-@click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of photographs to learn from.  [default: those that come with scikit-image]",
 )
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-              help="What to do about a photograph that cannot be used; those that are skipped are listed.")  # fmt: skip
+              help="What to do with photographs that cannot be used; skipped ones are listed.")  # fmt: skip
 @click.option(
     "--edges",
     type=click.Choice(["canny", "sobel"]),
@@ -63,68 +54,22 @@ DEMO: dict[str, Any] = {
     show_default=True,
     help="Height and width of the masks, in pixels.",
 )
-@click.option(
-    "--strategy",
-    default="cosine-max",
-    show_default=True,
-    help="What chooses the filters: a name that `shrinknet strategies` lists, or a .py file.",
-)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.98,
-    show_default=True,
-    help="Share of the reference score that a cut must keep; higher is stricter.",
-)
-@click.option(
-    "--reference",
-    type=click.Choice(["last", "baseline"]),
-    default="last",
-    show_default=True,
-    help="The score to compare with: of the last kept cut, or of the uncut network after warm-up.",
-)
-@click.option(
-    "--warmup-steps",
-    type=click.IntRange(min=0),
-    default=10_000,
-    show_default=True,
-    help="Training steps before the first trial.",
-)
-@click.option(
-    "--warmup-patience",
-    type=click.IntRange(min=1),
-    help="End the warm-up early, after this many tenths of it without a better score.",
-)
-@click.option(
-    "--steps", type=click.IntRange(min=0), default=2_000, show_default=True, help="Training steps in each trial."
-)
-@click.option(
-    "--pace", type=PACE, default="one", show_default=True, help="Filters cut at once: one, a number, or adaptive."
-)
-@click.option("--target", type=TARGET, help="Stop at this number of filters left, or at this share, such as 0.5.")
-@click.option("--max-trials", type=click.IntRange(min=1), help="Stop after this number of trials.")
-@click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
-@click.option(
-    "--min-filters", type=click.IntRange(min=1), default=1, show_default=True, help="Filters that every layer keeps."
-)
-@click.option("--seed", type=int, help="The same seed gives the same run, bit for bit.  [default: a new one]")
-@click.option("--force", is_flag=True, help="Where --run holds another run, set that beside and begin anew.")
-@click.option("--strict", is_flag=True, help="Refuse to go on with other versions, threads or devices.")
-@click.option("--new-data", is_flag=True, help="Go on with other photographs than the run began with.")
-@json_option
-def edges(as_json: bool, run_dir: Path, **options: Any) -> None:
-    """Shrink an edge detector: it learns edge maps of photographs, and loses the filters that it can do without.
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True,
+              help="Of Adam.")  # fmt: skip
+@minimize_options(run_dir=Path("runs/edges"))
+def edges(**options: Any) -> None:
+    """Shrink an edge detector: train it on photographs, and remove the filters that it does not need.
 
-    Prints the table before/after on photographs it has not seen, and the path of the page that tells the run. A run
-    that was interrupted, however that came, goes on when the same command is given again.
+    Prints the before/after table, measured on unseen photographs, and the path of the page of the run. Repeat the
+    command to resume an interrupted run.
     """
-    with working():
-        refuse_if_held(run_dir)
-        load_keras()
+
+    def run(**given: Any) -> Any:
         from shrinknet.applications.edges.run import minimize_edges
 
-        record = minimize_edges(run_dir=run_dir, **options).to_dict()
-    show(record, before_after(record), as_json=as_json)
+        return minimize_edges(**given)
+
+    run_and_show(run, **options)
 
 
 @click.command()
@@ -134,28 +79,11 @@ def edges(as_json: bool, run_dir: Path, **options: Any) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/demo"),
     show_default=True,
-    help="Folder that holds the run: journal, models, page.",
+    help="Folder for the run: journal, models, page.",
 )
-@click.option("--force", is_flag=True, help="Where --run holds another run, set that beside and begin anew.")
+@click.option("--force", is_flag=True, help="If --run contains another run, rename it and start over.")
 @json_option
 @click.pass_context
 def demo(context: click.Context, /, **options: Any) -> None:
-    """See it work: `minimize edges` with small settings, in a few minutes on two cores."""
+    """See it work: `minimize edges` with small settings; takes a few minutes on two cores."""
     context.invoke(edges, **options, **DEMO)
-
-
-def before_after(record: Mapping[str, Any]) -> str:
-    """The table before/after of a run, and where its model and page lie, as text."""
-    from shrinknet.records import Measurement, Summary
-
-    accepted = sum(trial["accepted"] for trial in record["trials"])
-    summary = Summary(
-        before=Measurement(**record["before"]),
-        after=Measurement(**record["after"]),
-        accepted=accepted,
-        rejected=len(record["trials"]) - accepted,
-        stopped=record.get("stopped", ""),
-        control_score=record["control_score"],
-    )
-    skipped = "".join(f"\nskipped {reason}" for reason in record.get("skipped", {}).values())
-    return f"{summary}\n\nmodel  {record['model']}\npage   {record['page']}{skipped}"

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and one sentence in place of a traceback."""
+"""How a command ends: exit codes, and one sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ DONE, CHECK_FAILED, BAD_INPUT, OUR_FAULT, DISK, INTERRUPTED, TERMINATED = 0, 1, 
 
 MEANINGS = {
     DONE: "done",
-    CHECK_FAILED: "a check that `doctor` makes failed, or nobody reads the output any more",
+    CHECK_FAILED: "a check of `doctor` failed, or the output pipe was closed",
     BAD_INPUT: "bad input: an option, a file, a model, data",
-    OUR_FAULT: "a fault of shrinknet; SHRINKNET_TRACEBACK=1 shows where",
-    DISK: "the disk: full, or a file that cannot be read or written",
-    INTERRUPTED: "stopped by Ctrl-C; the open trial was stepped back, the rest is kept",
-    TERMINATED: "stopped by SIGTERM, likewise",
+    OUR_FAULT: "a bug in shrinknet; SHRINKNET_TRACEBACK=1 shows where",
+    DISK: "the disk is full, or a file cannot be read or written",
+    INTERRUPTED: "stopped by Ctrl-C; the open trial was rolled back, the rest is kept",
+    TERMINATED: "stopped by SIGTERM; otherwise as 130",
 }
 
-# \b keeps click from running the lines together.
+# \b keeps click from joining the lines.
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
 
 
@@ -50,12 +50,12 @@ class Program(click.Group):
             return run()
         with _signals_as_interrupts() as received:
             code = exit_code(run)
-        # A command that was interrupted may still have ended well, with what was decided so far.
+        # An interrupted command may still have ended normally, with what was decided so far.
         sys.exit(128 + received[0] if received else code)
 
 
 def exit_code(run: Callable[[], Any]) -> int:
-    """Calls `run`, says on stderr what went wrong, and gives the exit code that goes with it."""
+    """Calls `run`, reports errors on stderr, and returns the exit code."""
     try:
         result = run()
     except click.ClickException as error:
@@ -71,11 +71,9 @@ def exit_code(run: Callable[[], Any]) -> int:
         return _report(f"A file could not be read or written: {error.strerror or error}{where}.", DISK)
     except Exception as error:
         what = f"{type(error).__name__}: {error}".rstrip(": ")
-        hint = "" if _wants_traceback() else " Set SHRINKNET_TRACEBACK=1 and run it again to see where."
-        return _report(
-            f"shrinknet came upon something it did not expect ({what}). The fault is its own.{hint}", OUR_FAULT
-        )
-    return result if isinstance(result, int) else DONE  # a number: what a command gave to `Context.exit`
+        hint = "" if _wants_traceback() else " Set SHRINKNET_TRACEBACK=1 and repeat the command to see where."
+        return _report(f"Unexpected error ({what}). This is a bug in shrinknet.{hint}", OUR_FAULT)
+    return result if isinstance(result, int) else DONE  # a number: the argument of `Context.exit`
 
 
 def _report(sentence: str, code: int) -> int:
@@ -91,7 +89,7 @@ def _wants_traceback() -> bool:
 
 @contextlib.contextmanager
 def _signals_as_interrupts() -> Iterator[list[int]]:
-    """SIGTERM ends a run as Ctrl-C does; yields the list of the signals that came."""
+    """Makes SIGTERM end a run as Ctrl-C does; yields the list of signals received."""
     received: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`shrinknet experiment`: the thesis's experiments, and where they stand while they run."""
+"""`shrinknet experiment`: the experiments of the thesis, and their progress while they run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 
-NAMES = ("correlations", "drop-gain", "strategies", "probes")  # QUESTIONS, which would load NumPy
+NAMES = ("correlations", "drop-gain", "strategies", "probes")  # as QUESTIONS, whose import would load NumPy
 
 
 @click.command()
@@ -17,34 +17,33 @@ NAMES = ("correlations", "drop-gain", "strategies", "probes")  # QUESTIONS, whic
 @click.option(
     "--preset",
     type=click.Choice(["smoke", "laptop", "paper"]),
-    help="How much: seconds, half an hour on one core, or the thesis's own numbers.  [default: smoke, or what --config "
-    "says]",
+    help="Size: seconds, half an hour on one core, or the thesis's numbers.  [default: smoke, or that of --config]",
 )
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with what differs from the preset.",
+    help="TOML file with changes to the preset.",
 )
 @click.option(
     "--set",
     "sets",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one setting, such as steps=500 or 'images=[\"VOC2012\"]'; may be given several times.",
+    help="Change one setting, such as steps=500 or 'images=[\"VOC2012\"]'; may be repeated.",
 )
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the results; what is there already is not trained again.  [default: runs/NAME-PRESET]",
+    help="Folder for the results; finished repetitions in it are not trained again.  [default: runs/NAME-PRESET]",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Processes that work at the same time, of one thread each; the results are the same.",
+    help="Number of parallel processes with one thread each; the results are the same.",
 )
-@click.option("--cluster", metavar="ADDRESS", help="Let the workers of this Dask scheduler do the work instead.")
+@click.option("--cluster", metavar="ADDRESS", help="Use the workers of this Dask scheduler instead.")
 @json_option
 def experiment(
     name: str,
@@ -56,9 +55,9 @@ def experiment(
     cluster: str | None,
     as_json: bool,
 ) -> None:
-    """Repeat an experiment of the thesis: train what is missing, then print the table and write figures and page.
+    """Repeat an experiment of the thesis: train what is missing, print the table, and write figures and page.
 
-    Stopped at any moment, even by kill -9, the same command goes on where it was, with the same result.
+    It can be stopped at any moment, even by kill -9; the same command resumes it, with the same result.
     """
     with working():
         from shrinknet.experiments import question
@@ -67,7 +66,7 @@ def experiment(
         asked = question(name)
         settings, chosen = load_settings(asked.settings, preset, config, sets)
         if jobs == 1 and cluster is None:
-            load_keras()  # this process will train: without TensorFlow's lines about the machine
+            load_keras()  # this process will train: suppress TensorFlow's startup messages
         from shrinknet.experiments.frame import run
 
         with _Bar(name) as bar:
@@ -77,7 +76,7 @@ def experiment(
 
 
 class _Bar:
-    """Repetitions done and time left: drawn anew on a terminal, a line each elsewhere."""
+    """Repetitions done and time left: redrawn in place on a terminal, otherwise one line each."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -92,7 +91,7 @@ class _Bar:
             click.echo(err=True)
 
     def tell(self, done: int, total: int, left: float | None) -> None:
-        """Draws how far the experiment is."""
+        """Shows the progress of the experiment."""
         text = line(self._name, done, total, left)
         click.echo(f"\r\x1b[2K{text}" if self._live else text, err=True, nl=not self._live)
         self._drawn = True

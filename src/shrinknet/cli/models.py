@@ -1,4 +1,4 @@
-"""`shrinknet plan`, `slim`, `cost`, `export` and `compress`: what is done with a model file."""
+"""`shrinknet plan`, `slim`, `cost`, `export` and `compress`: commands for model files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from shrinknet.cli.arrays import read_data, read_sample
+from shrinknet.cli.arrays import read_pairs, read_sample
 from shrinknet.cli.output import json_option, load_keras, show, working
-from shrinknet.cli.values import NAMES, SIZES
+from shrinknet.cli.values import FORMATS, METHODS, SIZES
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -17,24 +17,24 @@ model_argument = click.argument("model", type=click.Path(exists=True, path_type=
 trust_option = click.option(
     "--trust",
     is_flag=True,
-    help="Run Python code that the model file holds, and import classes that it names. Only for files of your own.",
+    help="Run Python code in the model file, and import classes that it names. Only for files that you trust.",
 )
 shape_option = click.option(
     "--input-shape",
     "shapes",
     type=SIZES,
     multiple=True,
-    help="Shape of one sample, such as 128,128,1, where the model leaves sizes open; once for each input.",
+    help="Shape of one sample, such as 128,128,1, if the model leaves sizes undefined; once for each input.",
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads that latency is measured with."
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads for the latency measurement."
 )
 round_option = click.option(
     "--round-to",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Keep the widths that are left to multiples of this number, such as 8.",
+    help="Round the remaining widths up to multiples of this number, such as 8.",
 )
 array_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -50,19 +50,20 @@ def _shape(shapes: Shapes) -> Any:
 @trust_option
 @json_option
 def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool) -> None:
-    """Show which filters hang together in MODEL, what can never be cut and why, and what a switched MODEL would lose.
+    """Show which filters of MODEL belong together, what cannot be cut and why, and what a switched MODEL would lose.
 
-    MODEL is a .keras or .h5 file. In a plain one nothing is switched off yet: the table shows what there is to cut.
+    MODEL is a .keras or .h5 file. In a plain model nothing is switched off yet: the table shows what can be cut.
     """
     with working():
         load_keras()
-        from shrinknet.modelfiles import has_switches, open_model
-        from shrinknet.slimmer import plan as plan_of
-        from shrinknet.switches import Switches, switched
+        from shrinknet.cutting import slimmer
+        from shrinknet.files.models import has_switches, open_model
+        from shrinknet.network.switches import Switches
+        from shrinknet.network.switching import switched
 
         opened = open_model(model, trust=trust)
         net = opened if has_switches(opened) else switched(opened)
-        planned = plan_of(net, _shape(shapes), round_to)
+        planned = slimmer.plan(net, _shape(shapes), round_to)
         groups = Switches(net).groups
     together = [str(group) for group in groups if len(group.filters) > 1]
     record = {
@@ -73,7 +74,7 @@ def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool)
         "before": planned.before and planned.before.to_dict(),
         "after": planned.after and planned.after.to_dict(),
     }
-    lines = [f"{len(groups)} filters can be cut, {len(together)} of them with others that hang on them."]
+    lines = [f"{len(groups)} filters can be cut, {len(together)} of them only together with others."]
     lines += [f"Together: {names}" for names in together[:20]]
     lines += [f"... and {len(together) - 20} more groups (--json lists them)"] if len(together) > 20 else []
     show(record, "\n".join([str(planned), *lines]), as_json=as_json)
@@ -84,28 +85,27 @@ def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool)
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @shape_option
 @round_option
-@click.option("--sample", type=array_file, help="Inputs to prove it on, .npy or .npz.  [default: random numbers]")
+@click.option("--sample", type=array_file, help="Inputs for the comparison, .npy or .npz.  [default: random numbers]")
 @trust_option
 @json_option
 def slim(
     model: Path, out: Path, shapes: Shapes, round_to: int, sample: Path | None, trust: bool, as_json: bool
 ) -> None:
-    """Cut out of the switched network in MODEL what is switched off, and write the small network to OUT.
+    """Remove the disabled filters from the switched network in MODEL, and write the small network to OUT.
 
-    OUT is a .keras file. It is written only if the network in it computes the same, and it loads where shrinknet is
-    not installed.
+    OUT is a .keras file. It is written only if the small network computes the same function, and it loads without
+    shrinknet.
     """
     with working():
         load_keras()
-        from shrinknet.modelfiles import check_target, open_model, write_model
+        from shrinknet.cutting import slimmer
+        from shrinknet.files.models import check_target, open_model, write_model
         from shrinknet.records import cost_change
-        from shrinknet.slimmer import plan as plan_of
-        from shrinknet.slimmer import slim as cut
 
         check_target(out, model)
         net = open_model(model, trust=trust, compiled=True)
-        planned = plan_of(net, _shape(shapes), round_to)
-        small = cut(net, read_sample(sample), round_to=round_to)
+        planned = slimmer.plan(net, _shape(shapes), round_to)
+        small = slimmer.slim(net, read_sample(sample), round_to=round_to)
         before, after = planned.before, _known_cost(small, shapes)
         complete = write_model(small, out)
     record = {
@@ -132,14 +132,14 @@ def cost(
 ) -> None:
     """Count parameters, multiply-adds, bytes and activation memory of MODEL, layer by layer; or compare with AFTER.
 
-    A switched model counts as if its disabled filters had been cut out. Twice the multiply-adds are the floating-point
-    operations of convolutions and matrix products.
+    Disabled filters of a switched model are not counted. The floating-point operations of convolutions and matrix
+    products are twice the multiply-adds.
     """
     with working():
         load_keras()
-        from shrinknet.costs import cost as cost_of
+        from shrinknet.costs.counting import cost as cost_of
         from shrinknet.exporters import measured_latency
-        from shrinknet.modelfiles import open_model
+        from shrinknet.files.models import open_model
         from shrinknet.records import cost_change
 
         opened = [open_model(path, trust=trust) for path in (model, after) if path is not None]
@@ -160,15 +160,15 @@ def cost(
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--formats",
-    type=NAMES,
+    type=FORMATS,
     default="keras,litert",
     show_default=True,
-    help="keras, savedmodel, litert, litert-float16, litert-dynamic, litert-int8, onnx; with commas between them.",
+    help="keras, savedmodel, litert, litert-float16, litert-dynamic, litert-int8, onnx; separated by commas.",
 )
 @click.option(
     "--sample",
     type=array_file,
-    help="Inputs to compare on, .npy or .npz; for litert-int8 real ones, a hundred or more.  [default: random numbers]",
+    help="Inputs for the comparison, .npy or .npz; for litert-int8 a hundred or more real ones.  [default: random]",
 )
 @shape_option
 @threads_option
@@ -180,7 +180,7 @@ def export(
 ) -> None:  # fmt: skip
     """Write MODEL to FOLDER in formats for production; each file is loaded back, run and compared.
 
-    A file that computes something else is not left behind, and one that lay there before is left as it was.
+    A file that computes something else is removed, and an existing file is then kept.
     """
     from shrinknet.errors import ExportError
 
@@ -188,7 +188,7 @@ def export(
         load_keras()
         from shrinknet.exporters import Exports
         from shrinknet.exporters import export as write
-        from shrinknet.modelfiles import open_model
+        from shrinknet.files.models import open_model
 
         opened = open_model(model, trust=trust)
         failure = None
@@ -206,27 +206,25 @@ def export(
 @model_argument
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--data", type=array_file, required=True, help="What to train on: a .npz file with the arrays x and y (x0, x1 ...)."
+    "--data", type=array_file, required=True, help="Training data: a .npz file with the arrays x and y (x0, x1 ...)."
 )
-@click.option("--test-data", type=array_file, help="The same to score on.  [default: --data]")
+@click.option("--test-data", type=array_file, help="Data to score on, in the same form.  [default: --data]")
 @click.option(
     "--methods",
-    type=NAMES,
+    type=METHODS,
     default="quantization-aware,clustering,pruning,pruning-2-4",
     show_default=True,
-    help="With commas between them.",
+    help="Methods, separated by commas.",
 )
 @click.option("--score", help="A compiled metric, or loss.  [default: the first compiled metric]")
-@click.option("--loss", help="What to train for, by Keras's name for it.  [default: the compiled loss]")
-@click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True, help="Times through the data.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a batch.")
+@click.option("--loss", help="Training loss, by its Keras name.  [default: the compiled loss]")
+@click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True, help="Passes through the data.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples per batch.")
 @click.option("--learning-rate", type=float, help="Of the training.  [default: the optimizer's]")
 @click.option(
-    "--clusters", type=click.IntRange(min=2), default=16, show_default=True, help="Different numbers in each kernel."
+    "--clusters", type=click.IntRange(min=2), default=16, show_default=True, help="Different values in each kernel."
 )
-@click.option(
-    "--sparsity", type=float, default=0.5, show_default=True, help="Share of numbers that become 0 by pruning."
-)
+@click.option("--sparsity", type=float, default=0.5, show_default=True, help="Share of values that pruning sets to 0.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the training.")
 @threads_option
 @trust_option
@@ -234,24 +232,24 @@ def export(
 def compress(
     model: Path, folder: Path, data: Path, test_data: Path | None, trust: bool, as_json: bool, **options: Any
 ) -> None:
-    """Train MODEL on with tensorflow-model-optimization, and write what comes out to FOLDER as LiteRT files.
+    """Train MODEL further with tensorflow-model-optimization, and write the results to FOLDER as LiteRT files.
 
-    Quantization-aware training, weight clustering, and pruning of single numbers; needs the extra tfmot. A method that
-    refuses the network says why in a sentence.
+    Quantization-aware training, weight clustering, and pruning of single weights; needs the extra tfmot. If a method
+    refuses the network, a sentence says why.
     """
     with working():
         load_keras()
         from shrinknet.compression import compress as work
-        from shrinknet.modelfiles import open_model
+        from shrinknet.files.models import open_model
 
         opened = open_model(model, trust=trust, compiled=True)
-        files = work(opened, folder, read_data(data), test_data=read_data(test_data), **options)
+        files = work(opened, folder, read_pairs(data), test_data=read_pairs(test_data), **options)
     show(files.to_dict(), str(files), as_json=as_json)
 
 
 def _known_cost(model: Any, shapes: Shapes) -> Any:
-    """What a model costs; None where it leaves sizes open that were not given."""
-    from shrinknet.costs import cost as cost_of
+    """The cost of a model; None if it leaves sizes undefined that were not given."""
+    from shrinknet.costs.counting import cost as cost_of
     from shrinknet.errors import ModelError
 
     try:

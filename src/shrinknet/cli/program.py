@@ -13,8 +13,10 @@ from shrinknet.cli.doctor import doctor
 from shrinknet.cli.edges import demo, edges
 from shrinknet.cli.exits import EPILOG, Program
 from shrinknet.cli.experiment import experiment
+from shrinknet.cli.model import model
 from shrinknet.cli.models import compress, cost, export, plan, slim
 from shrinknet.cli.report import report
+from shrinknet.cli.status import status
 from shrinknet.cli.strategies import strategies
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -22,9 +24,9 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 @click.group(cls=Program, context_settings=_SETTINGS, epilog=EPILOG)
 @click.version_option(__version__, prog_name="shrinknet")
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr about what is decided and measured.")
+@click.option("-v", "--verbose", is_flag=True, help="Report decisions and measurements on stderr.")
 def program(verbose: bool) -> None:
-    """Make a trained Keras network smaller: filters go one by one, and only where the score allows it.
+    """Make trained Keras networks physically smaller: remove filters as long as the score allows it.
 
     Results go to stdout, messages and progress to stderr. With --json, stdout is one JSON object and nothing else.
     """
@@ -36,14 +38,15 @@ def program(verbose: bool) -> None:
 
 @program.group()
 def minimize() -> None:
-    """Train a network and shrink it: one cut tried after the other, kept or stepped back."""
+    """Train a network and shrink it: cuts are tried one after another, each kept or rolled back."""
 
 
 minimize.add_command(edges)
-for command in (demo, plan, slim, cost, export, compress, report, data, experiment, strategies, doctor):
+minimize.add_command(model)
+for command in (demo, plan, slim, cost, export, compress, report, status, data, experiment, strategies, doctor):
     program.add_command(command)
 
 
 def main() -> None:
-    """What the console script and `python -m shrinknet` call; ends the process with the exit code."""
+    """The entry point of the console script and `python -m shrinknet`; ends the process with the exit code."""
     program(prog_name="shrinknet")

@@ -13,7 +13,7 @@ from shrinknet.cli.output import json_option, load_keras, show, working
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def report(run: Path, as_json: bool) -> None:
-    """Write the page of the run folder RUN: one HTML file that needs nothing else. Prints its path."""
+    """Write the page of the run folder RUN: one self-contained HTML file. Prints its path."""
     with working():
         load_keras()
         from shrinknet.report import write_page

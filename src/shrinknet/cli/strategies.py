@@ -1,4 +1,4 @@
-"""`shrinknet strategies`: what can choose the filters."""
+"""`shrinknet strategies`: lists the strategies."""
 
 from __future__ import annotations
 

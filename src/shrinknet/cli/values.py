@@ -1,7 +1,8 @@
-"""Option values that click has no type for."""
+"""Option types that click does not have."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ class Pace(click.ParamType[str | int]):
     name = "one|N|adaptive"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | int:
-        """The number as int, the words as they are."""
+        """Numbers become int, words stay unchanged."""
         if value in ("one", "adaptive") or isinstance(value, int):
             return value
         if str(value).isdigit() and int(value) >= 1:
@@ -46,10 +47,10 @@ class Target(click.ParamType[int | float]):
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers from 1, with commas between them.
+    """Whole numbers from 1, separated by commas.
 
     Args:
-        what: what they are, and an example, for the message.
+        what: a description with an example, for the error message.
     """
 
     name = "N,N,..."
@@ -68,17 +69,68 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """Words with commas between them."""
+    """Words, separated by commas.
+
+    Args:
+        known: the accepted words.
+    """
 
     name = "NAME,NAME,..."
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = known
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
         """`keras,litert` is two of them."""
         if isinstance(value, tuple):
             return value
-        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+        names = tuple(part.strip() for part in str(value).split(",") if part.strip())
+        for name in names:
+            if name not in self.known:
+                self.fail(f"expected {', '.join(self.known)}, separated by commas; received {name!r}.", param, context)
+        return names
 
 
-PACE, TARGET, NAMES = Pace(), Target(), Names()
-WIDTHS = Numbers("numbers of filters with commas, such as 5,5,1")
-SIZES = Numbers("sizes of one sample with commas, such as 128,128,1")
+class Parameter(click.ParamType[tuple[str, Any]]):
+    """A name and a value: true, false, none, a number, or text."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[str, Any]:
+        """`patience=10` is ("patience", 10)."""
+        if isinstance(value, tuple):
+            return value
+        name, sign, text = value.partition("=")
+        if not sign or not name.isidentifier():
+            self.fail(f"expected a name and a value, such as patience=10; received {value!r}.", param, context)
+        words = {"true": True, "false": False, "none": None}
+        if text.lower() in words:
+            return name, words[text.lower()]
+        return name, _number(text)
+
+
+class Rate(click.ParamType[str | float]):
+    """The name of an optimizer, or a learning rate."""
+
+    name = "NAME|RATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | float:
+        """`adam` is a name, `1e-3` a rate."""
+        return _number(value) if isinstance(value, str) else value
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+# The names that `export` and `compress` accept, repeated here because their modules are slow to load.
+FORMATS = Names(("keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8", "onnx"))
+METHODS = Names(("quantization-aware", "clustering", "pruning", "pruning-2-4"))
+PACE, TARGET, PARAMETER, RATE = Pace(), Target(), Parameter(), Rate()
+WIDTHS = Numbers("numbers of filters separated by commas, such as 5,5,1")
+SIZES = Numbers("sizes of one sample separated by commas, such as 128,128,1")

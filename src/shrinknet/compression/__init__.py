@@ -1,4 +1,4 @@
-"""Compression: what tensorflow-model-optimization does to a slim network, in the same table as every export."""
+"""Compression: tensorflow-model-optimization applied to a slim network, reported in the same table as exports."""
 
 from shrinknet.compression.compressing import METHODS, compress
 

@@ -1,4 +1,4 @@
-"""compress: a job for a process of its own; what comes back is loaded, run, measured and scored."""
+"""compress: runs a job in a separate process; its results are loaded, run, measured and scored."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from shrinknet.compression.description import Description
 from shrinknet.compression.scores import make_score
 from shrinknet.compression.settings import job_losses, job_optimizer
 from shrinknet.errors import ExportError, OptionError
-from shrinknet.exporters import Exported, Exports, export, require_extra
-from shrinknet.exporters.base import Arrays, Runner, Settings, Source, in_batches
+from shrinknet.exporters import Exported, Exports, export
+from shrinknet.exporters.base import ArrayList, Runner, Source, in_batches
 from shrinknet.exporters.litert import LiteRTRunner
-from shrinknet.exporters.placing import place, workplace
-from shrinknet.exporters.quiet import quiet
-from shrinknet.graph.channels import functional_of
-from shrinknet.scoring import Score
+from shrinknet.extras import require_extra
+from shrinknet.files.placing import place, workplace
+from shrinknet.files.streams import quiet
+from shrinknet.internals import functional_of
+from shrinknet.loop.scoring import Score
 
 METHODS = ("quantization-aware", "clustering", "pruning", "pruning-2-4")
-COMPARED = 64  # samples that the network rebuilt in tf_keras is compared on
+COMPARED = 64  # samples for the comparison with the network rebuilt in tf_keras
 
 
 def compress(
@@ -49,37 +50,37 @@ def compress(
     seed: int = 0,
     threads: int = 1,
 ) -> Exports:
-    """Trains a slim network on with tensorflow-model-optimization, and writes what comes out as LiteRT files.
+    """Trains a slim network further with tensorflow-model-optimization, and writes the results as LiteRT files.
 
-    The network is rebuilt in tf_keras, in a process of its own, and compared with the original before it is trained.
+    The network is rebuilt in tf_keras in a separate process, and compared with the original before it is trained.
     Needs the extra `tfmot`.
 
     Args:
         model: a plain Sequential or Functional model, as `slim` returns it; it is not changed.
-        folder: where to write; made if need be. Files are named after the model and the method, and replaced only by
-            whole ones.
+        folder: where to write; created if it does not exist. Files are named after the model and the method, and only
+            complete files replace existing ones.
         data: arrays to train on, (x, y) or (x, y, sample_weight).
-        methods: "quantization-aware": int8, trained with its rounding; "clustering": a few different numbers in each
-            kernel; "pruning": the smallest numbers become 0; "pruning-2-4": two of each four numbers become 0.
-        score: what the files are scored by: name of a compiled metric, "loss", or a function that is given the file
-            as something to call like the model; None: the first compiled metric, else the loss.
+        methods: "quantization-aware": quantization-aware training for int8; "clustering": a few different values in
+            each kernel; "pruning": the smallest values become 0; "pruning-2-4": two of every four values become 0.
+        score: how to score the files: name of a compiled metric, "loss", or a function that receives the file as an
+            object that can be called like the model; None: the first compiled metric, else the loss.
         test_data: arrays to score on; None: those of `data`.
-        loss: what to train for; None: the compiled loss. A loss of your own must stand in a module.
-        epochs, batch_size: of the training, by the model's own kind of optimizer, or Adam.
-        learning_rate: None: the optimizer's.
-        clusters: different numbers in each kernel, 2 or more; sparsity: share of the numbers in each kernel that
-            become 0 by "pruning", above 0 and below 1.
+        loss: the training loss; None: the compiled loss. A loss of your own must be defined in an importable module.
+        epochs, batch_size: of the training, with the model's own kind of optimizer, or Adam.
+        learning_rate: None: that of the optimizer.
+        clusters: different values in each kernel, 2 or more; sparsity: share of the values in each kernel that
+            "pruning" sets to 0, above 0 and below 1.
         seed: of the training.
-        threads: that LiteRT computes with while the latency is measured.
+        threads: number of LiteRT threads during the latency measurement.
 
     Returns:
-        A record for the network itself in LiteRT, then one for each method, each with its score and its size as it is
-        and compressed. Methods that refuse the network are not among them: `refused` says why.
+        A record for the network itself in LiteRT, then one for each method, each with its score and its size, plain and
+        compressed. Methods that refuse the network are left out: `refused` says why.
 
     Raises:
-        MissingExtraError: the extra is not installed. OptionError: an option is outside of its range.
-        ModelError: there is no loss that the other process could have. DataError: the data are not arrays that fit.
-        ScoreError: there is no such score. ExportError: LiteRT cannot have the network at all.
+        MissingExtraError: the extra is not installed. OptionError: an option has an invalid value.
+        ModelError: there is no loss that the other process can load. DataError: the data are not arrays that fit.
+        ScoreError: there is no such score. ExportError: the network cannot be converted to LiteRT at all.
     """
     _check_options(methods, epochs, batch_size, learning_rate, clusters, sparsity)
     require_extra("tfmot", "tf_keras", "tensorflow_model_optimization")
@@ -95,7 +96,7 @@ def compress(
     }  # fmt: skip
     rate = make_score(score, model, tested, source.expected)
     (plain,) = export(model, folder, ("litert",), tested.x, threads=threads)
-    scored = _Scored(source, Path(folder), Settings(threads), rate)
+    scored = _Scored(source, Path(folder), threads, rate)
     records, refused = [scored.known(plain)], []
     with tempfile.TemporaryDirectory(prefix="shrinknet-") as job:
         log = _work(Path(job), facts, source, samples)
@@ -127,7 +128,7 @@ def _check_options(
 
 
 def _work(job: Path, facts: dict[str, Any], source: Source, samples: Samples) -> str:
-    """Has the job done by a process of its own; what that wrote on its screen."""
+    """Runs the job in a separate process; returns its output."""
     description = Description(source.model, source.inputs)
     weights: dict[str, Any] = description.arrays
     compared: dict[str, Any] = {f"sample{index}": array[:COMPARED] for index, array in enumerate(source.sample)}
@@ -145,7 +146,7 @@ def _work(job: Path, facts: dict[str, Any], source: Source, samples: Samples) ->
         open(job / "log.txt", "wb") as log,
         subprocess.Popen(
             [sys.executable, "-m", "shrinknet.tfkeras", str(job)],
-            stdin=subprocess.PIPE,  # it ends when this pipe does
+            stdin=subprocess.PIPE,  # the process ends when this pipe is closed
             stdout=log,
             stderr=log,
             env=environment,
@@ -161,35 +162,35 @@ def _work(job: Path, facts: dict[str, Any], source: Source, samples: Samples) ->
 
 @dataclass(frozen=True)
 class _Scored:
-    """Loads files, runs them on the test data, scores them and puts them in their place."""
+    """Loads files, runs and scores them on the test data, and moves them to the target folder."""
 
     source: Source
     folder: Path
-    settings: Settings
-    rate: Callable[[Arrays, Runner], float]
+    threads: int
+    rate: Callable[[ArrayList, Runner], float]
 
     def known(self, record: Exported) -> Exported:
         """The record of a file that was exported, with its score."""
         content = Path(record.path).read_bytes()
-        runner = LiteRTRunner(content, self.source.inputs, self.source.outputs, self.settings.threads)
-        return replace(record, score=self._score(runner), zipped_bytes=_zipped(content), note="as it is")
+        runner = LiteRTRunner(content, self.source.inputs, self.source.outputs, self.threads)
+        return replace(record, score=self._score(runner), zipped_bytes=_zipped(content), note="unchanged")
 
     def result(self, method: str, job: Path, log: str) -> Exported:
-        """What a method made, in its place.
+        """The record of a method's file, moved to the target folder.
 
         Raises:
-            ExportError: it made nothing, or something that answers no finite numbers; in a sentence.
+            ExportError: the method produced no file, or one whose outputs are not finite.
         """
         told = job / f"{method}.json"
         if not told.exists():
-            last = next((line for line in reversed(log.splitlines()) if line.strip()), "it said nothing")
+            last = next((line for line in reversed(log.splitlines()) if line.strip()), "without output")
             raise ExportError(f"No {method} of {self.source.name}: the process ended before it was done ({last}).")
         result = json.loads(told.read_text())
         if "refused" in result:
             raise ExportError(f"No {method} of {self.source.name}: {result['refused'].rstrip('.')}.")
         content = (job / f"{method}.tflite").read_bytes()
         with quiet():
-            runner = LiteRTRunner(content, result["inputs"], result["outputs"], self.settings.threads)
+            runner = LiteRTRunner(content, result["inputs"], result["outputs"], self.threads)
         score = self._score(runner)
         timed = runner.latency(self.source.one)
         with workplace(self.folder) as scratch:
@@ -204,7 +205,7 @@ class _Scored:
     def _score(self, runner: Runner) -> float:
         answers = in_batches(runner, self.source)
         if not all(np.isfinite(array).all() for array in answers if array.dtype.kind == "f"):
-            raise ExportError(f"A file of {self.source.name} answers numbers that are not finite; it was not kept.")
+            raise ExportError(f"A file of {self.source.name} has outputs that are not finite; it was removed.")
         return self.rate(answers, runner)
 
 

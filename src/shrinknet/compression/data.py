@@ -1,4 +1,4 @@
-"""Data for training in another process: arrays, one for each input and output."""
+"""Training data for another process: one array for each input and output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shrinknet.errors import DataError
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays in the order of the model's inputs and outputs, and weights of the samples or None."""
+    """Arrays in the order of the model's inputs and outputs, and sample weights or None."""
 
     x: list[np.ndarray]
     y: list[np.ndarray]
@@ -26,14 +26,14 @@ class Samples:
 
 
 def read_samples(data: Any, what: str, inputs: int, outputs: int) -> Samples:
-    """Arrays (x, y) or (x, y, sample_weight) as Keras's `fit` takes them.
+    """Arrays (x, y) or (x, y, sample_weight), as Keras's `fit` takes them.
 
     Raises:
-        DataError: something else, too many or too few arrays, none at all, or numbers that are not finite.
+        DataError: something else, the wrong number of arrays, no samples, or numbers that are not finite.
     """
     if not isinstance(data, tuple | list) or not 2 <= len(data) <= 3:
         raise DataError(
-            f"Expected the {what} as arrays, (x, y) or (x, y, sample_weight): they are handed to another process. "
+            f"Expected the {what} as arrays, (x, y) or (x, y, sample_weight): they are passed to another process. "
             f"Received {type(data).__name__}."
         )
     x, y, weights = (*data, None)[:3]
@@ -46,12 +46,14 @@ def read_samples(data: Any, what: str, inputs: int, outputs: int) -> Samples:
     samples = Samples(lists[0], lists[1], None if weights is None else np.asarray(weights))
     lengths = {name: len(array) for name, array in samples.named().items()}
     if len(set(lengths.values())) > 1 or not all(lengths.values()):
-        raise DataError(f"Expected as many samples in each array of the {what}, one or more; received {lengths}.")
+        raise DataError(
+            f"Expected the same number of samples in all arrays of the {what}, 1 or more; received {lengths}."
+        )
     for name, array in samples.named().items():
         if array.dtype.kind not in "fiub":
             raise DataError(f"Expected numbers in {name} of the {what}; received {array.dtype}.")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(f"The array {name} of the {what} is not all finite numbers.")
+            raise DataError(f"The array {name} of the {what} contains numbers that are not finite.")
     return samples
 
 

@@ -1,4 +1,4 @@
-"""Description: a Keras network as plain data (JSON and arrays), from which another Keras can build it anew."""
+"""Description: a Keras network as plain data (JSON and arrays), from which another version of Keras can rebuild it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from shrinknet.errors import ModelError
-from shrinknet.graph.channels import functional_of, nodes_of
+from shrinknet.internals import functional_of, nodes_of
 
 
 class Description:
@@ -16,8 +16,8 @@ class Description:
 
     Attributes:
         facts: its name; its inputs (tensor, name, shape, dtype); its calls in order, each with name, kind (the class),
-            config, trainable, weights (names of arrays, None for an operation that is no layer), arguments, tensors
-            (how many of the arguments come first and are tensors), outputs; and its outputs. Tensors are numbers.
+            config, trainable, weights (names of arrays, None for an operation that is not a layer), arguments, tensors
+            (the number of leading arguments that are tensors), outputs; and its outputs. Tensors are numbered.
         arrays: weights and constants by name.
     """
 
@@ -56,7 +56,7 @@ class Description:
         is_layer = isinstance(operation, keras.layers.Layer)
         values = list(node.arguments.args) + ([] if is_layer else list(node.arguments.kwargs.values()))
         if is_layer and any(keras.tree.flatten(list(node.arguments.kwargs.values()))):
-            raise ModelError(f"The layer {path} is called with named arguments, which are not carried to tf_keras.")
+            raise ModelError(f"The layer {path} is called with keyword arguments, which cannot be rebuilt in tf_keras.")
         tensors = [any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(value)) for value in values]
         call = {
             "name": path,
@@ -75,7 +75,7 @@ class Description:
             config = dict(operation.get_config())
             for key, value in config.items():
                 if key.endswith("activation") and isinstance(value, dict):
-                    raise ModelError(f"The activation of {path} is a function of your own, which tf_keras cannot have.")
+                    raise ModelError(f"The activation of {path} is a custom function, which tf_keras cannot load.")
             return {key: value for key, value in config.items() if key not in ("name", "trainable", "dtype")}
         plain = (str, int, float, bool, tuple, list, type(None))
         return {key: value for key, value in vars(operation).items() if isinstance(value, plain) and key[0] != "_"}

@@ -1,4 +1,4 @@
-"""Scores of exported files: the model's own metrics, or a function of the user's, on what a file answers."""
+"""Scores of exported files: the model's metrics, or the user's function, computed from the outputs of a file."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import keras
 import numpy as np
 
 from shrinknet.compression.data import Samples
-from shrinknet.exporters.base import Arrays
-from shrinknet.graph.channels import functional_of
-from shrinknet.scoring import Score, Scorer, make_scorer
+from shrinknet.exporters.base import ArrayList
+from shrinknet.internals import output_structure
+from shrinknet.loop.scoring import Score, Scorer, make_scorer
 
 
 class Answers:
-    """An exported file that is called like the model it came from: `file(x)` and `file.predict(x)` answer arrays.
+    """An exported file that can be called like its model: `file(x)` and `file.predict(x)` return arrays.
 
     Args:
-        model: the Keras model; run: from one array for each input to one for each output.
+        model: the Keras model; run: maps a list with one array for each input to one for each output.
     """
 
-    def __init__(self, model: Any, run: Callable[[Arrays], Arrays]) -> None:
+    def __init__(self, model: Any, run: Callable[[ArrayList], ArrayList]) -> None:
         self.run = run
-        self.structure = functional_of(model)._outputs_struct
+        self.structure = output_structure(model)
 
     def __call__(self, x: Any, **_: Any) -> Any:
         arrays = [np.asarray(array, "float32") for array in keras.tree.flatten(x)]
@@ -32,9 +32,9 @@ class Answers:
     predict = __call__
 
 
-def results(model: Any, answers: Arrays, samples: Samples) -> dict[str, float]:
-    """The compiled metrics and the loss of answers to samples, by name; the model's own metrics start anew."""
-    structure = functional_of(model)._outputs_struct
+def results(model: Any, answers: ArrayList, samples: Samples) -> dict[str, float]:
+    """The compiled metrics and the loss of outputs for samples, by name; resets the model's metrics."""
+    structure = output_structure(model)
     y_pred = keras.tree.pack_sequence_as(structure, [keras.ops.convert_to_tensor(array) for array in answers])
     y = keras.tree.pack_sequence_as(structure, samples.y)
     model.reset_metrics()
@@ -45,13 +45,13 @@ def results(model: Any, answers: Arrays, samples: Samples) -> dict[str, float]:
 
 
 def make_score(
-    score: Score, model: Any, samples: Samples, answers: Arrays
-) -> Callable[[Arrays, Callable[[Arrays], Arrays]], float]:
-    """A function that scores a file: from its answers to the samples, and from the file itself.
+    score: Score, model: Any, samples: Samples, answers: ArrayList
+) -> Callable[[ArrayList, Callable[[ArrayList], ArrayList]], float]:
+    """A function that scores a file, given its outputs for the samples and the file itself.
 
     Args:
-        score: as `minimize` takes it: name of a compiled metric, "loss", a function of the model, or None.
-        answers: of the model itself; they tell which names there are.
+        score: as in `minimize`: name of a compiled metric, "loss", a function of the model, or None.
+        answers: the model's own outputs, from which the names of the scores are known.
 
     Raises:
         ScoreError: there is no such score.
@@ -60,5 +60,5 @@ def make_score(
     if callable(score):
         scorer = Scorer(getattr(score, "__name__", "score"), True, score)
     else:
-        scorer = make_scorer(score, "max", model, results(model, answers, samples))  # its direction is nobody's concern
+        scorer = make_scorer(score, "max", model, results(model, answers, samples))  # any direction will do
     return lambda given, run: scorer(Answers(model, run), lambda: results(model, given, samples))

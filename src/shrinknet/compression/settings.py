@@ -1,4 +1,4 @@
-"""Settings: the loss and the optimizer of a compiled model as plain data, for a process with another Keras."""
+"""Settings: loss and optimizer of a compiled model as plain data, for a process with another version of Keras."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import keras
 
 from shrinknet.errors import ModelError
-from shrinknet.graph.channels import functional_of
+from shrinknet.internals import functional_of
 
 
 def job_losses(model: Any, loss: Any = None) -> list[dict[str, Any] | None]:
     """The loss of each output; see `shrinknet.tfkeras.losses.loss_of` for what describes one.
 
     Args:
-        loss: what `compile` takes; None: what the model was compiled with.
+        loss: as in `compile`; None: the compiled loss.
 
     Raises:
-        ModelError: there is none, or another process could not find it.
+        ModelError: there is no loss, or another process cannot import it.
     """
     count = len(functional_of(model).outputs)
     loss = loss if loss is not None else getattr(model, "loss", None)
     if loss is None:
         raise ModelError(
-            f"The model {model.name} is not compiled, and there is nothing to train it for. Give loss=..., for example "
+            f"The model {model.name} is not compiled, so there is no loss to train with. Pass loss=..., for example "
             '"mse", or compile it.'
         )
     if isinstance(loss, dict):
@@ -45,21 +45,21 @@ def _described(loss: Any) -> dict[str, Any] | None:
 
 
 def _forgotten(loss: Any) -> dict[str, Any]:
-    """What a loss of Keras was built with and its get_config() leaves out, as Huber's delta."""
+    """Arguments of a Keras loss that its get_config() leaves out, such as Huber's delta."""
     defaults = {name: taken.default for name, taken in inspect.signature(type(loss).__init__).parameters.items()}
     kept = getattr(loss, "_fn_kwargs", {})
     return {key: value for key, value in kept.items() if key in defaults and value != defaults[key]}
 
 
 def _named(loss: Any, owner: Any) -> dict[str, str]:
-    """The loss by its name, in Keras or in the module where another process finds it."""
+    """The loss by its name, in Keras or in the module from which another process can import it."""
     module, name = getattr(owner, "__module__", ""), getattr(owner, "__qualname__", "")
     if module.split(".")[0] == "keras":
         return {"name": name}
     if module in ("", "__main__") or not name.isidentifier():
         raise ModelError(
-            f"The loss {name or loss!r} cannot be found by another process: expected a function or class at the top of "
-            'a module that can be imported. Move it there, or give loss=..., for example "mse".'
+            f"The loss {name or loss!r} cannot be imported by another process: expected a function or class at the top "
+            'level of an importable module. Move it there, or pass loss=..., for example "mse".'
         )
     return {"name": name, "module": module}
 
@@ -70,10 +70,10 @@ _SAME = ("SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "Na
 
 
 def job_optimizer(model: Any, learning_rate: float | None = None) -> dict[str, Any]:
-    """The optimizer as `tf_keras.optimizers.get` takes it: the model's own kind at its learning rate of now, else Adam.
+    """The optimizer as `tf_keras.optimizers.get` takes it: of the model's own kind at its current rate, else Adam.
 
     Args:
-        learning_rate: another one; None: the optimizer's, 1e-3 where there is none.
+        learning_rate: another rate; None: the optimizer's, or 1e-3 if there is no optimizer.
     """
     optimizer: Any = getattr(model, "optimizer", None)
     name = type(optimizer).__name__

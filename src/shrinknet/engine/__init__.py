@@ -10,8 +10,31 @@ import keras
 from shrinknet.engine.callbacks import needs_fit
 from shrinknet.engine.data import Feed
 from shrinknet.engine.fit import FitEngine
+from shrinknet.engine.protocol import Engine
 
-__all__ = ["FitEngine", "make_engine"]
+__all__ = ["Engine", "FitEngine", "make_engine"]
+
+
+def _suits_tensorflow(net: Any, callbacks: Sequence[Any]) -> bool:
+    if keras.backend.backend() != "tensorflow" or net.run_eagerly or any(map(needs_fit, callbacks)):
+        return False
+    from shrinknet.engine.tensorflow import is_distributed  # imports TensorFlow, which other backends do without
+
+    return not is_distributed(net)
+
+
+def _make_tensorflow(*arguments: Any) -> Engine:
+    from shrinknet.engine.tensorflow import TensorFlowEngine
+
+    return TensorFlowEngine(*arguments)
+
+
+# (whether it honours what the user compiled and which callbacks they gave, what makes it): the first that suits is
+# taken. The fastest come first; the last suits always.
+ENGINES: list[tuple[Callable[[Any, Sequence[Any]], bool], Callable[..., Engine]]] = [
+    (_suits_tensorflow, _make_tensorflow),
+    (lambda net, callbacks: True, FitEngine),
+]
 
 
 def make_engine(
@@ -21,11 +44,7 @@ def make_engine(
     seed: int,
     callbacks: Sequence[Any] = (),
     on_step: Callable[..., None] | None = None,
-) -> FitEngine:
+) -> Engine:
     """The fastest engine that honours what the user compiled and which callbacks they gave."""
-    kind: type[FitEngine] = FitEngine
-    if keras.backend.backend() == "tensorflow" and not net.run_eagerly and not any(map(needs_fit, callbacks)):
-        from shrinknet.engine.tensorflow import TensorFlowEngine, is_distributed
-
-        kind = FitEngine if is_distributed(net) else TensorFlowEngine
-    return kind(net, train, validation, seed, callbacks, on_step)
+    make = next(make for suits, make in ENGINES if suits(net, callbacks))
+    return make(net, train, validation, seed, callbacks, on_step)

@@ -10,11 +10,17 @@ _BATCH_LEVEL = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", 
 
 
 def needs_fit(callback: Any) -> bool:
-    """Whether a Keras callback wants to hear of every batch, which only `fit` can tell it."""
+    """Whether a Keras callback wants to hear of every batch, which only `fit` can tell it.
+
+    Hooks may be methods of its class or, as those of LambdaCallback, attributes of the object.
+    """
     if not isinstance(callback, keras.callbacks.Callback):
         return False
+    if isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_freq == "epoch":
+        return False  # its hook for batches does nothing then
     kind = type(callback)
-    return any(getattr(kind, name) is not getattr(keras.callbacks.Callback, name) for name in _BATCH_LEVEL)
+    own = any(getattr(kind, name) is not getattr(keras.callbacks.Callback, name) for name in _BATCH_LEVEL)
+    return own or any(name in vars(callback) for name in _BATCH_LEVEL)
 
 
 def keras_callbacks(callbacks: Any) -> list[Any]:

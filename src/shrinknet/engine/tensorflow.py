@@ -9,15 +9,16 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from shrinknet.checkpoint import Checkpoint
+from shrinknet.engine.common import CommonEngine, plain_results
 from shrinknet.engine.data import Arrays, Feed, Stream
-from shrinknet.engine.fit import FitEngine
+from shrinknet.network.checkpoint import Checkpoint
 
 CHUNK_SECONDS = 0.5  # the compiled loop comes back to Python about this often: progress, Ctrl-C
 XLA_PAYS = 1.3  # XLA is taken when it is this much faster: near a tie the choice must not depend on noise
@@ -30,13 +31,14 @@ def is_distributed(net: Any) -> bool:
     return int(net.distribute_strategy.num_replicas_in_sync) > 1
 
 
-class TensorFlowEngine(FitEngine):
-    """See `FitEngine`; the same results, faster."""
+class TensorFlowEngine(CommonEngine):
+    """See `Engine`; the results of `FitEngine`, faster."""
 
     name = "compiled loop"
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        self.xla: bool | None = None
         self._device: dict[int, tuple[Feed, Any]] = {}
         self._loops: dict[Any, Any] = {}
         self._rate = 50.0  # steps a second, measured as we go
@@ -134,7 +136,15 @@ class TensorFlowEngine(FitEngine):
 
     def _run(self, rows: Any) -> None:
         """Trains on these batches; rows: int array, shape (batches, samples a batch)."""
-        self._loop("train_step", self.feed)(tf.cast(rows, tf.int32))
+        self._over(self.feed, "train_step", rows)
+
+    def _over(self, feed: Any, step: str, rows: Any) -> None:
+        """Runs a step on batches of arrays: inside the graph where they are on the device, else batch by batch."""
+        if feed.fits_in_memory:
+            self._loop(step, feed)(tf.cast(rows, tf.int32))
+            return
+        for batch in np.asarray(rows):
+            self._loop(step)(keras.tree.map_structure(tf.convert_to_tensor, feed.take(batch)))
 
     def _loop(self, step: str, feed: Feed | None = None) -> Any:
         """The compiled loop over a feed, or the compiled step, for the model as it is compiled now."""
@@ -165,55 +175,42 @@ class TensorFlowEngine(FitEngine):
             for _ in range(steps):
                 step(keras.tree.map_structure(tf.convert_to_tensor, feed.next()))
             return steps
-        from_start = feed._iterator is None
-        if from_start:
-            feed._iterator = iter(feed.source)
-            feed.passes += 1
-        taken = int(self._loop("train_step", feed)(feed._iterator, steps))
-        feed.consumed += taken
-        if taken < steps:  # the end of an epoch
-            if from_start and not taken:  # it can be read only once
-                raise feed.ended()
-            feed._iterator = None
+        iterator, from_start = feed.iterator()
+        taken = int(self._loop("train_step", feed)(iterator, steps))
+        feed.took(taken)
+        if taken < steps:
+            feed.end_pass(empty=from_start and not taken)
         return taken
 
-    def evaluate(self, feed: Feed | None = None) -> dict[str, float]:
+    def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
         feed = self.validation if feed is None else feed
+        if self.has_own_test_step:
+            step = self._loop("test_step")
+            return self.evaluate_own(feed, lambda batch: step(keras.tree.map_structure(tf.convert_to_tensor, batch)))
         self.net.reset_metrics()
         if isinstance(feed, Arrays):
-            measure = self._loop("test_step", feed)
             size = min(feed.batch_size, feed.samples)
             full = feed.samples // size * size
-            measure(tf.reshape(tf.range(full), (-1, size)))
+            self._over(feed, "test_step", np.arange(full).reshape(-1, size))
             if full < feed.samples:
-                measure(tf.range(full, feed.samples)[None])
+                self._over(feed, "test_step", np.arange(full, feed.samples)[None])
         else:
             for batch in feed:
                 self._loop("test_step")(keras.tree.map_structure(tf.convert_to_tensor, batch))
         return self._results()
 
-    def _results(self) -> dict[str, float]:
-        return {name: float(value) for name, value in self.net.get_metrics_result().items()}
+    def _results(self) -> dict[str, Any]:
+        return plain_results(self.net.get_metrics_result())
 
-    def _skip(self, feed: Stream) -> None:
-        if not isinstance(feed.source, tf.data.Dataset):
-            return super()._skip(feed)
-        for _ in range(2):  # the second time from its start
-            if feed._iterator is None:
-                feed._iterator = iter(feed.source)
-                feed.passes += 1
-            if next(feed._iterator, None) is not None:
-                feed.consumed += 1
-                return
-            feed._iterator = None
-        raise feed.ended()
-
-    def prepare(self, steps_ahead: int = 0, xla: bool | None = None) -> None:
+    def prepare(self, steps_ahead: int = 0, decided: Mapping[str, Any] | None = None) -> None:
         super().prepare()
-        if xla is None:
+        if decided is None:
             self.decide_xla(steps_ahead)
         else:
-            self.xla = xla
+            self.xla = decided.get("xla")
+
+    def decisions(self) -> dict[str, Any]:
+        return {"xla": self.xla}
 
 
 def _over_rows(step: Any, arrays: Any) -> Any:

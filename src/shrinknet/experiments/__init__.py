@@ -1,4 +1,4 @@
-"""The experiments of the thesis: one file for each question, each with `run(settings, out) -> Result`."""
+"""The experiments of the thesis: one file for each question, each with `run(settings, out) -> Recorded`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from shrinknet.experiments.frame import Question
 
 QUESTIONS = {
-    "correlations": "Do a filter's similarities to the others tell what its loss costs? (thesis 4.1, table 4.1)",
-    "drop-gain": "Does the drop at disabling tell how far the network recovers? (thesis 4.2, figure 4.1)",
+    "correlations": "Do a filter's similarities to the others predict the cost of losing it? (thesis 4.1, table 4.1)",
+    "drop-gain": "Does the drop at disabling predict how far the network recovers? (thesis 4.2, figure 4.1)",
     "strategies": "Which strategy removes most and loses least? (thesis 4.3, figure 4.2)",
-    "probes": "Does a filter that was taken away come back, and what do the others do? (thesis 2.4.1)",
+    "probes": "Does a filter that was removed come back, and what do the others do? (thesis 2.4.1)",
 }
 
 
 def question(name: str) -> Question:
-    """The experiment of this name.
+    """The experiment with this name.
 
     Raises:
-        OptionError: there is none.
+        OptionError: there is no such experiment.
     """
     if name not in QUESTIONS:
         raise OptionError(f"There is no experiment {name!r}; there are {', '.join(QUESTIONS)}.")

@@ -1,4 +1,4 @@
-"""Bench: the thesis's network on its data, built and traced once in a process, and set back for every repetition."""
+"""Bench: the thesis's network and its data, built and traced once per process, and reset for every repetition."""
 
 from __future__ import annotations
 
@@ -15,27 +15,24 @@ from shrinknet.applications.edges.model import edge_network
 from shrinknet.applications.edges.photographs import Photograph, photographs
 from shrinknet.applications.edges.stream import Batches, CropFiles, crop_files
 from shrinknet.applications.edges.targets import target_named
-from shrinknet.checkpoint import Checkpoint
-from shrinknet.engine import make_engine
-from shrinknet.engine.data import Arrays, Feed, Stream
+from shrinknet.engine.data import CALIBRATION_SAMPLES, Arrays, Feed, Stream
 from shrinknet.experiments.settings import Settings
 from shrinknet.filters import Filter
-from shrinknet.network import NetworkView
-from shrinknet.optimizers import reset_optimizer
-from shrinknet.switches import Switches, switched
-
-CALIBRATION_SAMPLES = 64  # of the training data, as in the loop
+from shrinknet.loop.view import NetworkView
+from shrinknet.loop.workbench import Data, Workbench
+from shrinknet.network.switching import switched
 
 
 class Bench:
-    """One network, many trainings. What a repetition computes depends on the settings and its number alone.
+    """One network, many trainings. The result of a repetition depends only on the settings and its number.
 
-    Use `bench(settings)`: it keeps the last one, since building and tracing costs as much as a thousand steps.
+    Use `bench(settings)`, which caches the last one, since building and tracing takes as long as a thousand steps.
 
     Attributes:
-        switches: of the network; filters: all that can be cut, in network order.
+        work: the network with its engine and switches; net, engine, switches: shortcuts to these.
+        filters: all that can be cut, in network order.
         parts: "train", "validation" and "test" data, in memory or on disk.
-        seed: of the repetition under way.
+        seed: of the current repetition.
     """
 
     seed = 0
@@ -43,15 +40,14 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.parts = load(settings)
-        self.net = switched(self._fresh(0))
-        self.switches = Switches(self.net)
+        data = Data(self._feed("train", 1), self._feed("validation"))
+        self.work = Workbench(switched(self._fresh(0)), data, 0, score="soft_f1", mode="max", results=("soft_f1",))
+        self.net, self.engine, self.switches = self.work.net, self.work.engine, self.work.switches
         self.filters = self.switches.filters
-        self.engine = make_engine(self.net, self._feed("train", 1), self._feed("validation"), 0)
-        self.engine.prepare()
-        # Freezing is installed by its first use; a step that is traced before would be traced again.
+        # Freezing is installed on first use; a step that was traced before would be traced again.
         self.switches.freeze(self.filters[0])
         self.switches.thaw(self.filters[0])
-        self._pristine = Checkpoint.of(self.net)
+        self._pristine = self.work.checkpoint()
 
     def _fresh(self, seed: int) -> Any:
         settings = self.settings
@@ -64,7 +60,7 @@ class Bench:
         )
 
     def begin(self, repetition: int) -> None:
-        """A new network from the repetition's own start: kernels, optimizer, switches and the order of the data."""
+        """Starts a repetition: new kernels, optimizer, switches and order of the data."""
         self.seed = repetition_seed(self.settings, repetition)
         self.engine.seed = self.seed
         self._pristine.restore()
@@ -74,57 +70,41 @@ class Bench:
             own.bias.assign(layer.bias)
 
     def train(self, steps: int, trial: int, start: int = 0) -> None:
-        """Trains for `steps` batches, the ones from `start` on of this trial's order."""
+        """Trains for `steps` batches, starting at batch `start` of this trial's order."""
         if isinstance(self.parts["train"], CropFiles):
             self.engine.feed = self._feed("train", steps, trial, start)
         self.engine.train(steps, trial, start)
 
     def _feed(self, name: str, steps: int | None = None, trial: int = 0, start: int = 0) -> Feed:
-        """A part as the engine takes it: arrays as they are, files as the batches of one training or evaluation."""
+        """A part as input for the engine: arrays unchanged, files as the batches of one training or evaluation."""
         part = self.parts[name]
         if isinstance(part, Arrays):
             return part
         size = self.settings.batch
         if steps is None:
             rows = [np.arange(first, min(first + size, part.samples)) for first in range(0, part.samples, size)]
-        else:  # in the order that arrays would be taken in
+        else:  # in the same order as arrays
             like = Arrays((np.broadcast_to(np.float32(0), part.samples),), size)
             rows = [batch for _, batch in like.batches(self.seed, trial, steps, start)]
         return Stream(Batches(part.take, rows), f"{name} crops")
 
     def score(self, part: str = "validation") -> float:
-        """Soft F1, in [0, 1], higher is better; NaN when a weight is not finite."""
+        """Soft F1, in [0, 1], higher is better; NaN if a weight is not finite."""
         return self.engine.evaluate(self._feed(part))["soft_f1"] if self.engine.is_finite() else math.nan
 
-    def reset(self) -> None:
-        """The optimizer as freshly built, as the thesis has it after every change of the network."""
-        reset_optimizer(self.net.optimizer)
-
     def cut(self, *filters: Filter) -> None:
-        """What a trial begins with: disable, freeze, reset."""
-        self.switches.disable(*filters)
-        self.switches.freeze(*filters)
-        self.reset()
-
-    def checkpoint(self) -> Checkpoint:
-        """All state as it is now."""
-        return Checkpoint.of(self.net)
+        """The start of a trial: disable, freeze, reset."""
+        self.work.cut(*filters)
+        self.work.reset()
 
     def view(self, min_filters: int) -> NetworkView:
-        """The network as a strategy sees it, as the loop would show it."""
+        """The network as a strategy sees it, the same as in the loop."""
         train = self.parts["train"]
         rows = np.linspace(0, train.samples - 1, min(CALIBRATION_SAMPLES, train.samples)).astype(int)
-        calibration = Arrays(train.take(rows), self.settings.batch)
-        return NetworkView(
-            self.switches,
-            min_filters=min_filters,
-            calibration=lambda: calibration.arrays[0],
-            measure=lambda: self.engine.evaluate(calibration)["soft_f1"],
-            higher_is_better=True,
-        )
+        return self.work.view(min_filters, Arrays(train.take(rows), self.settings.batch))
 
     def vectors(self) -> dict[Filter, np.ndarray]:
-        """Every filter's kernel flattened with its bias appended, float64, those that cannot be cut included."""
+        """Every filter's kernel, flattened, with its bias appended, float64; including filters that cannot be cut."""
         found = {}
         for name in (layer.name for layer in self.net.layers):
             layer = self.net.get_layer(name)
@@ -135,7 +115,7 @@ class Bench:
 
 
 def load(settings: Settings) -> dict[str, Arrays | CropFiles]:
-    """The parts of the data: in memory where they fit into it, else on disk."""
+    """The parts of the data: in memory if they fit, otherwise on disk."""
     shares, root = cast(tuple[float, float, float], settings.shares), settings.images or None
     cropping = Cropping(settings.crop, settings.train_crops, settings.grid, settings.pad)
     chosen = split(photographs(root), shares, settings.seed)
@@ -165,7 +145,7 @@ def needed_bytes(chosen: Sequence[Photograph], cropping: Cropping) -> int:
 
 @functools.lru_cache(maxsize=1)
 def bench(settings: Settings) -> Bench:
-    """The bench for these settings; the one of the last call is kept."""
+    """The bench for these settings; that of the last call is cached."""
     return Bench(settings)
 
 
@@ -175,7 +155,7 @@ def repetition_seed(settings: Settings, repetition: int) -> int:
 
 
 def cosines(own: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """The cosine of the angle between a vector and each of the others, in [-1, 1]; 0 where one is all zeros."""
+    """The cosine of the angle between a vector and each of the others, in [-1, 1]; 0 if one is all zeros."""
     from shrinknet.strategies.cosine import similarity
 
     stacked = np.stack([own, *others])

@@ -1,7 +1,7 @@
-"""Do a filter's similarities to the other filters of its layer tell what disabling it costs (thesis 4.1, table 4.1)?
+"""Do a filter's similarities to the other filters of its layer predict its cost (thesis 4.1, table 4.1)?
 
-A network is trained; then, from the same state and on the same batches, it is trained on once without each of its
-filters and once uncut, the reference. Every (repetition, filter) pair is a point.
+A network is trained; then, from the same state and on the same batches, training continues once without each of its
+filters and once uncut, as the reference. Every (repetition, filter) pair is a point.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shrinknet.experiments.settings import Settings
 from shrinknet.experiments.statistics import COEFFICIENTS, DIGITS, Estimate, correlation, draws, estimate
 from shrinknet.experiments.thesis import COLUMNS, ROWS, table_4_1
 from shrinknet.experiments.units import Unit
-from shrinknet.tables import read_csv
+from shrinknet.files.tables import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ _REDUCE: dict[str, Callable[..., Any]] = {
     "mean": np.mean,
     "median": np.median,
 }
-# name of the rows -> column of the points, sign: the thesis leaves open whether more loss is a greater number
+# name of the rows -> column of the points, sign: the thesis leaves open whether a greater loss is a greater number
 QUANTITIES = {
     "loss": ("loss", 1),
     "best": ("best", 1),
@@ -49,7 +49,7 @@ class Correlations(Settings):
 
     Attributes:
         every: training steps between two evaluations in the second phase.
-        points: a points.csv recorded by either experiment; nothing is trained then. "": train.
+        points: a points.csv recorded by either experiment, to use instead of training; "": train.
     """
 
     every: int = 500
@@ -66,39 +66,39 @@ class Correlations(Settings):
 
 
 def repetition(settings: Correlations, number: int) -> Unit:
-    """The unit of work: one network, trained on without each of its filters and with all of them."""
+    """The unit of work: one network, trained further without each of its filters and with all of them."""
     from shrinknet.experiments.bench import bench, cosines
 
-    table = bench(settings)
-    table.begin(number)
-    table.train(settings.warmup_steps, trial=0)
-    trained, vectors = table.checkpoint(), table.vectors()
+    network = bench(settings)
+    network.begin(number)
+    network.train(settings.warmup_steps, trial=0)
+    trained, vectors = network.work.checkpoint(), network.vectors()
     curves = {}
-    for filter in (None, *table.filters):
+    for filter in (None, *network.filters):
         trained.restore()
-        table.cut(*([filter] if filter else []))
-        curves[str(filter or "")] = [table.score(), *_second_phase(table, settings)]
+        network.cut(*([filter] if filter else []))
+        curves[str(filter or "")] = [network.score(), *_second_phase(network, settings)]
     similarities = {
         str(filter): cosines(
             vectors[filter],
             [vectors[other] for other in vectors if other.layer == filter.layer and other != filter],
         ).tolist()
-        for filter in table.filters
+        for filter in network.filters
     }
     return {"curves": curves, "cosines": similarities}
 
 
-def _second_phase(table: Any, settings: Correlations) -> list[float]:
-    """Scores after every so many steps."""
+def _second_phase(network: Any, settings: Correlations) -> list[float]:
+    """Scores after every `settings.every` steps."""
     scores = []
     for start in range(0, settings.steps, settings.every):
-        table.train(min(settings.every, settings.steps - start), trial=1, start=start)
-        scores.append(table.score())
+        network.train(min(settings.every, settings.steps - start), trial=1, start=start)
+        scores.append(network.score())
     return scores
 
 
 def gather(units: Sequence[Unit]) -> Frames:
-    """points: a row for each repetition and filter; curves: all scores; columns are described in the docs."""
+    """points: one row for each repetition and filter; curves: all scores; the docs describe the columns."""
     points, curves = [], []
     for unit in units:
         reference = np.array(unit["curves"][""], float)
@@ -112,7 +112,7 @@ def gather(units: Sequence[Unit]) -> Frames:
 
 
 def _summaries(similarities: np.ndarray) -> dict[str, float]:
-    """The columns of table 4.1 for one filter; NaN where it is alone in its layer."""
+    """The columns of table 4.1 for one filter; NaN if it is alone in its layer."""
     return {
         f"{bars}cos{bars}:{summary}": round(float(reduce(values)), DIGITS) if len(values) else np.nan
         for summary, reduce in _REDUCE.items()
@@ -132,7 +132,7 @@ def _scores(scores: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 def relative(points: pd.DataFrame) -> pd.DataFrame:
     """The points with the thesis's quantities, each a share of the reference, 1 = as good as uncut.
 
-    loss: score at the moment of disabling; loss_after: after the second phase; best: the greatest in between.
+    loss: score at the moment of disabling; loss_after: after the second phase; best: the highest in between.
     """
     ratios = {"loss": "start", "loss_after": "final", "best": "best"}
     return points.assign(
@@ -144,7 +144,7 @@ def relative(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def analyse(frames: Frames, settings: Correlations) -> Findings:
-    """Table 4.1 of these points, all coefficients with intervals, and what they say of the thesis's sentences."""
+    """Table 4.1 of these points, all coefficients with intervals, and the verdicts on the thesis's claims."""
     points = relative(frames["points"])
     weights = draws(points["repetition"].to_numpy(), settings.bootstrap, settings.seed)
     samples = {
@@ -179,7 +179,7 @@ def with_order(first: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(estimate: Estimate, positive: bool) -> str:
-    """Whether a number has the sign that is claimed, by its interval."""
+    """Whether a number has the claimed sign, according to its interval."""
     low, high = (estimate.low, estimate.high) if positive else (-estimate.high, -estimate.low)
     return "holds" if low > 0 else "fails" if high < 0 else "undecided"
 
@@ -189,10 +189,10 @@ def _share_verdict(share: float) -> str:
 
 
 def _claims(samples: Mapping[tuple[str, str, str], np.ndarray]) -> tuple[Claim, ...]:
-    """The thesis's sentences about table 4.1, by Pearson's coefficient, whose numbers they quote."""
+    """The thesis's claims about table 4.1, checked with Pearson's coefficient, whose numbers they quote."""
 
     def most(quantity: str, column: str, sign: int) -> tuple[float, str]:
-        """In which share of the samples this column is ahead of all others, and which one is ahead in the data."""
+        """The share of the samples in which this column is ahead of all others, and the one ahead in the data."""
         drawn = sign * np.stack([samples[quantity, "prs", other] for other in COLUMNS])
         drawn = np.where(np.isfinite(drawn), drawn, -np.inf)
         first = np.argmax(drawn, 0)
@@ -216,7 +216,7 @@ def _claims(samples: Mapping[tuple[str, str, str], np.ndarray]) -> tuple[Claim, 
 
 
 def _weak(samples: Mapping[tuple[str, str, str], np.ndarray], strong: float = 0.5) -> tuple[str, str]:
-    """All of the table's coefficients below 0.5 in absolute value: the strongest one's interval decides."""
+    """Whether all coefficients of the table are below 0.5 in absolute value: the strongest one's interval decides."""
     table = np.stack([drawn for (quantity, _, _), drawn in samples.items() if quantity in ("loss", "best")])
     if not np.isfinite(table[:, 0]).any():
         return "undecided", "no coefficient could be computed"
@@ -242,7 +242,7 @@ def _notes(raw: pd.DataFrame, points: pd.DataFrame, intervals: pd.DataFrame) -> 
 
 
 def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
-    """Our table beside the thesis's, and the coefficients with their intervals."""
+    """Our table next to the thesis's, and the coefficients with their intervals."""
     from shrinknet.experiments.figures.correlations import heat_map, interval_chart
 
     return {
@@ -252,7 +252,7 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
 
 
 def page(settings: Correlations, frames: Frames, findings: Findings) -> str:
-    """Ours beside the thesis's."""
+    """Our results next to those of the thesis."""
     points = frames["points"]
     signs = markdown_table(_both_moments(findings.tables["intervals"]))
     return f"""# Correlations of a filter's similarities with what its loss costs
@@ -305,7 +305,7 @@ def _both_moments(intervals: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded(settings: Correlations) -> Frames | None:
-    """The points of an earlier run, when the settings name them."""
+    """The points of an earlier run, if the settings name them."""
     if not settings.points:
         return None
     points = read_csv(settings.points)
@@ -313,8 +313,8 @@ def recorded(settings: Correlations) -> Frames | None:
     lacking = {"repetition", *COLUMNS, "start", "reference_start", "best"} - numbers | {"filter"} - set(points)
     if lacking or points.empty:
         raise DataError(
-            f"{settings.points!r} lacks rows, or numbers in the columns {', '.join(sorted(lacking))}: expected a "
-            "points.csv that `shrinknet experiment correlations` wrote."
+            f"{settings.points!r} has no rows, or lacks numbers in the columns {', '.join(sorted(lacking))}: expected "
+            "a points.csv written by `shrinknet experiment correlations`."
         )
     return {"points": points}
 

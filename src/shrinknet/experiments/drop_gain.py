@@ -1,6 +1,6 @@
-"""Does the drop in score when a filter is disabled tell how far the network recovers (thesis 4.2, figure 4.1)?
+"""Does the drop in score when a filter is disabled predict how far the network recovers (thesis 4.2, figure 4.1)?
 
-The points are those of `correlations`: with its points.csv nothing is trained.
+The points are those of `correlations`; if its points.csv is given, nothing is trained.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ WHICH = ("all filters", "best filter")
 
 
 def gather(units: Sequence[Unit]) -> Frames:
-    """points: as those of `correlations`."""
+    """points: the same as in `correlations`."""
     return {"points": correlations.gather(units)["points"]}
 
 
 def drops_and_gains(points: pd.DataFrame) -> pd.DataFrame:
-    """Columns repetition, layer, filter, drop, gain, best filter; a row a point.
+    """Columns repetition, layer, filter, drop, gain, best filter; one row per point.
 
     drop: the score at the moment of disabling; gain: the best one afterwards; both as shares of the uncut network's,
-    as the axes of figure 4.1 have it. The best filter of a repetition is the one with the greatest final score.
+    as on the axes of figure 4.1. The best filter of a repetition is the one with the highest final score.
     """
     shares = relative(points)
     best = points.groupby("repetition")["final"].transform("max") == points["final"]
-    first = ~(points["repetition"].where(best).duplicated()) & best  # of equal ones the first in network order
+    first = ~(points["repetition"].where(best).duplicated()) & best  # of ties, the first in network order
     return pd.DataFrame(
         {
             "repetition": points["repetition"],
@@ -63,7 +63,7 @@ def subsets(pairs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 
 def analyse(frames: Frames, settings: Correlations) -> Findings:
-    """Coefficients of drop and gain for each panel of figure 4.1, and the sentences about it."""
+    """Coefficients of drop and gain for each panel of figure 4.1, and the verdicts on the claims about it."""
     pairs = drops_and_gains(frames["points"])
     weights = draws(pairs["repetition"].to_numpy(), settings.bootstrap, settings.seed)
     rows, spearman = [], {}
@@ -96,7 +96,7 @@ def _unrelated(found: Estimate) -> Claim:
 
 
 def _fair_after_a_drop(pairs: pd.DataFrame, weights: np.ndarray) -> Claim:
-    """Of the first layer, the quarter of the filters that cost most at first."""
+    """Looks at the quarter of the first layer's filters that cost most at first."""
     first = pairs[pairs["layer"] == pairs["layer"].iloc[0]]
     worst = first[first["drop"] <= first["drop"].quantile(0.25)]
     own = weights[:, pairs.index.get_indexer(worst.index)]
@@ -109,7 +109,7 @@ def _fair_after_a_drop(pairs: pd.DataFrame, weights: np.ndarray) -> Claim:
 
 
 def _best_where_least(pairs: pd.DataFrame, weights: np.ndarray) -> Claim:
-    """How often the filter with the best score afterwards is the one whose disabling cost least."""
+    """How often the filter with the best later score is the one that cost least to disable."""
     good = pairs.dropna(subset=["drop", "gain"])
     groups = good.groupby("repetition")
     top, least = groups["gain"].transform("max") == good["gain"], groups["drop"].transform("max") == good["drop"]
@@ -140,7 +140,7 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
 
 
 def page(settings: Correlations, frames: Frames, findings: Findings) -> str:
-    """Figure 4.1 anew, beside what the thesis says of it."""
+    """Figure 4.1 reproduced, next to the thesis's claims about it."""
     pairs = findings.tables["pairs"]
     source = f"the points of `{settings.points}`" if settings.points else "points trained here"
     return f"""# Drop and gain after disabling a filter

@@ -1,7 +1,7 @@
-"""The frame that all experiments share: compute what is missing, make tables of it, draw, and write the page.
+"""The framework that all experiments share: compute what is missing, make tables, draw, and write the page.
 
-An experiment is a `Question`: plain functions, each from the result of the one before. Everything after `gather`
-needs the recorded tables only, so that a recorded result can be made anew and checked without training.
+An experiment is a `Question`: plain functions, each applied to the result of the previous one. Everything after
+`gather` needs only the recorded tables, so that a recorded result can be rebuilt and checked without training.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from shrinknet.disk import write_file
 from shrinknet.errors import OptionError
 from shrinknet.experiments.settings import Settings, as_toml
 from shrinknet.experiments.units import Tell, Unit, complete, seconds
+from shrinknet.files.disk import write_file
+from shrinknet.files.tables import csv_bytes
 from shrinknet.records import finite
-from shrinknet.tables import csv_bytes
+from shrinknet.runs.fingerprint import processor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Frames = dict[str, pd.DataFrame]
-# what the numbers depend on
+# packages that the numbers depend on
 _PACKAGES = ("shrinknet", "keras", "tensorflow", "numpy", "scipy", "pandas", "opencv-python-headless", "scikit-image",
              "seaborn", "joblib")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the thesis and what our data say about it.
+    """A claim of the thesis and what our data say about it.
 
     Attributes:
-        text: what the thesis says; verdict: "holds", "fails" or "undecided"; evidence: numbers with intervals.
+        text: the claim; verdict: "holds", "fails" or "undecided"; evidence: numbers with intervals.
     """
 
     text: str
@@ -50,12 +51,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the recorded tables say.
+    """The conclusions from the recorded tables.
 
     Attributes:
-        tables: name -> table with its row labels in the first column; the first is the one that is printed.
-        claims: one by one.
-        notes: what a reader must know, such as coefficients that could not be computed.
+        tables: name -> table with its row labels in the first column; the first table is printed.
+        claims: with their verdicts.
+        notes: remarks for the reader, such as coefficients that could not be computed.
     """
 
     tables: Frames
@@ -70,11 +71,11 @@ class Question:
     Attributes:
         name: on the command line; settings: its class of settings.
         trains: module of this package whose `repetition(settings, number)` is its unit of work.
-        gather: units -> the tables that are recorded, by name.
+        gather: units -> the tables to record, by name.
         analyse: recorded tables -> findings.
         draw: recorded tables and findings -> figures by name.
         page: settings, recorded tables and findings -> the body of its Markdown page.
-        recorded: finds tables recorded elsewhere that make training needless; None where there are none.
+        recorded: returns tables recorded elsewhere that make training unnecessary, or None.
     """
 
     name: str
@@ -88,13 +89,13 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What an experiment found and wrote.
+class Recorded:
+    """The results of an experiment and the files it wrote.
 
     Attributes:
-        table: row label -> column label -> number; None where it cannot be computed.
-        repetitions: how many networks it is from.
-        files: paths of everything written.
+        table: row label -> column label -> number; None if it cannot be computed.
+        repetitions: the number of networks.
+        files: paths of all written files.
         findings: all tables and the verdicts.
     """
 
@@ -126,18 +127,18 @@ def run(
     jobs: int = 1,
     cluster: str | None = None,
     tell: Tell | None = None,
-) -> Result:
-    """Answers a question: trains what is missing, and writes tables, figures and page.
+) -> Recorded:
+    """Runs an experiment: trains what is missing, and writes tables, figures and page.
 
     Args:
-        question: which; settings: an instance of its settings class.
-        out: folder; what it holds already of the same settings is not trained again.
-        preset: what the settings are written down as a difference from.
+        question: the experiment; settings: an instance of its settings class.
+        out: folder; finished repetitions in it with the same settings are not trained again.
+        preset: the preset that the settings are recorded as a difference from.
         jobs, cluster, tell: see `complete`.
 
     Raises:
-        OptionError: the settings are those of another experiment, or the folder cannot be made.
-        RunError, StorageError, DataError: see their sentences.
+        OptionError: the settings are those of another experiment, or the folder cannot be created.
+        RunError, StorageError, DataError: see their messages.
     """
     if not isinstance(settings, question.settings):
         raise OptionError(f"Expected {question.settings.__name__} for {question.name}; received {settings!r}.")
@@ -145,7 +146,9 @@ def run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"The folder {str(out)!r} cannot be made ({error.strerror}): name another --out.") from error
+        raise OptionError(
+            f"The folder {str(out)!r} cannot be created ({error.strerror}): choose another --out."
+        ) from error
     frames, facts = question.recorded(settings), about(settings, preset)
     if frames is None:
         units = complete(question.trains, settings, folder, jobs=jobs, cluster=cluster, tell=tell)
@@ -156,11 +159,11 @@ def run(
     files = write(question, settings, preset, frames, findings, facts, folder)
     main = next(iter(findings.tables.values()))
     repetitions = int(next(iter(frames.values()))["repetition"].nunique())
-    return Result(question.name, as_mapping(main), repetitions, tuple(map(str, files)), findings)
+    return Recorded(question.name, as_mapping(main), repetitions, tuple(map(str, files)), findings)
 
 
 def about(settings: Settings, preset: str) -> dict[str, Any]:
-    """Where a result is from: commit, seed, versions, hardware."""
+    """The origin of a result: commit, seed, versions, hardware."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -173,12 +176,12 @@ def about(settings: Settings, preset: str) -> dict[str, Any]:
         "python": platform.python_version(),
         **versions,
         "machine": machine,
-        "processor": _processor(),
+        "processor": processor(),
     }
 
 
 def commit() -> str:
-    """The commit of the source tree, with "+" where its sources were changed since; "" outside of a checkout."""
+    """The commit of the source tree, with "+" if its sources were changed since; "" outside a checkout."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -186,19 +189,13 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # not some other project's, around an installation
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # refuses the repository of another project around an installation
         changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parent))
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def write(
@@ -228,8 +225,8 @@ def write(
 
 
 def _parquet(frame: pd.DataFrame, facts: Mapping[str, Any]) -> bytes:
-    """The table as Parquet, with the facts about it in the file; without how long it took, so that it is the same
-    after an interruption.
+    """The table as Parquet, with the facts in its metadata; without the duration, so that an interruption does not
+    change the bytes.
     """
     import io
 
@@ -245,7 +242,7 @@ def _parquet(frame: pd.DataFrame, facts: Mapping[str, Any]) -> bytes:
 
 
 def as_mapping(frame: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Row label -> column label -> number; the labels of the rows are the first column."""
+    """Row label -> column label -> number; the row labels are the first column."""
     label, *columns = frame.columns
     rows = frame.set_index(label)[columns].to_dict("index")
     mapping: dict[str, dict[str, float | None]] = finite({str(row): cells for row, cells in rows.items()})
@@ -253,12 +250,12 @@ def as_mapping(frame: pd.DataFrame) -> dict[str, dict[str, float | None]]:
 
 
 def text_table(frame: pd.DataFrame, digits: int = 2) -> str:
-    """The table for a terminal: labels to the left, numbers to the right."""
+    """The table for a terminal."""
     return frame.to_string(index=False, float_format=lambda number: f"{number:.{digits}f}", na_rep="-")
 
 
 def markdown_table(frame: pd.DataFrame, digits: int = 2) -> str:
-    """The table as Markdown; a number that does not exist is a dash."""
+    """The table as Markdown; missing numbers are dashes."""
 
     def cell(value: Any) -> str:
         if isinstance(value, float):

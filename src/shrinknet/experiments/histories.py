@@ -1,71 +1,81 @@
-"""Histories: the minimizations of one network by several strategies and thresholds, each trial trained once."""
+"""Histories: minimizations of one network with several strategies and thresholds; each trial is trained once."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator
 from typing import Any
 
-from shrinknet.checkpoint import Checkpoint
+from shrinknet.criterion import Criterion
 from shrinknet.experiments.bench import Bench
 from shrinknet.filters import Filter
-from shrinknet.network import NetworkView
+from shrinknet.loop.pace import Pace
+from shrinknet.loop.search import Search
+from shrinknet.loop.view import NetworkView
+from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.records import Trial
-from shrinknet.strategies import Strategy, checked_ask, load_strategy
+from shrinknet.strategies import load_strategy
 
-# What led to a state: the accepted trials, each its number and its filters. Number and filters of a trial and the
-# state before it are all that its training depends on.
+# How a state was reached: number and filters of each accepted trial. The training of a trial depends only on its
+# number, its filters and the state before it.
 History = tuple[tuple[int, tuple[Filter, ...]], ...]
 
 
 class Histories:
-    """Everything that was reached from one warm network; a state is computed when it is first asked for.
+    """All states reached from one warmed-up network; each is computed on first use.
 
     Args:
         bench: at the end of its warm-up; steps: training steps of a trial.
 
     Attributes:
-        trained: how many trials were trained; all others were known.
+        trained: how many trials were trained; all others were reused.
     """
 
     def __init__(self, bench: Bench, steps: int) -> None:
         self.bench = bench
         self.steps = steps
         self.trained = 0
-        self._states: dict[History, Checkpoint] = {(): bench.checkpoint()}
+        self._states: dict[History, Checkpoint] = {(): bench.work.checkpoint()}
         self._scores: dict[tuple[History, str], float] = {}
 
     def restore(self, history: History) -> None:
-        """Brings the network into the state that the history led to, training what is not known."""
+        """Brings the network into the state after this history, training what is not known."""
         if history not in self._states:
             self.restore(history[:-1])
             number, filters = history[-1]
             self.bench.cut(*filters)
             self.bench.train(self.steps, number)
             self.trained += 1
-            self._states[history] = self.bench.checkpoint()
+            self._states[history] = self.bench.work.checkpoint()
         self._states[history].restore()
 
     def score(self, history: History, part: str = "validation") -> float:
-        """The score of that state on a part of the data."""
+        """The score of the state after this history on a part of the data."""
         if (history, part) not in self._scores:
             self.restore(history)
             self._scores[history, part] = self.bench.score(part)
         return self._scores[history, part]
 
     def minimize(self, strategy: str, threshold: float, reference: str, min_filters: int) -> dict[str, Any]:
-        """One run to the strategy's own end: what the loop does, and what it compares with.
+        """One run until the strategy ends, with the same decisions as in the loop.
 
         Args:
             strategy, threshold, reference, min_filters: see `shrinknet.minimize`.
 
         Returns:
-            Plain JSON types: scores of the warm network (baseline), of the last accepted state (score) and of the
-            control, each on validation and test data; filters disabled; trials.
+            Plain JSON types: scores of the warmed-up network (baseline), of the last accepted state (score) and of the
+            control, each on validation and test data; disabled filters; trials.
         """
-        chosen, view = load_strategy(strategy, seed=self.bench.seed), self.bench.view(min_filters)
-        trials = list(self._trials(chosen, view, threshold, reference))
+        self.restore(())
+        run = _Run(self, self.bench.view(min_filters))
+        search = Search(
+            load_strategy(strategy, seed=self.bench.seed),
+            Pace("one"),
+            Criterion(threshold),
+            baseline=self.score(()),
+            moving=reference == "last",
+        )
+        self.restore(())
+        search.run(run)
+        trials = search.trials
         history = tuple((trial.number, trial.filters) for trial in trials if trial.accepted)
         uncut: History = tuple((number, ()) for number, _ in history)
         scores = {
@@ -77,23 +87,31 @@ class Histories:
         return {**scores, "disabled": len(disabled), "tried": len(trials), "accepted": len(history),
                 "filters": " ".join(disabled), "trials": [_plain(trial) for trial in trials]}  # fmt: skip
 
-    def _trials(self, strategy: Strategy, view: NetworkView, threshold: float, reference: str) -> Iterator[Trial]:
-        """The trials of one run."""
-        history: History = ()
-        compared = self.score(history)
-        for number in itertools.count(1):
-            self.restore(history)
-            filters = checked_ask(strategy, view, 1)
-            if not filters:
-                return
-            tried = (*history, (number, filters))
-            score = self.score(tried)
-            ratio = score / compared if math.isfinite(score) and compared > 0 else math.nan
-            trial = Trial(number, filters, score, compared, ratio, accepted=ratio >= threshold)
-            if trial.accepted:
-                history, compared = tried, score if reference == "last" else compared
-            strategy.tell(trial)
-            yield trial
+
+class _Run:
+    """One run within the histories: the process that a search drives (see `search.Process`)."""
+
+    def __init__(self, histories: Histories, view: NetworkView) -> None:
+        self.histories = histories
+        self.view = view
+        self.history: History = ()
+
+    def reason_to_stop(self) -> str:
+        return ""
+
+    def most(self) -> int:
+        return 1
+
+    def attempt(self, number: int, filters: tuple[Filter, ...]) -> float:
+        return self.histories.score((*self.history, (number, filters)))
+
+    def settle(self, trial: Trial) -> Trial:
+        if trial.accepted:
+            self.history = (*self.history, (trial.number, trial.filters))
+        self.histories.restore(self.history)
+        return trial
+
+    def told(self, trial: Trial) -> None: ...
 
 
 def _plain(trial: Trial) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Does a filter that was taken away come back, and what do the others do (thesis 2.4.1)?
+"""Does a filter that was removed come back, and what do the others do (thesis 2.4.1)?
 
 The thesis names three ways to test a filter: disabled; disabled and frozen; disabled with all others frozen. In the
-loop a filter that is disabled gets no gradient, so here, in the first and the third way, it is set to zero or drawn
-anew and left live and trainable: it may come back. Scores are taken at once, after training, and after training with
-the filter switched off, which tells how much the others have learnt to do without it.
+loop a disabled filter gets no gradient. In the first and third way it is therefore zeroed or reinitialized here, and
+stays enabled and trainable, so that it can come back. Scores are measured at once, after training, and after training
+with the filter switched off, which shows how well the others have learnt to do without it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shrinknet.filters import Filter
 
 RELEARNED = 0.9  # cosine similarity to the old self from which a filter counts as relearned; fixed beforehand
-# way of the thesis, and what the filter starts from
+# the way in the thesis, and the start of the filter
 PROBES = (
     ("disabled", "zeroed"),
     ("disabled", "reinitialized"),
@@ -61,48 +61,48 @@ class Probes(Settings):
 
 
 def repetition(settings: Probes, number: int) -> Unit:
-    """The unit of work: one network, every filter of it probed in every way."""
+    """The unit of work: one network, with every filter probed in every way."""
     from shrinknet.experiments.bench import bench
 
-    table = bench(settings)
-    table.begin(number)
-    table.train(settings.warmup_steps, trial=0)
-    trained, before = table.checkpoint(), table.vectors()
-    table.reset()
-    table.train(settings.steps, trial=1)
-    uncut, untouched = table.checkpoint(), table.vectors()
-    reference, rows = table.score(), []
-    for filter in table.filters:
+    network = bench(settings)
+    network.begin(number)
+    network.train(settings.warmup_steps, trial=0)
+    trained, before = network.work.checkpoint(), network.vectors()
+    network.work.reset()
+    network.train(settings.steps, trial=1)
+    uncut, untouched = network.work.checkpoint(), network.vectors()
+    reference, rows = network.score(), []
+    for filter in network.filters:
         uncut.restore()
-        table.switches.disable(filter)
-        rows.append(_row(filter, *REFERENCE, np.nan, reference, table.score(), before, before, untouched))
+        network.switches.disable(filter)
+        rows.append(_row(filter, *REFERENCE, np.nan, reference, network.score(), before, before, untouched))
         for way, start in PROBES:
             trained.restore()
-            rows.append(_probe(table, settings, filter, way, start, before))
+            rows.append(_probe(network, settings, filter, way, start, before))
     trained.restore()
-    return {"rows": rows, "before": table.score(), "reference": reference}
+    return {"rows": rows, "before": network.score(), "reference": reference}
 
 
 def _probe(
-    table: Bench, settings: Probes, filter: Filter, way: str, start: str, before: Mapping[Filter, np.ndarray]
+    network: Bench, settings: Probes, filter: Filter, way: str, start: str, before: Mapping[Filter, np.ndarray]
 ) -> dict[str, Any]:
     """One filter, probed in one way."""
-    switches = table.switches
+    switches = network.switches
     if way == "disabled and frozen":
         switches.disable(filter)
         switches.freeze(filter)
     elif start == "zeroed":
         switches.zero(filter)
     else:
-        switches.reinitialize(filter, seed=table.seed + filter.index)
+        switches.reinitialize(filter, seed=network.seed + filter.index)
     if way == "others frozen":
         switches.freeze(*(other for other in before if other != filter))
-    table.reset()
-    begun, at_once = table.vectors(), table.score()
-    table.train(settings.steps, trial=1)
-    after, vectors = table.score(), table.vectors()
+    network.work.reset()
+    begun, at_once = network.vectors(), network.score()
+    network.train(settings.steps, trial=1)
+    after, vectors = network.score(), network.vectors()
     switches.disable(filter)
-    return _row(filter, way, start, at_once, after, table.score(), before, begun, vectors)
+    return _row(filter, way, start, at_once, after, network.score(), before, begun, vectors)
 
 
 def _row(
@@ -130,7 +130,7 @@ def _row(
 
 
 def gather(units: Sequence[Unit]) -> Frames:
-    """probes: a row for each repetition, filter and way; scores as they are; the docs describe the columns."""
+    """probes: one row for each repetition, filter and way, with plain scores; the docs describe the columns."""
     rows = [
         {"repetition": unit["repetition"], **row, "before": unit["before"], "reference": unit["reference"]}
         for unit in units
@@ -142,9 +142,9 @@ def gather(units: Sequence[Unit]) -> Frames:
 
 
 def measured(probes: pd.DataFrame) -> pd.DataFrame:
-    """The probes with scores as shares: at once of the score before, after training of the uncut network's."""
+    """The probes with scores as shares: at once, of the score before; after training, of the uncut network's."""
     shares = {"at once": "before", "after": "reference", "without": "reference"}
-    live = probes["start"] != "switched off"  # of a filter that is off and frozen there is nothing to relearn
+    live = probes["start"] != "switched off"  # a filter that is switched off and frozen cannot relearn
     return probes.assign(
         **{name: (probes[name] / probes[base]).replace([np.inf, -np.inf], np.nan) for name, base in shares.items()},
         **{name: probes[name].where(live) for name in ("similarity at once", "similarity after")},
@@ -152,7 +152,7 @@ def measured(probes: pd.DataFrame) -> pd.DataFrame:
 
 
 def analyse(frames: Frames, settings: Probes) -> Findings:
-    """Means for each way and start, with intervals over repetitions, and the thesis's sentence."""
+    """Means for each way and start, with intervals over repetitions, and the verdicts on the thesis's claim."""
     probes = measured(frames["probes"])
     rows, intervals = [], []
     for way, start in (*PROBES, REFERENCE):
@@ -169,7 +169,7 @@ def analyse(frames: Frames, settings: Probes) -> Findings:
 
 
 def _relearned(probes: pd.DataFrame) -> np.ndarray:
-    """1 where the filter came back, 0 where not, NaN where it could not."""
+    """1 if the filter came back, 0 if not, NaN if it could not."""
     similarity = probes["similarity after"]
     back: np.ndarray = (similarity >= RELEARNED).where(similarity.notna()).to_numpy(float)
     return back
@@ -204,7 +204,7 @@ def _notes(raw: pd.DataFrame, probes: pd.DataFrame) -> tuple[str, ...]:
 
 
 def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
-    """What the filter relearns, and what the network scores."""
+    """What the filter relearns, and the scores of the network."""
     from shrinknet.experiments.figures.probes import scores, similarities
 
     probes = measured(frames["probes"])
@@ -212,7 +212,7 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
 
 
 def page(settings: Probes, frames: Frames, findings: Findings) -> str:
-    """The three ways side by side."""
+    """The three ways next to each other."""
     probes = frames["probes"]
     return f"""# Three ways to test the worth of a filter
 

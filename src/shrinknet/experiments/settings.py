@@ -1,4 +1,4 @@
-"""Settings of an experiment: a preset, then what a TOML file changes, then what the command line changes."""
+"""Settings of an experiment: a preset, changes in a TOML file, and changes on the command line."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LARGEST_TOML = 2**20  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every experiment can be told; the defaults are the thesis's own where it names them.
+    """The settings of every experiment; the defaults are those of the thesis if it states them.
 
     Attributes:
-        repetitions: how many networks, each from a start of its own; from 1.
-        seed: of data, starts, orders and bootstrap; from 0.
+        repetitions: number of networks, each with its own initialization; from 1.
+        seed: of data, initialization, orders and bootstrap; from 0.
         images: folders of photographs, VOC2012 or any other; none: the fourteen of scikit-image.
         edges: "canny" or "sobel", the edge map that is learnt.
         crop: height and width of the crops in pixels; train_crops: crops of each training photograph, a single one
@@ -33,10 +33,10 @@ class Settings:
         shares: train, validation and test as shares or numbers of photographs, for `images`.
         pad: mirror photographs that are smaller than a crop; False: they are errors.
         on_error: "fail" at a photograph that cannot be used, or "skip" it.
-        cache: folder in which edge maps are kept; "": none.
-        memory: MiB; crops that take more are read from disk when they are needed. The results are the same.
+        cache: folder for edge maps; "": none.
+        memory: MiB; crops that take more are read from disk on demand. The results are the same.
         widths: filters of each convolution; kernel: height and width of the masks in pixels.
-        learning_rate: of Adam; the thesis does not name its own. batch: crops a step.
+        learning_rate: of Adam; the thesis does not state its rate. batch: crops per step.
         warmup_steps: training steps of the first phase; steps: of the second phase, or of each trial.
         bootstrap: samples for the 95 % intervals.
     """
@@ -62,7 +62,7 @@ class Settings:
     bootstrap: int = 2_000
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    # What no training depends on: a change of these trains nothing again.
+    # No training depends on these: changing them trains nothing again.
     ANALYSIS: ClassVar[frozenset[str]] = frozenset({"repetitions", "bootstrap", "cache", "memory"})
     LEAST: ClassVar[Mapping[str, int]] = {
         "repetitions": 1, "seed": 0, "crop": 8, "train_crops": 1, "grid": 1, "kernel": 1, "batch": 1,
@@ -84,7 +84,7 @@ class Settings:
         """The settings of a preset, with changes.
 
         Raises:
-            OptionError: there is no such preset or setting, or a value cannot be used.
+            OptionError: there is no such preset or setting, or a value is invalid.
         """
         if name not in PRESETS:
             raise OptionError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
@@ -94,11 +94,11 @@ class Settings:
         """These settings with other values.
 
         Args:
-            values: name -> value as TOML has it; a list may be given as its only element.
-            source: where they are from, for messages.
+            values: name -> value as in TOML; a list of one element may be given as the element.
+            source: where they come from, for messages.
 
         Raises:
-            OptionError: there is no such setting, or a value cannot be used.
+            OptionError: there is no such setting, or a value is invalid.
         """
         hints = get_type_hints(type(self))
         known = [item.name for item in fields(self)]
@@ -110,12 +110,12 @@ class Settings:
         return replace(self, **{name: _value(name, value, hints[name], source) for name, value in values.items()})
 
     def difference(self, preset: str) -> dict[str, Any]:
-        """What differs from a preset, as TOML has it."""
+        """The differences from a preset, as in TOML."""
         base = asdict(self.preset(preset))
         return {name: _plain(value) for name, value in asdict(self).items() if value != base[name]}
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that tell apart settings whose trainings differ."""
+        """Sixteen hexadecimal digits that differ between settings whose trainings differ."""
         trained = {name: value for name, value in asdict(self).items() if name not in self.ANALYSIS}
         return hashlib.sha256(json.dumps([__version__, trained], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -123,12 +123,12 @@ class Settings:
 def load_settings(
     kind: type[Settings], preset: str | None = None, file: str | Path | None = None, sets: Sequence[str] = ()
 ) -> tuple[Settings, str]:
-    """Settings from a preset, a TOML file and `key=value` texts, each overruling the one before.
+    """Settings from a preset, a TOML file and `key=value` texts, each overriding the previous one.
 
     Args:
         kind: the experiment's settings class.
-        preset: None: the one that the file names under `preset`, else "smoke".
-        file: TOML with what differs from the preset.
+        preset: None: the `preset` in the file, else "smoke".
+        file: TOML with changes to the preset.
         sets: `key=value`; the value as in TOML, or a bare word.
 
     Returns:
@@ -150,9 +150,9 @@ def load_settings(
 
 
 def as_toml(settings: Settings, preset: str) -> str:
-    """The settings as the TOML file that gives them again: the preset's name and what differs from it."""
+    """The settings as a TOML file that reproduces them: the name of the preset and the changes to it."""
     lines = {"preset": preset, **settings.difference(preset)}
-    # JSON's numbers, texts and lists are TOML's too
+    # numbers, strings and lists are the same in JSON and TOML
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in lines.items())
 
 
@@ -161,12 +161,12 @@ def _toml(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             data = file.read(_LARGEST_TOML + 1)
         if len(data) > _LARGEST_TOML:
-            raise OptionError(f"The settings {str(path)!r} are larger than {_LARGEST_TOML:,} bytes: no settings are.")
+            raise OptionError(f"The settings {str(path)!r} are larger than {_LARGEST_TOML:,} bytes, the maximum.")
         return tomllib.loads(data.decode())
     except OSError as error:
         raise OptionError(f"The settings {str(path)!r} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise OptionError(f"The settings {str(path)!r} are no TOML: {error}.") from error
+        raise OptionError(f"The settings {str(path)!r} are not valid TOML: {error}.") from error
 
 
 def _parsed(text: str) -> Any:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 COEFFICIENTS = ("prs", "knd", "spr")  # Pearson, Kendall (tau-b), Spearman
-DIGITS = 10  # of what is written down: the order of a sum shows in the sixteenth
+DIGITS = 10  # written to files: the order of a sum changes only the sixteenth
 
 
 class Estimate(NamedTuple):
@@ -26,14 +26,14 @@ class Estimate(NamedTuple):
 
 
 def draws(groups: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """How often each point counts: first row once each, then one row for each bootstrap sample.
+    """How often each point counts: in the first row once each, then one row for each bootstrap sample.
 
     Args:
         groups: the repetition of each point, shape (points,).
-        samples: how many; seed: of the draws.
+        samples: their number; seed: of the draws.
 
     Returns:
-        float64, shape (1 + samples, points); of one repetition alone only the first row: nothing is known of others.
+        float64, shape (1 + samples, points); only the first row if there is a single repetition.
     """
     names, member = np.unique(groups, return_inverse=True)
     samples = samples if len(names) > 1 else 0
@@ -50,7 +50,7 @@ def correlation(kind: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray) ->
         weights: shape (samples, points).
 
     Returns:
-        Shape (samples,), in [-1, 1]; NaN where a column is constant.
+        Shape (samples,), in [-1, 1]; NaN if a column is constant.
     """
     good = np.isfinite(x) & np.isfinite(y)
     x, y, weights = x[good], y[good], weights[:, good]
@@ -65,14 +65,14 @@ def correlation(kind: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray) ->
 
 
 def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean of the finite values, for every row of weights; NaN where there is none."""
+    """The mean of the finite values, for every row of weights; NaN if there are none."""
     good = np.isfinite(values)
     total = weights[:, good].sum(1)
     return np.where(total > 0, weights[:, good] @ values[good] / np.where(total > 0, total, 1), np.nan)
 
 
 def median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The median of the finite values, for every row of (whole) weights; NaN where there is none."""
+    """The median of the finite values, for every row of (whole) weights; NaN if there are none."""
     order = np.argsort(values, kind="stable")
     order = order[np.isfinite(values[order])]
     if not len(order):
@@ -86,7 +86,7 @@ def median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def estimate(samples: np.ndarray) -> Estimate:
-    """The first of the samples, which is that of the data themselves, with the percentile interval of the others."""
+    """The first sample, which is that of the data, with the percentile interval of the others."""
     drawn = samples[1:][np.isfinite(samples[1:])]
     if not np.isfinite(samples[0]) or len(drawn) < 2:
         return Estimate(float(samples[0]), float("nan"), float("nan"))
@@ -96,7 +96,7 @@ def estimate(samples: np.ndarray) -> Estimate:
 
 def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Columns may differ from sample to sample: shape (samples or 1, points)."""
-    share = weights / np.maximum(weights.sum(1, keepdims=True), 1)  # a sample may have drawn none of the points
+    share = weights / np.maximum(weights.sum(1, keepdims=True), 1)  # a sample may contain none of the points
     x = x - (share * x).sum(1, keepdims=True)
     y = y - (share * y).sum(1, keepdims=True)
     product, squares = (share * x * y).sum(1), (share * x * x).sum(1) * (share * y * y).sum(1)
@@ -105,7 +105,7 @@ def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean ranks where each point is there as often as its weight says, shape (samples, points)."""
+    """Mean ranks with each point repeated as often as its weight, shape (samples, points)."""
     below = (values[None] < values[:, None]).astype(np.float64)  # (point, other)
     same = (values[None] == values[:, None]).astype(np.float64)
     ranks: np.ndarray = weights @ below.T + (weights @ same.T + 1) / 2
@@ -113,7 +113,7 @@ def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _kendall(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """tau-b: a point drawn twice ties with itself."""
+    """tau-b; a point drawn twice ties with itself."""
     signs_x, signs_y = (np.sign(column[:, None] - column[None]) for column in (x, y))
 
     def pairs(signs: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Which strategy removes most filters and loses least of the score (thesis 4.3, figure 4.2)?
 
-Of each repetition one network is warmed up; every strategy minimizes it at every threshold. A trial depends on the
-cuts accepted before it, on its number and on its filters alone, so runs with the same history share it: it is trained
-once. The control is the uncut network, trained on the batches that the smaller one was trained on.
+Each repetition warms up one network; every strategy minimizes it at every threshold. A trial depends only on the cuts
+accepted before it, its number and its filters, so runs with the same history share it and it is trained once. The
+control is the uncut network, trained on the batches that the smaller one was trained on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Strategies(Settings):
     """Settings of the experiment `strategies`.
 
     Attributes:
-        strategies: names that `shrinknet strategies` lists, or .py files; each has its own end.
+        strategies: names that `shrinknet strategies` lists, or .py files; each runs until it ends.
         thresholds: shares of the reference that a cut must keep, in (0, 1].
         reference: "last" or "baseline", see `minimize`. min_filters: filters that every layer keeps.
         steps: training steps of a trial.
@@ -76,10 +76,10 @@ def repetition(settings: Strategies, number: int) -> Unit:
     from shrinknet.experiments.bench import bench
     from shrinknet.experiments.histories import Histories
 
-    table = bench(settings)
-    table.begin(number)
-    table.train(settings.warmup_steps, trial=0)
-    histories = Histories(table, settings.steps)
+    network = bench(settings)
+    network.begin(number)
+    network.train(settings.warmup_steps, trial=0)
+    histories = Histories(network, settings.steps)
     runs = [
         {"strategy": name, "threshold": threshold,
          **histories.minimize(name, threshold, settings.reference, settings.min_filters)}
@@ -89,7 +89,7 @@ def repetition(settings: Strategies, number: int) -> Unit:
 
 
 def gather(units: Sequence[Unit]) -> Frames:
-    """runs: a row for each repetition, strategy and threshold; trials: a row for each trial of each run."""
+    """runs: one row for each repetition, strategy and threshold; trials: one row for each trial of each run."""
     runs, trials = [], []
     for unit in units:
         for run in unit["runs"]:
@@ -110,7 +110,7 @@ def measured(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def analyse(frames: Frames, settings: Strategies) -> Findings:
-    """Figure 4.2 in numbers, with intervals over repetitions, and what they say of the thesis's sentences."""
+    """Figure 4.2 in numbers, with intervals over repetitions, and the verdicts on the thesis's claims."""
     runs = measured(frames["runs"])
     names, thresholds = list(dict.fromkeys(runs["strategy"])), sorted(set(runs["threshold"]))
     rows, intervals = [], []
@@ -134,7 +134,7 @@ def _cell(runs: pd.DataFrame, strategy: str, threshold: float) -> pd.DataFrame:
 
 
 def _claims(runs: pd.DataFrame, thresholds: Sequence[float], weights: np.ndarray) -> tuple[Claim, ...]:
-    """Random against each of the others: filters disabled and score kept, paired by repetition."""
+    """Random compared with each of the others: filters disabled and score kept, paired by repetition."""
     names = list(dict.fromkeys(runs["strategy"]))
     claims = []
     for other in (name for name in names if name != "random" and "random" in names):
@@ -159,7 +159,7 @@ def _difference(runs: pd.DataFrame, column: str, one: str, other: str, threshold
 
 
 def _against_control(runs: pd.DataFrame, name: str, weights: np.ndarray) -> Claim:
-    """The control that the thesis lacked: all thresholds together, validation photographs."""
+    """The comparison with the control, which the thesis did not have: all thresholds, validation photographs."""
     own = runs[runs["strategy"] == name]
     gap = (own["kept"] - own["control"]).groupby(own["repetition"]).mean()
     found = estimate(mean(gap.to_numpy(float), weights))
@@ -189,7 +189,7 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
 
 
 def page(settings: Strategies, frames: Frames, findings: Findings) -> str:
-    """Figure 4.2 anew, beside what the thesis says of it."""
+    """Figure 4.2 reproduced, next to the thesis's claims about it."""
     table = findings.tables["table"]
     return f"""# Strategies at several thresholds
 

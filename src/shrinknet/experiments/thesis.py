@@ -1,4 +1,4 @@
-"""What the thesis reports (B. Jenei, Implementing a self-scaling convolutional neural network, Szeged 2018)."""
+"""Results from the thesis (B. Jenei, Implementing a self-scaling convolutional neural network, Szeged 2018)."""
 
 from __future__ import annotations
 

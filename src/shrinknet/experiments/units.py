@@ -1,5 +1,5 @@
-"""Units of work: each repetition of an experiment by itself, kept as one file, in this process, in several, or in a
-cluster. A repetition is a pure function of the settings and its number, so it does not matter who computes it when.
+"""Units of work: the repetitions of an experiment, each stored in one file, computed in one process, several or a
+cluster. A repetition is a pure function of the settings and its number, so it does not matter where it is computed.
 """
 
 from __future__ import annotations
@@ -10,36 +10,37 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shrinknet.disk import write_file
-from shrinknet.errors import MissingExtraError, OptionError, RunError
+from shrinknet.errors import OptionError, RunError
 from shrinknet.experiments.settings import Settings
+from shrinknet.extras import require_extra
+from shrinknet.files.disk import write_file
+from shrinknet.files.streams import quiet
 from shrinknet.records import finite
 
 Unit = dict[str, Any]
 Tell = Callable[[int, int, float | None], None]
-_ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads; Keras's global state is one
+_ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but Keras has global state
 
 
 class UnitStore:
-    """The finished repetitions of one set of settings, each in a file that is written whole or not at all.
+    """The finished repetitions for one set of settings, each in a file that is written completely or not at all.
 
     Args:
         folder: of the experiment; what: the name of the trainings, the same for experiments that share them.
-        settings: their digest is the folder's name, so that other settings never meet these files.
+        settings: their digest is part of the folder name, so that other settings never use these files.
     """
 
     def __init__(self, folder: Path, what: str, settings: Settings) -> None:
         self.folder = folder / "units" / f"{what}-{settings.digest()}"
 
     def read(self, number: int) -> Unit | None:
-        """The repetition, or None when it is not there or damaged: then it is computed again."""
+        """The repetition, or None if it is missing or damaged: then it is computed again."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             record = json.loads(self._path(number).read_bytes())
             if record["sha256"] == _digest(record["unit"]):
@@ -48,7 +49,7 @@ class UnitStore:
         return None
 
     def write(self, number: int, unit: Unit) -> None:
-        """Keeps a repetition.
+        """Stores a repetition.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -71,18 +72,18 @@ def _digest(unit: Unit) -> str:
 def complete(
     what: str, settings: Settings, folder: Path, *, jobs: int = 1, cluster: str | None = None, tell: Tell | None = None
 ) -> list[Unit]:
-    """All repetitions, from the folder where they are there, else computed and put there.
+    """All repetitions, read from the folder if they are there, otherwise computed and stored.
 
     Args:
         what: module of this package whose `repetition(settings, number)` is computed.
-        settings: their `repetitions` says how many.
+        settings: their `repetitions` is the number of repetitions.
         folder: of the experiment.
-        jobs: processes of one thread each; with 1 this process does the work.
-        cluster: address of a Dask scheduler, which then does the work instead.
-        tell: called with repetitions done, repetitions in all, and seconds left (None while unknown).
+        jobs: number of processes with one thread each; with 1, this process does the work.
+        cluster: address of a Dask scheduler to use instead.
+        tell: called with the number of repetitions done, the total, and the seconds left (None while unknown).
 
     Raises:
-        RunError: a worker process died; what was finished is kept.
+        RunError: a worker process died; finished repetitions are kept.
     """
     if jobs < 1:
         raise OptionError(f"Expected jobs of at least 1; received {jobs}.")
@@ -103,17 +104,16 @@ def complete(
 def _computed(
     what: str, settings: Settings, numbers: list[int], jobs: int, cluster: str | None
 ) -> Iterator[tuple[int, Unit]]:
-    """The repetitions of these numbers, in the order in which they are done."""
+    """The repetitions with these numbers, in the order in which they finish."""
     if not numbers:
         return
     if cluster is None and jobs == 1:
         yield from (compute(what, settings, number) for number in numbers)
         return
-    try:
-        import joblib
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
-    except ImportError:
-        raise _missing("joblib", "shrinknet[experiments]") from None
+    require_extra("experiments", "joblib")
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
     with _backend(joblib, cluster):
         parallel = joblib.Parallel(
             n_jobs=jobs if cluster is None else -1, return_as="generator_unordered", batch_size=1, pre_dispatch="all"
@@ -122,8 +122,8 @@ def _computed(
             yield from parallel(joblib.delayed(compute)(what, settings, number) for number in numbers)
         except TerminatedWorkerError as error:
             raise RunError(
-                "A worker process died before its repetition was done, most likely for want of memory. What was "
-                "finished is kept: give the same command again, with fewer jobs."
+                "A worker process died before its repetition was done, probably because memory ran out. Finished "
+                "repetitions are kept: repeat the command with fewer jobs."
             ) from error
 
 
@@ -133,27 +133,21 @@ def _backend(joblib: Any, cluster: str | None) -> Iterator[None]:
         with joblib.parallel_config("loky", inner_max_num_threads=1):
             yield
         return
-    try:
-        distributed: Any = importlib.import_module("distributed")
-    except ImportError:
-        raise _missing("Dask", "shrinknet[dask]") from None
+    require_extra("dask", "distributed")
+    distributed: Any = importlib.import_module("distributed")
     try:
         client = distributed.Client(cluster, timeout="30s")
     except (OSError, ValueError) as error:
         raise RunError(
-            f"No Dask scheduler answers at {cluster!r} ({error}): expected an address such as tcp://host:8786, where "
+            f"No Dask scheduler responds at {cluster!r} ({error}): expected an address such as tcp://host:8786, where "
             "`dask scheduler` runs."
         ) from error
     with client, joblib.parallel_config("dask", client=client):
         yield
 
 
-def _missing(package: str, extra: str) -> MissingExtraError:
-    return MissingExtraError(f"{package} is not installed; expected it for this experiment: pip install '{extra}'.")
-
-
 def compute(what: str, settings: Settings, number: int) -> tuple[int, Unit]:
-    """One repetition; what a worker process is asked to do."""
+    """One repetition; this is what worker processes run."""
     with _ONE_AT_A_TIME:
         threads = use_one_thread()
         module = importlib.import_module(f"shrinknet.experiments.{what}")
@@ -163,48 +157,31 @@ def compute(what: str, settings: Settings, number: int) -> tuple[int, Unit]:
 
 
 def use_one_thread() -> int:
-    """Lets TensorFlow compute in one thread; returns how many it has where it has begun with more.
+    """Limits TensorFlow to one thread; returns the actual number, which is larger if TensorFlow was already running.
 
-    The number of threads changes the last bits of a sum. With one, a repetition gives the same bits in whatever
-    process it is computed, and two processes of one thread do more than one process of two: the steps are short.
+    The number of threads changes the last bits of a sum. With one thread, a repetition gives the same bits in every
+    process, and because steps are short, two processes of one thread do more than one process of two threads.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tf = _tensorflow()
     if tf is None:
         return 0
-    with contextlib.suppress(RuntimeError):  # it has begun
+    with contextlib.suppress(RuntimeError):  # already initialized
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     return int(tf.config.threading.get_intra_op_parallelism_threads()) or os.cpu_count() or 1
 
 
 def _tensorflow() -> Any:
-    """TensorFlow, imported without its lines about the machine; None where Keras computes with something else."""
+    """TensorFlow, imported without its startup messages; None if Keras uses another backend."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return None
     if "tensorflow" not in sys.modules:
-        with _without_chatter():
+        with quiet(unless_it_fails=True):
             importlib.import_module("tensorflow")
     return sys.modules["tensorflow"]
 
 
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Swallows what is written straight to the descriptor of stderr while the block lasts, unless it fails."""
-    with tempfile.TemporaryFile() as chatter:
-        saved = os.dup(2)
-        os.dup2(chatter.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            chatter.seek(0)
-            os.write(saved, chatter.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
 def seconds(units: Iterable[Unit]) -> float:
-    """Time that the repetitions took, all processes together."""
+    """Total time of the repetitions over all processes."""
     return float(sum(unit["seconds"] for unit in units))

@@ -1,22 +1,20 @@
-"""Export: write a model for production, load it back, run it, compare; a file that differs is not left behind."""
+"""Export: write a model for production, load it back, run it, compare; a file that differs is removed."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shrinknet.errors import ExportError, MissingExtraError, ModelError, OptionError, ShrinknetError
-from shrinknet.exporters.base import Arrays, Exporter, Runner, Settings, Source, in_batches
+from shrinknet.checks import at_least
+from shrinknet.comparing import Mismatch, largest_difference
+from shrinknet.errors import ExportError, ModelError, OptionError, ShrinknetError
+from shrinknet.exporters.base import ArrayList, Exporter, Runner, Source, in_batches
 from shrinknet.exporters.keras import KerasExporter
 from shrinknet.exporters.litert import (
     LiteRTDynamicExporter,
@@ -26,13 +24,15 @@ from shrinknet.exporters.litert import (
     needs_real_sample,
 )
 from shrinknet.exporters.onnx import OnnxExporter
-from shrinknet.exporters.placing import place, size, workplace
-from shrinknet.exporters.quiet import quiet
 from shrinknet.exporters.savedmodel import SavedModelExporter
+from shrinknet.extras import require_extra
+from shrinknet.files.placing import place, size, workplace
+from shrinknet.files.streams import quiet
+from shrinknet.internals import layers_of
 from shrinknet.layers import Switched
 from shrinknet.records import finite, table
 
-__all__ = ["EXPORTERS", "Exported", "Exports", "export", "measured_latency", "require_extra"]
+__all__ = ["DEFAULT_FORMATS", "EXPORTERS", "Exported", "Exports", "export", "measured_latency"]
 
 EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "keras": KerasExporter,
@@ -43,23 +43,23 @@ EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "litert-int8": LiteRTInt8Exporter,
     "onnx": OnnxExporter,
 }
-HALF_TOLERANCE = 2e-2  # of the outputs' scale: a model in half precision against a file in float32
+HALF_TOLERANCE = 2e-2  # of the outputs' scale: a model in half precision compared with a file in float32
 _LOG = logging.getLogger("shrinknet")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One file written.
+    """One exported file.
 
     Attributes:
-        format: its name; path: where it lies; bytes: its size, or that of all files in the folder.
-        difference: largest difference from the model's outputs, as a share of their scale; None for a network that
-            was trained on before it was written.
-        latency_ms: median milliseconds of one call on one sample; latency_p95_ms: 95th percentile; threads: how many
-            the runtime computed with.
-        score: where it was measured.
-        zipped_bytes: its size once compressed, where that says something: weights that were clustered or pruned.
-        note: what it is, where its format does not say.
+        format: its name; path: its location; bytes: its size, or that of all files in the folder.
+        difference: largest difference from the model's outputs, as a share of their scale; None for a network that was
+            trained further before it was written.
+        latency_ms: median milliseconds of one call on one sample; latency_p95_ms: 95th percentile; threads: number of
+            threads that the runtime used.
+        score: of the file; None if not measured.
+        zipped_bytes: its size after compression, smaller for clustered or pruned weights; None if not measured.
+        note: a description, if the format name is not enough.
     """
 
     format: str
@@ -74,10 +74,13 @@ class Exported:
     note: str | None = None
 
 
-class Exports(tuple[Exported, ...]):
-    """What was exported; prints as a table."""
+DEFAULT_FORMATS = ("keras", "litert")
 
-    refused: tuple[str, ...] = ()  # a sentence for each that could not be had
+
+class Exports(tuple[Exported, ...]):
+    """The exported files; prints as a table."""
+
+    refused: tuple[str, ...] = ()  # one sentence for each that could not be produced
 
     def __str__(self) -> str:
         records = [asdict(record) for record in self]
@@ -93,7 +96,7 @@ class Exports(tuple[Exported, ...]):
 def export(
     model: Any,
     folder: str | os.PathLike[str],
-    formats: Sequence[str] = ("keras", "litert"),
+    formats: Sequence[str] = DEFAULT_FORMATS,
     sample: Any = None,
     *,
     threads: int = 1,
@@ -103,16 +106,17 @@ def export(
 
     Args:
         model: a Sequential or Functional Keras model without switches, as `slim` returns it.
-        folder: where to write; made if need be. Files are named after the model, and replaced only by whole ones.
+        folder: where to write; created if it does not exist. Files are named after the model, and only complete files
+            replace existing ones.
         formats: names of formats: "keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8",
             "onnx" (needs the extra `onnx`). A file may differ from the model by 1e-6 of the outputs' scale (keras),
             1e-5 (savedmodel), 1e-4 (litert, onnx), 1e-2 (litert-float16), 0.1 (litert-dynamic) and 0.2 (litert-int8).
-        sample: inputs with a batch axis, as the model takes them: an array, a list with one for each input, or a dict
-            by their names. What is computed in int8 takes its ranges from them: there they must be real data, a hundred
+        sample: inputs with a batch axis, as the model takes them: an array, a list with one array for each input, or a
+            dict by their names. int8 takes its ranges from the sample, which must then be real data, a hundred samples
             or more. None: random numbers.
-        threads: what LiteRT and ONNX Runtime compute with while the latency is measured.
-        input_shape: shape of one sample, without the batch axis, where the model leaves sizes open and the files shall
-            not; for a model of several inputs one shape for each. None: the files leave open what the model does.
+        threads: number of threads for LiteRT and ONNX Runtime during the latency measurement.
+        input_shape: shape of one sample, without the batch axis, to fix sizes in the files that the model leaves
+            undefined; one shape for each input if there are several. None: such sizes stay undefined.
 
     Returns:
         A record for each file; prints as a table.
@@ -121,10 +125,10 @@ def export(
         OptionError: an unknown format.
         MissingExtraError: a format needs packages that are not installed; nothing was written.
         ModelError: the model has switches, or its operations are not recorded, or its own outputs are not finite.
-        DataError: the sample does not fit, or litert-int8 is asked for without one.
-        ExportError: a file could not be written, or its outputs are not finite, or differ from the model's by more
-            than its format allows. It is not left behind, one that lay there before is left as it was, and the
-            other formats are written all the same: the error has them as `written`.
+        DataError: the sample does not fit, or litert-int8 is requested without one.
+        ExportError: a file could not be written, or its outputs are not finite or differ from the model's by more than
+            its format allows. Such a file is removed, an existing file is kept, and the other formats are still
+            written: the error lists them as `written`.
 
     Example:
         >>> print(export(model, folder, formats=("keras",)))  # doctest: +SKIP
@@ -136,8 +140,7 @@ def export(
         raise OptionError(f"Unknown format {unknown[0]!r}; known are {', '.join(EXPORTERS)}.")
     if not formats:
         raise OptionError(f"Expected at least one format; known are {', '.join(EXPORTERS)}.")
-    if threads < 1:
-        raise OptionError(f"Expected threads to be 1 or more; received {threads}.")
+    at_least("threads", threads, 1)
     if "onnx" in formats:
         require_extra("onnx", "tf2onnx", "onnx", "onnxruntime")
     source = Source(_without_switches(model), sample, input_shape)
@@ -149,7 +152,7 @@ def export(
     wrong = False
     for name in dict.fromkeys(formats):
         try:
-            written.append(_export(source, Path(folder), EXPORTERS[name](), Settings(threads)))
+            written.append(_export(source, Path(folder), EXPORTERS[name](), threads))
         except _NotWritten as error:
             wrong |= isinstance(error, _Wrong)
             failed.setdefault(str(error), []).append(name)
@@ -164,41 +167,27 @@ def export(
 
 
 class _NotWritten(ExportError):
-    """Why one format could not be had."""
+    """Why one format could not be produced."""
 
 
 class _Wrong(_NotWritten):
-    """A file was there, and computed something else: not the user's fault."""
-
-
-def require_extra(extra: str, *modules: str) -> None:
-    """Refuses what needs packages that are not installed.
-
-    Raises:
-        MissingExtraError: with the command that installs them.
-    """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"This needs the extra {extra}, of which {', '.join(missing)} is not installed; install it with: "
-            f"{sys.executable} -m pip install 'shrinknet[{extra}]'"
-        )
+    """A file was written but computed something else: not the user's fault."""
 
 
 def _without_switches(model: Any) -> Any:
-    if any(isinstance(layer, Switched) for layer in model._flatten_layers()):
+    if any(isinstance(layer, Switched) for layer in layers_of(model)):
         raise ModelError(
-            f"The model {model.name} has switches, which no other program knows. Cut it first: small = slim(model), or "
-            "on the command line `shrinknet slim`."
+            f"The model {model.name} has switches, which other programs do not know. Cut it first: small = "
+            "slim(model), or on the command line `shrinknet slim`."
         )
     return model
 
 
-def _export(source: Source, folder: Path, exporter: Exporter, settings: Settings) -> Exported:
+def _export(source: Source, folder: Path, exporter: Exporter, threads: int) -> Exported:
     with workplace(folder) as scratch:
         written = scratch / (source.name + exporter.suffix)
         _write(source, exporter, written)
-        runner = _load(source, exporter, written, settings)
+        runner = _load(source, exporter, written, threads)
         difference = _difference(source, in_batches(runner, source), exporter)
         timed = runner.latency(source.one)
         bytes = size(written)
@@ -217,44 +206,32 @@ def _write(source: Source, exporter: Exporter, path: Path) -> None:
         raise _NotWritten(f"it could not be written ({reason(error)}).") from error
 
 
-def _load(source: Source, exporter: Exporter, path: Path, settings: Settings) -> Runner:
+def _load(source: Source, exporter: Exporter, path: Path, threads: int) -> Runner:
     try:
         with quiet():
-            return exporter.load(source, path, settings)
+            return exporter.load(source, path, threads)
     except Exception as error:
-        raise _NotWritten(f"it could not be loaded again, and was removed ({reason(error)}).") from error
+        raise _NotWritten(f"it could not be loaded back, and was removed ({reason(error)}).") from error
 
 
-def _difference(source: Source, received: Arrays, exporter: Exporter) -> float:
-    """The largest difference of any output, as a share of that output's scale."""
+def _difference(source: Source, received: ArrayList, exporter: Exporter) -> float:
+    """The largest difference in any output, as a share of that output's scale."""
     tolerance = max(exporter.tolerance, HALF_TOLERANCE) if source.is_half else exporter.tolerance
-    worst = 0.0
-    for name, want, got in zip(source.outputs, source.expected, received, strict=True):
-        if want.shape != got.shape:
-            raise _Wrong(_wrong(f"its output {name} has shape {got.shape}, not {want.shape}"))
-        if got.dtype.kind == "f" and not np.isfinite(got).all():
-            raise _Wrong(_wrong(f"its output {name} is not all finite numbers"))
-        want, got = want.astype("float64"), got.astype("float64")
-        scale = max(float(np.abs(want).max(initial=0.0)), 1e-30)
-        error = float(np.abs(want - got).max(initial=0.0)) / scale
-        if not error <= tolerance:
-            what = f"its output {name} differs by {error:.1e} of its scale, where {tolerance:.0e} is allowed"
-            raise _Wrong(_wrong(what))
-        worst = max(worst, error)
-    return worst
-
-
-def _wrong(what: str) -> str:
-    return f"it did not compute what the model computes, and was removed ({what})."
+    try:
+        return largest_difference(source.expected, received, tolerance, source.outputs)
+    except Mismatch as mismatch:
+        raise _Wrong(f"it did not compute what the model computes, and was removed ({mismatch}).") from None
 
 
 def reason(error: Exception) -> str:
-    """Why a library failed, as a few words out of what may be pages."""
+    """Why a library failed: a few words extracted from a possibly very long message."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     listed = re.findall(r"^\s*(?:Flex|Custom) ops: (.+)$|'tf\.(\w+)' op is neither", text, re.MULTILINE)
     operations = dict.fromkeys(name for pair in listed for name in pair if name)
     if operations:
         return f"the format has no operation for {', '.join(operations)}"
+    if "TensorListReserve" in text:
+        return "the format supports recurrent layers only with a fixed batch size: keras.Input(shape, batch_size=1)"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     where = lines.pop(0).rstrip(".") + ": " if len(lines) > 1 and lines[0].startswith("Exception encountered") else ""
     line = next((line for line in lines if "error:" in line), lines[0] if lines else "")
@@ -264,9 +241,9 @@ def reason(error: Exception) -> str:
 def measured_latency(
     model: Any, sample: Any = None, threads: int = 1, input_shape: Sequence[Any] | None = None
 ) -> float | None:
-    """Median milliseconds for one sample in LiteRT; None where LiteRT cannot have the model.
+    """Median milliseconds for one sample in LiteRT; None if the model cannot be converted to LiteRT.
 
-    The model's own Python call hides what a cut saves; the runtime for production shows it.
+    Overhead in the model's Python call hides the gain of a cut; a production runtime shows it.
     """
     import keras
 
@@ -278,7 +255,7 @@ def measured_latency(
             path = Path(scratch) / "model.tflite"
             with quiet():
                 LiteRTExporter().write(source, path)
-            return LiteRTExporter().load(source, path, Settings(threads)).latency(source.one)[0]
-    except Exception as error:  # a run is not worth losing for a number
+            return LiteRTExporter().load(source, path, threads).latency(source.one)[0]
+    except Exception as error:  # a failed measurement must not end a run
         _LOG.warning("The latency was not measured: %s", reason(error))
         return None

@@ -1,4 +1,4 @@
-"""What an exporter is: it writes one kind of file, and loads it back as something that can be run."""
+"""The protocol of exporters: each writes one file format, and loads it back as something that can be run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,30 +13,32 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import DataError, ExportError, ModelError
 from shrinknet.exporters.precision import in_single_precision, is_half
-from shrinknet.graph.channels import functional_of, input_specs
+from shrinknet.graph.channels import input_specs
+from shrinknet.internals import functional_of, input_structure, output_structure
 
-Arrays = list[np.ndarray]
+ArrayList = list[np.ndarray]
 
 
 class Source:
-    """What is exported: a model, data to try it on, and its inputs and outputs by name and in order.
+    """What is exported: a model, sample data, and its inputs and outputs by name and in order.
 
-    Inputs and outputs are counted in Keras's own order, `keras.tree.flatten`. Files name them, and may keep them in
-    another order: an exporter goes by the names.
+    Inputs and outputs are numbered in Keras's order, `keras.tree.flatten`. Files may use a different order, so
+    exporters match them by name.
 
     Attributes:
-        model: the user's, or the same function with flat outputs where they are nested.
+        model: the user's model; if its outputs are nested, the same function with flat outputs.
         sample: one array for each input, each with a batch axis.
-        real: whether the sample is the user's data, or random numbers.
+        real: whether the sample is the user's data or random numbers.
         inputs, outputs: the names in the files.
-        name: of the model. batch: how many samples it wants at once; None: any number.
+        name: of the model. batch: its fixed batch size; None: any.
     """
 
     def __init__(self, model: Any, sample: Any = None, input_shape: Sequence[Any] | None = None) -> None:
         functional = functional_of(model)
-        structure = functional._outputs_struct
+        structure = output_structure(functional)
         self.model = model if _is_flat(structure) else _flattened(functional, model.name)
         self.tensors = input_specs(functional, input_shape)
         self.inputs = _unique([_plain(tensor.name) for tensor in self.tensors])
@@ -45,11 +46,16 @@ class Source:
         self.name = str(model.name)
         self.batch = self.tensors[0].shape[0]  # None: any
         self.real = sample is not None
-        self.sample = _random_arrays(self.tensors) if sample is None else self._checked(sample)
+        self.sample = self._checked(self._drawn() if sample is None else sample)
 
-    def _checked(self, sample: Any) -> Arrays:
-        """The sample as a list in the order of the inputs, in their types."""
-        structure = functional_of(self.model)._inputs_struct
+    def _drawn(self) -> Any:
+        """Inputs that the model accepts, with the sizes of the files."""
+        shapes = [tuple(tensor.shape) for tensor in self.tensors]
+        return drawn_inputs(self.model, shapes=shapes)
+
+    def _checked(self, sample: Any) -> ArrayList:
+        """The sample as a list in the order and with the types of the inputs."""
+        structure = input_structure(self.model)
         names = sorted(structure) if isinstance(structure, dict) else self.inputs
         if isinstance(sample, dict):
             if sorted(sample) != sorted(names):
@@ -70,8 +76,8 @@ class Source:
         return arrays
 
     @property
-    def one(self) -> Arrays:
-        """The first sample, or as many as the model wants at once."""
+    def one(self) -> ArrayList:
+        """The first sample, or as many as the model's fixed batch size."""
         return [array[: self.batch or 1] for array in self.sample]
 
     @cached_property
@@ -81,20 +87,20 @@ class Source:
             keras.InputSpec(shape=tuple(tensor.shape), dtype=tensor.dtype, name=name)
             for tensor, name in zip(self.tensors, self.inputs, strict=True)
         ]
-        return [keras.tree.pack_sequence_as(functional_of(self.model)._inputs_struct, specs)]
+        return [keras.tree.pack_sequence_as(input_structure(self.model), specs)]
 
     @cached_property
-    def expected(self) -> Arrays:
-        """What the model answers to the sample, one array for each output."""
+    def expected(self) -> ArrayList:
+        """The model's outputs for the sample, one array for each output."""
         outputs = in_batches(functools.partial(run_model, self.model), self)
         if not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
-            what = "the sample" if self.real else "random numbers; give it real data as the sample"
+            what = "the sample" if self.real else "random numbers; pass real data as the sample"
             raise ModelError(f"The outputs of {self.model.name} are not all finite numbers on {what}.")
         return outputs
 
     @property
     def is_half(self) -> bool:
-        """Whether some of it is computed in half precision."""
+        """Whether any part of it is computed in half precision."""
         return is_half(self.model)
 
     @cached_property
@@ -103,20 +109,8 @@ class Source:
         return in_single_precision(self.model) if self.is_half else self.model
 
 
-def _random_arrays(tensors: list[Any]) -> Arrays:
-    """Two samples of standard normal numbers, of 0 and 1 for integer inputs; sizes that are left open are 64."""
-    generator = np.random.default_rng(0)
-
-    def draw(tensor: Any) -> np.ndarray:
-        shape = (tensor.shape[0] or 2, *(size or 64 for size in tensor.shape[1:]))
-        numbers = generator.integers(0, 2, shape) if "int" in tensor.dtype else generator.normal(size=shape)
-        return numbers.astype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
-
-    return [draw(tensor) for tensor in tensors]
-
-
 def _fitting(value: Any, name: str, tensor: Any) -> np.ndarray:
-    """A sample of one input as an array of its type."""
+    """A sample for one input as an array of its type."""
     array = np.asarray(keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value)
     want = tuple(tensor.shape[1:])
     fits = array.ndim == len(want) + 1 and all(a in (None, b) for a, b in zip(want, array.shape[1:], strict=True))
@@ -124,12 +118,12 @@ def _fitting(value: Any, name: str, tensor: Any) -> np.ndarray:
         sizes = ", ".join("any" if size is None else str(size) for size in want)
         raise DataError(f"Expected the sample of {name} as (samples, {sizes}); received shape {array.shape}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"The sample of {name} is not all finite numbers. Leave those samples out.")
+        raise DataError(f"The sample of {name} contains numbers that are not finite. Leave those samples out.")
     return array.astype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
 
 
-def in_batches(run: Callable[[Arrays], Arrays], source: Source) -> Arrays:
-    """Runs something on the whole sample, some at a time."""
+def in_batches(run: Callable[[ArrayList], ArrayList], source: Source) -> ArrayList:
+    """Runs a function on the whole sample, batch by batch."""
     size = source.batch or 32
     count = len(source.sample[0]) // (source.batch or 1) * (source.batch or 1)
     starts = range(0, count, size)
@@ -137,9 +131,9 @@ def in_batches(run: Callable[[Arrays], Arrays], source: Source) -> Arrays:
     return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
-def run_model(model: Any, arrays: Arrays) -> Arrays:
+def run_model(model: Any, arrays: ArrayList) -> ArrayList:
     """A Keras model's outputs for a list of inputs, as a list."""
-    values = keras.tree.pack_sequence_as(functional_of(model)._inputs_struct, arrays)
+    values = keras.tree.pack_sequence_as(input_structure(model), arrays)
     outputs = keras.tree.flatten(model(values, training=False))
     return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(out, _wide(out)))) for out in outputs]
 
@@ -155,17 +149,17 @@ def _is_flat(structure: Any) -> bool:
 
 
 def _flattened(functional: Any, name: str) -> Any:
-    return keras.Model(functional._inputs_struct, keras.tree.flatten(functional._outputs_struct), name=name)
+    return keras.Model(input_structure(functional), keras.tree.flatten(output_structure(functional)), name=name)
 
 
 def _output_names(structure: Any) -> list[str]:
     if isinstance(structure, dict) and _is_flat(structure):
-        return sorted(structure)  # the order in which they are flattened
+        return sorted(structure)  # the order of keras.tree.flatten
     return [f"output_{index}" for index in range(len(keras.tree.flatten(structure)))]
 
 
 def _plain(name: str) -> str:
-    """A name that every format keeps as it is."""
+    """A name that every format keeps unchanged."""
     name = re.sub(r"\W", "_", name, flags=re.ASCII)
     return name if name[:1].isalpha() else f"input_{name}"
 
@@ -184,27 +178,16 @@ class Runner(Protocol):
     """A file loaded back.
 
     Attributes:
-        threads: how many it computes with.
+        threads: number of threads that it uses.
     """
 
     threads: int
 
-    def __call__(self, arrays: Arrays) -> Arrays:
-        """The outputs for one array for each input, both in Keras's order."""
+    def __call__(self, arrays: ArrayList) -> ArrayList:
+        """The outputs for a list with one array for each input, both in Keras's order."""
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
-        """Median and 95th percentile of the milliseconds of one call."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How files are tried out.
-
-    Attributes:
-        threads: for runtimes that let themselves be told.
-    """
-
-    threads: int = 1
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
+        """Median and 95th percentile of the duration of one call, in milliseconds."""
 
 
 class Exporter(Protocol):
@@ -212,7 +195,7 @@ class Exporter(Protocol):
 
     Attributes:
         name: of the format; suffix: of the file, after the model's name.
-        tolerance: largest difference allowed, as a share of the outputs' scale.
+        tolerance: largest allowed difference, as a share of the outputs' scale.
     """
 
     name: str
@@ -222,15 +205,15 @@ class Exporter(Protocol):
     def write(self, source: Source, path: Path) -> None:
         """Writes the model to a file, or folder, that does not exist yet."""
 
-    def load(self, source: Source, path: Path, settings: Settings) -> Runner:
-        """What was written, ready to run."""
+    def load(self, source: Source, path: Path, threads: int) -> Runner:
+        """Loads what was written, ready to run; `threads` is used by runtimes that support it."""
 
 
 def needs_tensorflow(exporter: Exporter) -> None:
     """Refuses a format that only the TensorFlow backend can write.
 
     Raises:
-        ExportError: another backend is at work.
+        ExportError: another backend is in use.
     """
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
@@ -245,7 +228,7 @@ def cores() -> int:
 
 
 def tensorflow_threads() -> int:
-    """How many threads TensorFlow computes an operation with."""
+    """How many threads TensorFlow uses for one operation."""
     if keras.backend.backend() != "tensorflow":
         return cores()
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""The `.keras` format: loads with plain Keras, no shrinknet needed."""
+"""The `.keras` format: loads with plain Keras, without shrinknet."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from shrinknet.costs import latency
-from shrinknet.exporters.base import Arrays, Settings, Source, run_model, tensorflow_threads
-from shrinknet.graph.channels import functional_of
-from shrinknet.rebuild import uncompiled
+from shrinknet.costs.timing import latency
+from shrinknet.exporters.base import ArrayList, Source, run_model, tensorflow_threads
+from shrinknet.internals import input_structure, layers_of
+from shrinknet.network.compiled import uncompiled
 
 
 class KerasExporter:
     """Writes with `model.save`, without loss and optimizer.
 
-    Loads in Keras's safe mode. A model with code of the user's own does not load in it: then with that code at hand,
-    as its owner would.
+    Loads the file in Keras's safe mode. If that fails because the model contains the user's own code, loads it with the
+    classes of the model, as its owner would.
     """
 
     name = "keras"
@@ -29,24 +29,24 @@ class KerasExporter:
         with uncompiled(source.model):
             source.model.save(path)
 
-    def load(self, source: Source, path: Path, settings: Settings) -> KerasRunner:
+    def load(self, source: Source, path: Path, threads: int) -> KerasRunner:
         try:
             return KerasRunner(keras.models.load_model(path, compile=False))
         except (TypeError, ValueError):
-            own = {type(layer).__name__: type(layer) for layer in source.model._flatten_layers()}
+            own = {type(layer).__name__: type(layer) for layer in layers_of(source.model)}
             return KerasRunner(keras.models.load_model(path, own, compile=False, safe_mode=False))
 
 
 class KerasRunner:
-    """A Keras model: called for its outputs, its compiled prediction for the latency."""
+    """A Keras model; the latency is that of its compiled prediction."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.threads = tensorflow_threads()
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         return run_model(self.model, arrays)
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
-        values: Any = keras.tree.pack_sequence_as(functional_of(self.model)._inputs_struct, arrays)
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
+        values: Any = keras.tree.pack_sequence_as(input_structure(self.model), arrays)
         return latency(lambda: np.asarray(keras.tree.flatten(self.model.predict_on_batch(values))[0]))

@@ -1,4 +1,4 @@
-"""LiteRT (formerly TensorFlow Lite), for phones and microcontrollers: in float32, and in three smaller kinds."""
+"""LiteRT (formerly TensorFlow Lite), for phones and microcontrollers: float32 and three smaller variants."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from shrinknet.costs import latency
+from shrinknet.costs.timing import latency
 from shrinknet.errors import DataError
-from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
-from shrinknet.exporters.quiet import quiet
+from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow
+from shrinknet.files.streams import quiet
 
 
 class LiteRTExporter:
     """Float32; writes with Keras's own converter, runs with the LiteRT interpreter.
 
-    Only operations that LiteRT itself has: what would need TensorFlow beside it is refused.
+    Only LiteRT's built-in operations are used; models that need TensorFlow operations are refused.
     """
 
     name = "litert"
@@ -31,17 +31,17 @@ class LiteRTExporter:
         )
 
     def options(self, source: Source) -> dict[str, Any]:
-        """What the converter is told."""
+        """The options of the converter."""
         import tensorflow as tf
 
         return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
 
-    def load(self, source: Source, path: Path, settings: Settings) -> LiteRTRunner:
-        return LiteRTRunner(path.read_bytes(), source.inputs, source.outputs, settings.threads)
+    def load(self, source: Source, path: Path, threads: int) -> LiteRTRunner:
+        return LiteRTRunner(path.read_bytes(), source.inputs, source.outputs, threads)
 
 
 class LiteRTFloat16Exporter(LiteRTExporter):
-    """Weights in float16: half the bytes."""
+    """Weights in float16: half the size."""
 
     name = "litert-float16"
     suffix = ".float16.tflite"
@@ -60,7 +60,7 @@ class LiteRTFloat16Exporter(LiteRTExporter):
 
 
 class LiteRTDynamicExporter(LiteRTExporter):
-    """Weights in int8, what is computed from them in int8 or float32, as it comes: a quarter of the bytes."""
+    """Weights in int8, activations in int8 or float32 as the runtime decides: a quarter of the size."""
 
     name = "litert-dynamic"
     suffix = ".dynamic.tflite"
@@ -73,9 +73,9 @@ class LiteRTDynamicExporter(LiteRTExporter):
 
 
 class LiteRTInt8Exporter(LiteRTExporter):
-    """Weights and everything between input and output in int8, its ranges taken from the sample: the fastest.
+    """Weights and activations in int8, with ranges taken from the sample: the fastest.
 
-    Inputs and outputs stay float32. An operation that LiteRT does not have in int8 is refused.
+    Inputs and outputs stay float32. Operations that LiteRT does not support in int8 are refused.
     """
 
     name = "litert-int8"
@@ -101,29 +101,36 @@ class LiteRTInt8Exporter(LiteRTExporter):
 
 
 def needs_real_sample(source: Source) -> None:
-    """Refuses random numbers where the ranges of int8 are taken from.
+    """Refuses random numbers as the source of int8 ranges.
 
     Raises:
-        DataError: the sample is not the user's own.
+        DataError: the sample is not the user's data.
     """
     if not source.real:
         raise DataError(
-            "The format litert-int8 takes the ranges of its numbers from real data. Give some hundred samples as "
+            "The format litert-int8 takes its value ranges from real data. Pass a hundred samples or more as "
             "sample=x (on the command line: --sample FILE)."
         )
 
 
-class LiteRTRunner:
-    """The interpreter, resized to what it is given.
+_PLACEHOLDER = 64  # for undefined sizes, until inputs arrive
 
-    LiteRT keeps inputs and outputs in an order of its own: they are found by the names in its signature.
+
+class LiteRTRunner:
+    """The interpreter, resized to its inputs.
+
+    LiteRT has its own order of inputs and outputs, so they are looked up by the names in its signature.
     """
 
     def __init__(self, content: bytes, inputs: list[str], outputs: list[str], threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with quiet():  # it tells which delegates it has
+        with quiet():  # it logs its delegates
             self.interpreter = Interpreter(model_content=content, num_threads=threads)
+            for detail in self.interpreter.get_input_details():  # undefined sizes appear as 1
+                sizes = [_PLACEHOLDER if size < 0 else size for size in detail["shape_signature"][1:]]
+                if -1 in detail["shape_signature"][1:]:
+                    self.interpreter.resize_tensor_input(detail["index"], [detail["shape"][0], *sizes])
             self.interpreter.allocate_tensors()
         self.threads = threads
         signature = self.interpreter.get_signature_runner()
@@ -132,16 +139,16 @@ class LiteRTRunner:
         self.outputs = [answered[name] for name in outputs]
         self.shapes: list[tuple[int, ...]] = []
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         self._feed(arrays)
         self.interpreter.invoke()
         return [self.interpreter.get_tensor(detail["index"]) for detail in self.outputs]
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         self._feed(arrays)
         return latency(self.interpreter.invoke)
 
-    def _feed(self, arrays: Arrays) -> None:
+    def _feed(self, arrays: ArrayList) -> None:
         shapes = [array.shape for array in arrays]
         if shapes != self.shapes:
             for detail, shape in zip(self.inputs, shapes, strict=True):

@@ -1,4 +1,4 @@
-"""ONNX, for ONNX Runtime and all that reads it. Needs the extra `onnx`."""
+"""ONNX, for ONNX Runtime and other tools. Needs the extra `onnx`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from shrinknet.costs import latency
-from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow
+from shrinknet.costs.timing import latency
+from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow
 
 
 class OnnxExporter:
-    """Writes with tf2onnx; inputs and outputs bear the names that the other formats give them."""
+    """Writes with tf2onnx; inputs and outputs have the same names as in the other formats."""
 
     name = "onnx"
     suffix = ".onnx"
@@ -26,14 +26,57 @@ class OnnxExporter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tf2onnx was written for an older NumPy
             named.export(str(path), format="onnx", verbose=False, input_signature=self._signature(source))
+        _bake_constants(path, named, self._signature(source), source.inputs)
+        _write_out_erfc(path)
 
     def _signature(self, source: Source) -> list[Any]:
         import keras
 
         return [keras.tree.flatten(source.signature)]
 
-    def load(self, source: Source, path: Path, settings: Settings) -> OnnxRunner:
-        return OnnxRunner(path, source, settings.threads)
+    def load(self, source: Source, path: Path, threads: int) -> OnnxRunner:
+        return OnnxRunner(path, source, threads)
+
+
+def _bake_constants(path: Path, model: Any, signature: list[Any], inputs: list[str]) -> None:
+    """Stores constants that tf2onnx turned into inputs: tensors that a layer keeps, such as Normalization's mean."""
+    import onnx
+
+    written = onnx.load(str(path))
+    extra = [value for value in written.graph.input if value.name not in inputs]
+    if not extra:
+        return
+    import keras
+    import tensorflow as tf
+    from keras.src.export.export_utils import make_tf_tensor_spec
+
+    specs = keras.tree.map_structure(make_tf_tensor_spec, signature)
+    traced = tf.function(lambda *given: model(*given, training=False)).get_concrete_function(*specs)
+    values = [tensor.numpy() for tensor in traced.captured_inputs if tensor.dtype != tf.resource]
+    for value, array in zip(extra, values, strict=True):
+        written.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+        written.graph.input.remove(value)
+    onnx.save(written, str(path))
+
+
+def _write_out_erfc(path: Path) -> None:
+    """Replaces Erfc, which gelu uses and ONNX does not have, by 1 - Erf."""
+    import numpy as np
+    import onnx
+
+    written = onnx.load(str(path))
+    nodes = [node for node in written.graph.node if node.op_type == "Erfc"]
+    if not nodes:
+        return
+    written.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(1, np.float32), "one_of_erfc"))
+    for node in nodes:
+        place = list(written.graph.node).index(node)
+        erf = onnx.helper.make_node("Erf", node.input, [f"{node.output[0]}_erf"])
+        difference = onnx.helper.make_node("Sub", ["one_of_erfc", erf.output[0]], node.output)
+        written.graph.node.remove(node)
+        written.graph.node.insert(place, erf)
+        written.graph.node.insert(place + 1, difference)
+    onnx.save(written, str(path))
 
 
 class OnnxRunner:
@@ -51,12 +94,12 @@ class OnnxRunner:
         self.inputs, self.outputs = source.inputs, source.outputs
         self.threads = threads
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         return list(self.session.run(self.outputs, self._given(arrays)))
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         given = self._given(arrays)
         return latency(lambda: self.session.run(self.outputs, given))
 
-    def _given(self, arrays: Arrays) -> dict[str, Any]:
+    def _given(self, arrays: ArrayList) -> dict[str, Any]:
         return dict(zip(self.inputs, arrays, strict=True))

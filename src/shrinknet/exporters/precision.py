@@ -1,20 +1,21 @@
-"""Half precision: a model that computes in float16 or bfloat16, made anew in float32 for runtimes without these."""
+"""Half precision: rebuilds a float16 or bfloat16 model in float32 for runtimes that do not support these types."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-from keras import ops
 
-from shrinknet.rebuild import clone_layer, rebuild
+from shrinknet.internals import layers_of
+from shrinknet.network.copying import carry_state, clone_layer
+from shrinknet.network.rebuild import rebuild
 
 _HALF = ("float16", "bfloat16")
 
 
 def is_half(model: Any) -> bool:
     """Whether any layer computes in half precision."""
-    return any(str(layer.compute_dtype) in _HALF for layer in model._flatten_layers())
+    return any(str(layer.compute_dtype) in _HALF for layer in layers_of(model))
 
 
 def in_single_precision(model: Any) -> Any:
@@ -30,13 +31,12 @@ def in_single_precision(model: Any) -> Any:
 
     single = rebuild(model, make)
     for old, new in pairs:
-        for source, target in zip(old.weights, new.weights, strict=True):
-            target.assign(ops.cast(source, target.dtype))
+        carry_state(old, new)
     return single
 
 
 def _single(config: Any) -> Any:
-    """A configuration with every half precision in it made float32, in layers inside of layers too."""
+    """A configuration with every half-precision type replaced by float32, also in nested layers."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
             return "float32" if any(half in config["config"]["name"] for half in _HALF) else config

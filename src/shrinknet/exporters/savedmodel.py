@@ -1,4 +1,4 @@
-"""SavedModel: a folder for TensorFlow Serving and all that loads with `tf.saved_model.load`."""
+"""SavedModel: a folder for TensorFlow Serving and everything that uses `tf.saved_model.load`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from shrinknet.costs import latency
-from shrinknet.exporters.base import Arrays, Settings, Source, needs_tensorflow, tensorflow_threads
+from shrinknet.costs.timing import latency
+from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow, tensorflow_threads
 
 
 class SavedModelExporter:
-    """Writes with Keras's own exporter; what is loaded back is the signature `serving_default`."""
+    """Writes with Keras's own exporter, and loads back the signature `serving_default`."""
 
     name = "savedmodel"
     suffix = ".savedmodel"
@@ -22,7 +22,7 @@ class SavedModelExporter:
         needs_tensorflow(self)
         source.model.export(str(path), format="tf_saved_model", verbose=False, input_signature=source.signature)
 
-    def load(self, source: Source, path: Path, settings: Settings) -> SavedModelRunner:
+    def load(self, source: Source, path: Path, threads: int) -> SavedModelRunner:
         return SavedModelRunner(path, source)
 
 
@@ -32,17 +32,17 @@ class SavedModelRunner:
     def __init__(self, path: Path, source: Source) -> None:
         import tensorflow as tf
 
-        self.loaded = tf.saved_model.load(str(path))  # the signature dies with it
+        self.loaded = tf.saved_model.load(str(path))  # the signature needs it to stay alive
         self.serve: Any = self.loaded.signatures["serving_default"]
         self.inputs, self.outputs = source.inputs, source.outputs
         self.convert = tf.constant
         self.threads = tensorflow_threads()
 
-    def __call__(self, arrays: Arrays) -> Arrays:
+    def __call__(self, arrays: ArrayList) -> ArrayList:
         given = {name: self.convert(array) for name, array in zip(self.inputs, arrays, strict=True)}
         answered = self.serve(**given)
         return [np.asarray(answered[name]) for name in self.outputs]
 
-    def latency(self, arrays: Arrays) -> tuple[float, float]:
+    def latency(self, arrays: ArrayList) -> tuple[float, float]:
         given = {name: self.convert(array) for name, array in zip(self.inputs, arrays, strict=True)}
         return latency(lambda: [np.asarray(value) for value in self.serve(**given).values()])

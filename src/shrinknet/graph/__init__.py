@@ -1,6 +1,7 @@
-"""Which channels hang together: labels flow through the network, one small rule for each kind of operation."""
+"""Which channels belong together: labels flow through the network, one small rule for each kind of operation."""
 
 from shrinknet.graph.calls import Call, rule
 from shrinknet.graph.channels import ChannelGraph, Weight, trace
+from shrinknet.graph.declare import elementwise, movement, per_channel
 
-__all__ = ["Call", "ChannelGraph", "Weight", "rule", "trace"]
+__all__ = ["Call", "ChannelGraph", "Weight", "elementwise", "movement", "per_channel", "rule", "trace"]

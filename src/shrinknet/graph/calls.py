@@ -29,18 +29,28 @@ class Registered:
         rule: how channels pass through it.
         reads: (attribute of the layer that holds a kernel, axis of the channels that it reads), for each such kernel.
         count: attribute of the layer that holds the number of its filters; None where it has none.
+        moves: it moves numbers without changing them, so that it can be followed place by place.
+        pointwise: what it makes of a number depends on that number and its channel alone.
     """
 
     rule: Rule
     reads: tuple[tuple[str, int], ...] = ()
     count: str | None = None
+    moves: bool = False
+    pointwise: bool = False
 
 
 _KNOWN: dict[type, Registered] = {}
 _LISTENERS: list[Callable[[type, Registered], None]] = []
 
 
-def rule(*operations: type, reads: Sequence[tuple[str, int]] = (), count: str | None = None) -> Callable[[Rule], Rule]:
+def rule(
+    *operations: type,
+    reads: Sequence[tuple[str, int]] = (),
+    count: str | None = None,
+    moves: bool = False,
+    pointwise: bool = False,
+) -> Callable[[Rule], Rule]:
     """Registers how channels pass through layers or operations of these very classes.
 
     A rule gets a `Call` and returns one array of labels for each output tensor. A subclass does not inherit it.
@@ -50,6 +60,10 @@ def rule(*operations: type, reads: Sequence[tuple[str, int]] = (), count: str | 
             kernel, and the kernel's axis of channels in; one pair for each such kernel. The layer must make it in
             `build`. In a switched network the layer's `call` then sees zeros in what reads a disabled channel.
         count: for a layer that makes channels: the name of the attribute that holds their number.
+        moves: for an operation that moves numbers without changing them, as a reshape: its rule gets labels that may
+            change along several axes, and it becomes another movement where channels are missing.
+        pointwise: for an operation that treats each number by itself, or each channel: where a branch is constant, its
+            constant is computed through it.
 
     Raises:
         ModelError: a layer with `reads` or `count` has no `build` of its own.
@@ -74,7 +88,7 @@ def rule(*operations: type, reads: Sequence[tuple[str, int]] = (), count: str | 
     """
 
     def register(function: Rule) -> Rule:
-        known = Registered(function, tuple((name, int(axis)) for name, axis in reads), count)
+        known = Registered(function, tuple((name, int(axis)) for name, axis in reads), count, moves, pointwise)
         for operation in operations:
             _KNOWN[operation] = known
             for listener in _LISTENERS:
@@ -92,17 +106,37 @@ def listen(listener: Callable[[type, Registered], None]) -> None:
 
 
 def registered(kind: type) -> Registered | None:
-    """What is registered for a class of layers or operations itself; None where nothing is.
+    """What is registered for a class of layers or operations; None where nothing is.
 
-    A subclass may compute something else, so it does not inherit a rule; a switched layer has that of its plain class.
+    A subclass has the rule of its parent if it overrides nothing of what the parent computes: its constructor and its
+    configuration may be its own. A switched layer has the rule of its plain class.
     """
-    return _KNOWN.get(getattr(kind, "plain_class", kind))
+    kind = getattr(kind, "plain_class", kind)
+    if kind in _KNOWN:
+        return _KNOWN[kind]
+    for parent in kind.__mro__[1:]:
+        if parent in _KNOWN:
+            return _KNOWN[parent] if _computes_alike(kind, parent) else None
+    return None
 
 
-def rule_for(operation: Any) -> Rule | None:
-    """The rule of the operation's own class; None where there is none."""
-    known = registered(type(operation))
-    return None if known is None else known.rule
+def is_users(known: Registered) -> bool:
+    """Whether a rule is not one of shrinknet's own."""
+    return not known.rule.__module__.startswith("shrinknet.")
+
+
+_DESCRIBES = {"__init__", "get_config", "from_config", "build", "compute_output_shape", "__repr__", "__new__"}
+
+
+def _computes_alike(kind: type, parent: type) -> bool:
+    """Whether the classes between the two override nothing but how a layer is made and described."""
+    between = kind.__mro__[: kind.__mro__.index(parent)]
+    own = {
+        name for one in between for name, value in vars(one).items() if callable(value) or isinstance(value, property)
+    }
+    return not any(name in dir(parent) and name not in _DESCRIBES for name in own if not name.startswith("__")) and (
+        "__call__" not in own
+    )
 
 
 @dataclass(frozen=True)
@@ -177,6 +211,7 @@ class Call:
         arguments: Keras's symbolic arguments of the call (args and kwargs, tensors among them).
         number: how often the operation was called before: 0 but for shared layers.
         taken, given: the tensors that come in and go out, each the same object wherever it is met.
+        refused: why nothing can be cut through it; None where it can.
     """
 
     operation: Any
@@ -189,6 +224,7 @@ class Call:
     number: int = 0
     taken: list[Tensor] = field(default_factory=list)
     given: list[Tensor] = field(default_factory=list)
+    refused: str | None = None
 
     @property
     def kind(self) -> str:
@@ -310,6 +346,7 @@ class Call:
 
     def opaque(self, reason: str) -> list[np.ndarray]:
         """The labels of an operation that cannot be looked through: nothing that goes in or comes out is cut."""
+        self.refused = reason
         for index in range(len(self.labels)):
             self.pin(index, reason)
         return [self.book.pinned(reason, len(shape)) for shape in self.output_shapes]

@@ -4,22 +4,34 @@ and why the others cannot be cut.
 
 from __future__ import annotations
 
+import functools
+import weakref
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from shrinknet.errors import ModelError
 from shrinknet.filters import Filter, Group
 from shrinknet.graph import rules
-from shrinknet.graph.calls import Book, Call, Tensor, rule_for
+from shrinknet.graph.calls import Book, Call, Registered, Tensor, registered
+from shrinknet.graph.following import (
+    follow,
+    is_composite,
+    is_over_time,
+    is_recorded,
+    name_of,
+    sublayers,
+    why_left_alone,
+)
+from shrinknet.graph.probing import probed
+from shrinknet.internals import functional_of, input_structure, layers_of, nodes_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class ChannelGraph:
             one sample, None where the sizes are unknown).
         solved: label -> channel.
         outputs: the tensors that the model returns.
+        hidden: path of a layer with filters inside of one that is not followed -> why they cannot be cut.
     """
 
     size: int
@@ -76,6 +89,7 @@ class ChannelGraph:
     moves: dict[tuple[str, int], tuple[Call, np.ndarray]]
     solved: np.ndarray
     outputs: tuple[Tensor, ...]
+    hidden: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> dict[int, Group]:
@@ -94,7 +108,7 @@ class ChannelGraph:
     @cached_property
     def unswitchable(self) -> dict[str, str]:
         """Path of a layer -> why its filters cannot be cut; where that holds for some only, which ones."""
-        reasons = {}
+        reasons = dict(self.hidden)
         for path, channels in self.producers.items():
             pinned = {
                 index: self.pins[channel] for index, channel in enumerate(channels.tolist()) if channel in self.pins
@@ -188,7 +202,7 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     """
     book = Book()
     functional = functional_of(model)
-    walker = _Walker(book, fixed=input_shape is not None)
+    walker = _Walker(book, fixed=input_shape is not None, has_switches=any(map(_has_switches, layers_of(model))))
     labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
     outputs = walker.walk(functional, list(zip(labels, input_specs(functional, input_shape), strict=True)), "")
     for out, _ in outputs:
@@ -216,30 +230,7 @@ def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]
     return specs
 
 
-def functional_of(model: Any) -> Any:
-    """The recorded graph of operations behind a Functional or Sequential model."""
-    if isinstance(model, keras.Sequential):
-        if not model.built or getattr(model, "_functional", None) is None:
-            raise ModelError(
-                f"The model {model.name} is not built: its input shape is unknown. Start it with keras.Input(shape)."
-            )
-        _refuse_own_call(model, keras.Sequential)
-        return model._functional
-    if not hasattr(model, "_nodes_by_depth"):
-        raise ModelError(
-            f"Expected a Sequential or Functional Keras model; received {type(model).__name__} {model.name}, whose "
-            "operations Keras does not record. Build it with keras.Model(inputs, outputs)."
-        )
-    _refuse_own_call(model, Functional)
-    return model
-
-
-def _refuse_own_call(model: Any, kind: Any) -> None:
-    if type(model).call is not kind.call:
-        raise ModelError(
-            f"The class {type(model).__name__} of model {model.name} has a call() of its own: what it computes is not "
-            "what Keras recorded. Build what it computes with keras.Model(inputs, outputs)."
-        )
+_PROBED: weakref.WeakKeyDictionary[Any, Registered | None] = weakref.WeakKeyDictionary()  # a layer -> its rule
 
 
 class _Walker:
@@ -249,9 +240,12 @@ class _Walker:
     computed anew, otherwise it is the recorded one.
     """
 
-    def __init__(self, book: Book, fixed: bool) -> None:
+    def __init__(self, book: Book, fixed: bool, has_switches: bool) -> None:
         self.book = book
         self.fixed = fixed
+        self.has_switches = has_switches  # then every layer that can be followed was written out as a model
+        self.followed: dict[int, Any] = {}  # id of a composite layer -> its model, or why there is none
+        self.hidden: dict[str, str] = {}
         self.layers: dict[str, Any] = {}
         self.calls: list[Call] = []
         self.times: Counter[str] = Counter()
@@ -263,25 +257,44 @@ class _Walker:
         known = {id(tensor): item for tensor, item in zip(functional.inputs, inputs, strict=True)}
         for node in nodes_of(functional):
             items = [known[id(tensor)] for tensor in node.arguments.keras_tensors]
-            outputs = self.visit(node, items, prefix + node.operation.name)
+            outputs = self.visit(node, items, prefix + name_of(node.operation))
             known.update({id(tensor): item for tensor, item in zip(node.outputs, outputs, strict=True)})
         return [known[id(tensor)] for tensor in functional.outputs]
 
     def visit(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
-        operation = node.operation
-        if isinstance(operation, keras.Model):
-            return self.enter(node, inputs, path)
+        operation, reason = node.operation, None
+        if isinstance(operation, keras.Model) and is_recorded(operation):
+            by_tensor = {id(one): item for one, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
+            given = [by_tensor[id(tensor)] for tensor in _given(functional_of(operation), node)]
+            return self.enter(functional_of(operation), operation, given, path)
+        if is_over_time(operation):
+            return self.at_each_time(node, inputs, f"{path}/{operation.layer.name}")
+        if is_composite(operation):
+            inner = self.inner(node)
+            if isinstance(inner, keras.Model):
+                return self.enter(inner, operation, inputs, path)
+            reason = str(inner)
         outputs = node.outputs
         if self.fixed:
             specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
             arguments, keywords = node.arguments.fill_in(specs)
-            outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
-        rule = rule_for(operation) or rules.unknown
-        moves = rule is rules.movement.movement
+            try:
+                outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
+            except Exception as error:
+                sizes = ", ".join(str(tuple(spec.shape[1:])) for _, spec in inputs)
+                raise ModelError(
+                    f"The input_shape does not fit the model: {path} cannot take {sizes} "
+                    f"({str(error).strip().splitlines()[0][:160]}). Give the shape of a larger sample."
+                ) from error
+        known = registered(type(operation)) or self.found(node) or Registered(rules.unknown)
+        if self.has_switches and (known.reads or known.count) and not _has_switches(operation):
+            reason = why_left_alone(operation) or f"{operation.name} has no switches"
+        if reason is not None:
+            known = Registered(functools.partial(Call.opaque, reason=reason))
         call = Call(
             operation,
             path,
-            [labels if moves else self.book.settle(labels) for labels, _ in inputs],
+            [labels if known.moves else self.book.settle(labels) for labels, _ in inputs],
             [tuple(spec.shape) for _, spec in inputs],
             [tuple(tensor.shape) for tensor in outputs],
             node.arguments,
@@ -291,43 +304,96 @@ class _Walker:
         self.times[path] += 1
         self.layers.setdefault(path, operation)
         self.calls.append(call)
-        call.taken, call.given = inputs, list(zip(call.checked(rule(call)), outputs, strict=True))
+        call.taken, call.given = inputs, list(zip(call.checked(known.rule(call)), outputs, strict=True))
+        if isinstance(operation, keras.layers.Layer):
+            self.hide(operation, path, call.refused)
         return call.given
 
-    def enter(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
+    def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
+        """TimeDistributed: the rule of its layer, on tensors without their second axis."""
+        layer = node.operation.layer
+        labels = [self.book.settle(one) for one, _ in inputs]
+        if any(one.ndim > 1 and one.shape[1] > 1 for one in labels):
+            self.book.pins.append((labels[0].reshape(-1), f"its channels lie along the time of {path}"))
+        before = len(self.book.products)
+        call = Call(
+            layer,
+            path,
+            [np.take(one, 0, 1) if one.ndim > 1 else one for one in labels],
+            [(spec.shape[0], *spec.shape[2:]) for _, spec in inputs],
+            [(tensor.shape[0], *tensor.shape[2:]) for tensor in node.outputs],
+            node.arguments,
+            self.book,
+            self.times[path],
+        )
+        self.times[path] += 1
+        self.layers.setdefault(path, layer)
+        self.calls.append(call)
+        known = registered(type(layer)) or Registered(rules.unknown)
+        outputs = [np.expand_dims(one, 1) for one in call.checked(known.rule(call))]
+        steps = node.outputs[0].shape[1]
+        self.book.products[before:] = [
+            (where, kernel, None if times is None or steps is None else times * steps)
+            for where, kernel, times in self.book.products[before:]
+        ]
+        call.taken, call.given = inputs, list(zip(outputs, node.outputs, strict=True))
+        return call.given
+
+    def found(self, node: Any) -> Registered | None:
+        """What was found out about a layer without a rule; each is tried once."""
+        if not isinstance(node.operation, keras.layers.Layer):
+            return None
+        if node.operation not in _PROBED:
+            _PROBED[node.operation] = probed(node.operation, node)
+        return _PROBED[node.operation]
+
+    def inner(self, node: Any) -> Any:
+        """The model that a composite layer was followed to, or why it is not."""
+        operation = node.operation
+        if self.has_switches:
+            return why_left_alone(operation) or f"the layer {operation.name} is left as it is"
+        if id(operation) not in self.followed:
+            try:
+                self.followed[id(operation)] = follow(operation, node.arguments.args, node.arguments.kwargs)
+            except ModelError as error:
+                self.followed[id(operation)] = f"the layer {operation.name} ({type(operation).__name__}): {error}"
+        return self.followed[id(operation)]
+
+    def hide(self, operation: Any, path: str, reason: str | None) -> None:
+        """Names the layers with filters inside of one that is not followed, and what is left as it is itself."""
+        for layer in sublayers(operation):
+            known = registered(type(layer))
+            if known is not None and known.count is not None:
+                why = reason or f"it is inside of {path} ({type(operation).__name__}), which is not looked into"
+                self.hidden[f"{path}/{layer.name}"] = why
+
+    def enter(self, functional: Any, operation: Any, given: list[Tensor], path: str) -> list[Tensor]:
         """A nested model: what goes in and out has no holes; called twice, it is cut the same way for both calls."""
-        functional = functional_of(node.operation)
-        by_tensor = {id(tensor): item for tensor, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
-        items = [by_tensor[id(tensor)] for tensor in _given(functional, node)]
-        items = [(self.book.settle(labels), spec) for labels, spec in items]
+        items = [(self.book.settle(labels), spec) for labels, spec in given]
         for tensor, (labels, _) in zip(functional.inputs, items, strict=True):
             if labels.ndim != len(tensor.shape):
                 raise ModelError(
                     f"The nested model {path} is called with a tensor of another rank than its input {tensor.name} of "
                     f"shape {tensor.shape}. Give it one of that rank: add or take away the axis of size 1 before."
                 )
-        first = self.entries.setdefault(id(node.operation), [labels for labels, _ in items])
+        first = self.entries.setdefault(id(operation), [labels for labels, _ in items])
         for known, (labels, _) in zip(first, items, strict=True):
             self.book.tie(known, labels)
         outputs = self.walk(functional, items, path + "/")
         return [(self.book.settle(labels), spec) for labels, spec in outputs]
 
 
+def _has_switches(layer: Any) -> bool:
+    return "switchboard" in getattr(layer, "__dict__", {})
+
+
 def _given(functional: Any, node: Any) -> list[Any]:
     """The tensors that a nested model is called with, in the order of its inputs: Keras takes them by name too."""
     arguments, keywords = node.arguments.args, node.arguments.kwargs
     given = arguments[0] if arguments else keywords["inputs"]
-    if isinstance(given, dict) and not isinstance(functional._inputs_struct, dict):
+    if isinstance(given, dict) and not isinstance(input_structure(functional), dict):
         return [given[tensor.name] for tensor in functional.inputs]
     return keras.tree.flatten(given)
-
-
-def nodes_of(functional: Any) -> Iterator[Any]:
-    """The calls of a recorded graph in an order in which each comes after what it reads; inputs left out."""
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for node in functional._nodes_by_depth[depth]:
-            if not node.is_input:
-                yield node
 
 
 def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelGraph:
@@ -359,4 +425,5 @@ def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelG
         moves={key: (call, channel[call.labels[0]]) for key, call in book.moves.items()},
         solved=channel,
         outputs=outputs,
+        hidden=walker.hidden,
     )

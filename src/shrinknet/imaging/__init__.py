@@ -1,1 +1,1 @@
-"""What the applications share: reading images with care, and pictures of arrays."""
+"""What the applications share: reading images safely, and pictures of arrays."""

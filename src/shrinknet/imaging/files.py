@@ -1,4 +1,4 @@
-"""Reads images from disk with care: the header is checked before anything is decoded."""
+"""Reads images from disk safely: the header is checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from shrinknet.errors import DataError
 
 MAX_PIXELS = 50_000_000
-_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow knows others, of which some start programs
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow knows others, some of which start programs
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def image_files(folder: str | Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[Path, ...]:
-    """The images in a folder and the folders below it, sorted by path; hidden ones are left out.
+    """The images in a folder and its subfolders, sorted by path; hidden ones are left out.
 
     Raises:
         DataError: the folder does not exist.
@@ -34,7 +34,7 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Args:
         path: an image: BMP, JPEG, PNG, PPM and PGM, TIFF or WebP.
-        max_pixels: greatest height times width that is decoded; a small file can declare an enormous image.
+        max_pixels: largest height times width that is decoded; a small file can declare an enormous image.
 
     Raises:
         DataError: the file is missing, larger than `max_pixels`, or cannot be decoded.
@@ -45,11 +45,11 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     try:
         with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as image:
-            warnings.simplefilter("ignore")  # Pillow's own size warning: the limit that counts is ours
+            warnings.simplefilter("ignore")  # Pillow's size warning: our own limit applies
             if image.width * image.height > max_pixels:
                 raise DataError(
                     f"{str(path)!r} declares {image.width} x {image.height} pixels; expected at most {max_pixels:,}: "
-                    "raise max_pixels if the image is meant to be so large."
+                    "increase max_pixels if the image is meant to be this large."
                 )
             deep = image.mode.startswith("I;16")
             values = np.asarray(image if deep else image.convert("L"), np.float32)
@@ -57,9 +57,9 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             return values
     except DataError:
         raise
-    except Image.DecompressionBombError as error:  # beyond what Pillow reads, whatever our limit
+    except Image.DecompressionBombError as error:  # beyond Pillow's own limit
         raise DataError(
             f"{str(path)!r} declares more pixels than can be read ({error}); expected at most {max_pixels:,}."
         ) from error
-    except Exception as error:  # damaged files make decoders raise almost anything
-        raise DataError(f"{str(path)!r} cannot be read as an image ({error}): mend, replace or remove it.") from error
+    except Exception as error:  # on damaged files decoders raise almost anything
+        raise DataError(f"{str(path)!r} cannot be read as an image ({error}): repair, replace or remove it.") from error

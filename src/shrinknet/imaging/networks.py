@@ -117,7 +117,7 @@ def _filled(images: np.ndarray, size: int) -> np.ndarray:
 
 def _opened(path: Path) -> Any:
     import shrinknet.imaging.mask_training  # noqa: F401  registers what a compiled file may hold
-    from shrinknet.modelfiles import open_model
+    from shrinknet.files.models import open_model
 
     return open_model(path)
 

@@ -10,21 +10,21 @@ from numpy.typing import ArrayLike
 
 from shrinknet.errors import DataError
 
-GREY = 112  # of gaps and of what is gone: it can be told from zero, which is black
+GREY = 112  # for gaps and filters that are gone; distinct from zero, which is black
 
 
 def red_green(values: ArrayLike, limit: float | None = None) -> np.ndarray:
-    """Signed values as a picture: negative in red, positive in green, brighter where the absolute value is greater.
+    """Signed values as a picture: negative in red, positive in green, brighter for larger absolute values.
 
     Args:
         values: shape (height, width), finite.
-        limit: the absolute value that is shown at full brightness, greater ones too; None: the greatest in `values`.
+        limit: absolute values from here on are shown at full brightness; None: the largest in `values`.
 
     Returns:
         Shape (height, width, red green blue), uint8.
 
     Raises:
-        DataError: the shape is another, or a value is not finite.
+        DataError: the shape is different, or a value is not finite.
 
     Example:
         >>> red_green([[-1.0, 0.0, 0.5]]).tolist()
@@ -40,7 +40,7 @@ def red_green(values: ArrayLike, limit: float | None = None) -> np.ndarray:
 
 
 def output_image(values: ArrayLike) -> np.ndarray:
-    """An output as an image: shifted up if anything is negative, its greatest value scaled to 255, rounded.
+    """An output as an image: shifted up if any value is negative, its largest value scaled to 255, rounded.
 
     Args:
         values: shape (height, width), finite; an output of zeros stays black.
@@ -49,7 +49,7 @@ def output_image(values: ArrayLike) -> np.ndarray:
         Shape (height, width), uint8.
 
     Raises:
-        DataError: the shape is another, or a value is not finite.
+        DataError: the shape is different, or a value is not finite.
 
     Example:
         >>> output_image([[0.0, 1.0, 4.0]]).tolist()
@@ -61,11 +61,40 @@ def output_image(values: ArrayLike) -> np.ndarray:
     return np.rint(array * (255 / top) if top > 0 else array).astype(np.uint8)
 
 
+# A colour for each channel of an output with several; distinguishable with any colour vision (Okabe and Ito).
+PALETTE = ((0, 114, 178), (213, 94, 0), (240, 228, 66), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0))
+
+
+def colours(values: ArrayLike) -> np.ndarray:
+    """An output with one or several channels as an image.
+
+    Args:
+        values: shape (height, width) or (height, width, channels), finite. One channel is drawn as in `output_image`;
+            several are drawn in different colours, scaled by the largest value of all.
+
+    Returns:
+        Shape (height, width) or (height, width, red green blue), uint8.
+
+    Raises:
+        DataError: the shape is different, or a value is not finite.
+    """
+    array = np.asarray(values, np.float64)
+    if array.ndim == 2 or array.shape[2:] == (1,):
+        return output_image(array.reshape(array.shape[:2]))
+    planes = [output_image(array[..., index]) for index in range(array.shape[-1])] if array.ndim == 3 else []
+    if not planes:
+        raise DataError(f"Expected an output of shape (height, width, channels); received {array.shape}.")
+    low = min(float(array.min()), 0.0)
+    strength = (array - low) / max(float((array - low).max()), 1e-30)
+    palette = np.array([PALETTE[index % len(PALETTE)] for index in range(array.shape[-1])], np.float64)
+    return np.rint(np.clip(strength @ palette, 0, 255)).astype(np.uint8)
+
+
 def beside(pictures: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
     """Pictures in one row, from left to right, with a grey gap between them.
 
     Args:
-        pictures: shape (height, width, red green blue) each, uint8, all of one height; one at least.
+        pictures: shape (height, width, red green blue) each, uint8, all of the same height; at least one.
         gap: pixels.
 
     Example:
@@ -83,7 +112,7 @@ def png(picture: np.ndarray) -> bytes:
         picture: shape (height, width) or (height, width, red green blue), uint8.
 
     Raises:
-        DataError: the shape or the type is another.
+        DataError: the shape or the type is different.
     """
     from PIL import Image
 

@@ -18,13 +18,19 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.calls import Registered, listen, registered
+from shrinknet.layers.live import LiveActivity, watch
 
 _SWITCHED: dict[type, type] = {}
 
 
-def switched_class(kind: type) -> type | None:
-    """The switched counterpart of a layer class; None where it has none (it has no filters and reads none)."""
-    return _SWITCHED.get(kind)
+def switched_class(layer: Any) -> type | None:
+    """The class of a layer's switched counterpart; None where it needs none (it has no filters and reads none)."""
+    if isinstance(layer, Switched):
+        return type(layer)
+    if type(layer) not in _SWITCHED and (known := registered(type(layer))) is not None:
+        _counterpart(type(layer), known)  # of a subclass that computes what its parent does
+    kind: Any = _SWITCHED.get(type(layer))
+    return kind if kind is not None and kind.suits(layer) else None
 
 
 @keras.saving.register_keras_serializable("shrinknet")
@@ -66,6 +72,7 @@ class Switched:
     reads: ClassVar[tuple[tuple[str, int], ...]]  # (variable, axis of the channels that it reads), of the class's rule
     count: ClassVar[str | None]  # the attribute that holds the number of filters
     plain_class: ClassVar[type]
+    own_axis: ClassVar[int] = -1  # of the filters in a kernel
     switchboard: Switchboard
 
     def __init_subclass__(cls, abstract: bool = False, **arguments: Any) -> None:
@@ -82,6 +89,11 @@ class Switched:
             cls.call = _gated(plain.call)  # type: ignore[attr-defined]
         _SWITCHED[plain] = cls
 
+    @classmethod
+    def suits(cls, layer: Any) -> bool:
+        """Whether a layer of the plain class, with its settings, can have switches."""
+        return True
+
     def add_switches(self: Any, input_shape: Any) -> None:
         """Creates the switchboard, all filters enabled and thawed; called once, when the layer is built."""
         kernels = {}
@@ -89,6 +101,18 @@ class Switched:
             sizes = getattr(self, name).shape
             kernels[name] = tuple(size if index == axis % len(sizes) else 1 for index, size in enumerate(sizes))
         self.switchboard = Switchboard(getattr(self, self.count) if self.count else None, kernels, name="switchboard")
+        watch(self)
+
+    def get_config(self: Any) -> Any:
+        """That of the plain layer, with the user's own activity regularizer."""
+        live = self.activity_regularizer
+        if not isinstance(live, LiveActivity):
+            return super().get_config()  # type: ignore[misc]
+        try:
+            vars(self)["activity_regularizer"] = live.regularizer
+            return super().get_config()  # type: ignore[misc]
+        finally:
+            vars(self)["activity_regularizer"] = live
 
     def gate(self: Any, variable: Any, live: np.ndarray) -> None:
         """Sets which slices of a kernel are live; `live` broadcasts to it."""
@@ -113,9 +137,9 @@ class Switched:
 
 def _with_switches(build: Any) -> Any:
     @functools.wraps(build)
-    def build_with_switches(self: Any, input_shape: Any) -> None:
-        build(self, input_shape)
-        self.add_switches(input_shape)
+    def build_with_switches(self: Any, *shapes: Any, **named: Any) -> None:
+        build(self, *shapes, **named)
+        self.add_switches(shapes[0] if shapes else next(iter(named.values())))
 
     return build_with_switches
 

@@ -28,15 +28,21 @@ class SwitchedConv3D(Switched, keras.layers.Conv3D):
 class SwitchedConv1DTranspose(Switched, keras.layers.Conv1DTranspose):
     """Conv1DTranspose with a switch for each filter; kernel: (length, filters, channels in)."""
 
+    own_axis = -2
+
 
 @_registered
 class SwitchedConv2DTranspose(Switched, keras.layers.Conv2DTranspose):
     """Conv2DTranspose with a switch for each filter; kernel: (height, width, filters, channels in)."""
 
+    own_axis = -2
+
 
 @_registered
 class SwitchedConv3DTranspose(Switched, keras.layers.Conv3DTranspose):
     """Conv3DTranspose with a switch for each filter; kernel: (depth, height, width, filters, channels in)."""
+
+    own_axis = -2
 
 
 @_registered

@@ -19,6 +19,18 @@ _registered: Any = keras.saving.register_keras_serializable("shrinknet")
 class LiveStatistics(Switched, abstract=True):
     """What the switched normalisations have in common: a switch for each channel that they average over."""
 
+    @classmethod
+    def suits(cls, layer: Any) -> bool:
+        """Over the last axis; `LayerNormalization` over others too."""
+        axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+        rank = len(layer.get_build_config()["input_shape"]) if layer.built and layer.get_build_config() else None
+        last = [axis == -1 or (rank is not None and axis == rank - 1) for axis in axes]
+        return (
+            len(axes) == 1 and all(last)
+            if cls is not SwitchedLayerNormalization
+            else (any(last) and not getattr(layer, "rms_scaling", False))
+        )
+
     def add_switches(self: Any, input_shape: Any) -> None:
         self.switchboard = Switchboard(None, {"channels": (input_shape[-1],)}, name="switchboard")
 

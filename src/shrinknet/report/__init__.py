@@ -1,4 +1,4 @@
-"""What a run looks like: one HTML page with its tables, charts and pictures."""
+"""The page of a run: one HTML file with tables, charts and pictures."""
 
 from shrinknet.report.page import write_page
 

@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn by hand: colours come from the page's style, so that they follow light, dark and print."""
+"""Charts as SVG, drawn by hand: colours come from the page's style, so that they adapt to light, dark and print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from shrinknet.report.markup import Html, fill, markup
 
-# Outlines of the marks in a square of -1 to 1; the shape alone tells them apart, the colour only helps.
+# Outlines of the marks in a square of -1 to 1; they differ in shape, not only in colour.
 _SHAPES = {
     "accepted": '<circle r="0.9"/>',
     "rejected": '<path d="M-0.8 -0.8 L0.8 0.8 M-0.8 0.8 L0.8 -0.8"/>',
@@ -24,7 +24,7 @@ class Axis:
     Attributes:
         name: what is measured, with its unit.
         low, high: ends of the range; whole: ticks at whole numbers only.
-        unit: what one step of the tick labels stands for: 1000 shows 12,000 as 12.
+        unit: divisor of the tick labels: 1000 shows 12,000 as 12.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Axis:
         return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
     def label(self, tick: float, ticks: Sequence[float]) -> str:
-        """The tick as text, with as many decimals as the distance of the ticks asks for."""
+        """The tick as text, with as many decimals as the distance between ticks requires."""
         step = (ticks[1] - ticks[0] if len(ticks) > 1 else tick or 1.0) / self.unit
         decimals = next(
             n for n in range(16) if math.isclose(step * 10**n, round(step * 10**n), rel_tol=1e-6) or n == 15
@@ -49,7 +49,7 @@ class Axis:
 
 
 def axis_over(name: str, values: Sequence[float], zero: bool = False, whole: bool = False) -> Axis:
-    """An axis with room for all values; `zero`: it starts at 0. Large numbers get a unit in words."""
+    """An axis that covers all values; `zero`: it starts at 0. Large numbers get a unit in words."""
     low, high = min(values), max(values)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -75,11 +75,11 @@ def _round_step(size: float, whole: bool) -> float:
 
 @dataclass
 class Chart:
-    """A drawing area with two axes; positions are given in the axes' own numbers.
+    """A drawing area with two axes; positions are given in axis coordinates.
 
     Attributes:
-        title: what the chart shows, in words, for those who cannot see it.
-        width, height: in pixels at the size it is meant for.
+        title: what the chart shows, as text for screen readers.
+        width, height: in pixels at its intended size.
     """
 
     title: str
@@ -102,7 +102,7 @@ class Chart:
         return self.top + span * (self.y.high - value) / (self.y.high - self.y.low)
 
     def line(self, points: Sequence[tuple[float, float]], kind: str) -> None:
-        """A line through the points, drawn in the style of its kind."""
+        """A line through the points, in the style of its kind."""
         path = " ".join(f"{self.at_x(x):.1f},{self.at_y(y):.1f}" for x, y in points)
         self.parts.append(fill('<polyline class="{kind}" points="{path}"/>', kind=kind, path=path))
 
@@ -112,7 +112,7 @@ class Chart:
         self.parts.append(fill('<polygon class="{kind}" points="{path}"/>', kind=kind, path=path))
 
     def mark(self, x: float, y: float, kind: str, text: str, size: float = 5.0) -> None:
-        """A mark, with a text that shows when a pointer rests on it."""
+        """A mark, with a tooltip."""
         self.parts.append(
             fill(
                 '<g class="mark {kind}" transform="translate({x} {y}) scale({size})">{shape}<title>{text}</title></g>',
@@ -126,7 +126,7 @@ class Chart:
         )
 
     def svg(self, kind: str = "") -> Html:
-        """The chart as it stands."""
+        """The chart with everything drawn so far."""
         return fill(
             '<svg class="chart {kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
             "{axes}{parts}</svg>",

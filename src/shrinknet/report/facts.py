@@ -1,4 +1,4 @@
-"""RunFacts: what a run folder knows, read with tolerance: everything but run.json may be missing."""
+"""RunFacts: the content of a run folder, read leniently: everything but run.json may be missing."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from typing import Any
 import numpy as np
 
 from shrinknet.errors import RunError
+from shrinknet.imaging.states import Kernel, Picture
 from shrinknet.records import Cost, Summary, Trial
-from shrinknet.runstore import RunStore
+from shrinknet.runs.store import RunStore
 
 _NAMES = {"f1": "F1", "mae": "MAE", "mse": "MSE", "iou": "IoU", "uiqi": "UIQI", "auc": "AUC", "psnr": "PSNR"}
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A run as its page tells it.
+    """The facts about a run that its page shows.
 
     Attributes:
         name: name of the run folder, never its path.
         score: the score's name in words; higher_is_better: its direction.
-        baseline: validation score after warm-up; None where unknown.
+        baseline: validation score after warm-up; None if unknown.
         warmup: (step, validation score) pairs.
-        threshold: share of the reference that a trial must keep; None where unknown.
-        summary: None while the run is under way.
-        removed: the filters that went, layer by layer.
-        trials: in the order they were decided.
-        kernels: `before/<layer>` and `after/<layer>`, shape (... kernel axes and channels in, filters).
+        threshold: share of the reference that a trial must keep; None if unknown.
+        summary: None while the run is in progress.
+        removed: the removed filters, layer by layer.
+        trials: in the order in which they were decided.
+        kernels: of each layer before and after, shape (... kernel axes and channels in, filters).
         samples: `input`, `truth`, `before`, `after`, shape (samples, height, width, channels), and `names`.
-        pictures: `<state>/map/<layer>`, shape (height, width, filters), NaN where a filter is gone; `<state>/output`,
-            shape (height, width); `early/mask/<layer>` as in `kernels`.
+        pictures: maps of shape (height, width, filters), NaN for filters that are gone; outputs of shape (height,
+            width, channels); masks as in `kernels`.
         missing: file name -> why it could not be read.
     """
 
@@ -50,16 +51,16 @@ class RunFacts:
     removed: Mapping[str, tuple[int, ...]]
     stopped: str
     trials: tuple[Trial, ...]
-    kernels: Mapping[str, np.ndarray]
+    kernels: Mapping[Kernel, np.ndarray]
     samples: Mapping[str, np.ndarray]
-    pictures: Mapping[str, np.ndarray]
+    pictures: Mapping[Picture, np.ndarray]
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     missing: Mapping[str, str]
 
 
 def read_facts(store: RunStore) -> RunFacts:
-    """Everything the page tells.
+    """Everything that the page shows.
 
     Raises:
         RunError: run.json or the journal is missing or damaged, or of another version.
@@ -86,17 +87,17 @@ def read_facts(store: RunStore) -> RunFacts:
             removed=_removed(record.get("removed"), trials),
             stopped=str(record.get("stopped") or (summary or {}).get("stopped") or ""),
             trials=trials,
-            kernels=kernels,
+            kernels={Kernel.of(key): array for key, array in kernels.items()},
             samples=samples,
-            pictures=pictures,
+            pictures={Picture.of(key): array for key, array in pictures.items()},
             config=config,
             environment=dict(record.get("environment") or {}),
             missing=missing,
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise RunError(
-            f"{store.path / 'run.json'} cannot be understood ({error!r}): expected the facts of a run as this version "
-            "of shrinknet writes them. Use the version that wrote it."
+            f"{store.path / 'run.json'} cannot be interpreted ({error!r}): expected the format of this version of "
+            "shrinknet. Use the version that wrote it."
         ) from error
 
 
@@ -134,7 +135,7 @@ def _cost(record: Any) -> Cost | None:
 
 
 def _removed(record: Any, trials: tuple[Trial, ...]) -> dict[str, tuple[int, ...]]:
-    """What run.json says; while it says nothing yet, the filters of the accepted trials."""
+    """The removed filters according to run.json or, if it does not list them yet, those of the accepted trials."""
     if record is None:
         gone: dict[str, list[int]] = defaultdict(list)
         for filter in (filter for trial in trials if trial.accepted for filter in trial.filters):

@@ -1,32 +1,33 @@
-"""Feature maps as pictures: what each layer computes for one image before its activation, and the output after it."""
+"""Feature maps as pictures: each layer's output for one image before its activation, and the final output."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from shrinknet.imaging.pictures import GREY, output_image, png, red_green
+from shrinknet.imaging.pictures import GREY, colours, png, red_green
+from shrinknet.imaging.states import STATES, Picture
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number
-from shrinknet.report.masks import MAX_FILTERS, MAX_LAYERS, STATES, tile
+from shrinknet.report.masks import MAX_FILTERS, MAX_LAYERS, tile
 
 
 def maps_section(facts: RunFacts) -> Html:
-    """A block a layer, a row a state; empty where the run has kept none."""
-    layers = list(dict.fromkeys(name.split("/", 2)[2] for name in facts.pictures if "/map/" in name))
+    """One block per layer, one row per state; empty if the run has none."""
+    layers = list(dict.fromkeys(picture.layer for picture in facts.pictures if picture.kind == "map"))
     if not layers:
         why = facts.missing.get("pictures.npz")
         return fill("<p>{why}</p>", why=why) if why else Html("")
     return fill(
-        '<p>What each filter computes for one test image before the activation: below zero <b class="negative">red'
-        '</b>, above zero <b class="positive">green</b>, the greater the absolute value, the brighter. Removed filters '
-        "compute nothing and are crossed.</p>{layers}{outputs}",
+        '<p>The output of each filter for one test image before the activation: below zero <b class="negative">red'
+        '</b>, above zero <b class="positive">green</b>; larger absolute values are brighter. Removed filters have no '
+        "output and are crossed out.</p>{layers}{outputs}",
         layers=[_layer(facts, layer) for layer in layers[:MAX_LAYERS]],
         outputs=_outputs(facts),
     )
 
 
 def _layer(facts: RunFacts, layer: str) -> Html:
-    states = {state: facts.pictures.get(f"{state}/map/{layer}") for state in STATES}
+    states = {state: facts.pictures.get(Picture(state, "map", layer)) for state in STATES}
     rows = [_row(layer, state, maps) for state, maps in states.items() if maps is not None and maps.ndim == 3]
     return fill('<section class="masks"><h3>{layer}</h3>{rows}</section>', layer=layer, rows=rows)
 
@@ -51,15 +52,15 @@ def _row(layer: str, state: str, maps: np.ndarray) -> Html:
 
 
 def _outputs(facts: RunFacts) -> Html:
-    drawn = {state: facts.pictures.get(f"{state}/output") for state in STATES}
+    drawn = {state: facts.pictures.get(Picture(state, "output")) for state in STATES}
     items = [
         fill(
             '<figure><img src="{source}" alt="output {state}"><figcaption>{state}</figcaption></figure>',
-            source=data_uri(png(output_image(np.nan_to_num(values)))),
+            source=data_uri(png(colours(np.nan_to_num(values)))),
             state=STATES[state],
         )
         for state, values in drawn.items()
-        if values is not None and values.ndim == 2
+        if values is not None and values.ndim in (2, 3)
     ]
     return (
         fill(

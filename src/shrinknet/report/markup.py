@@ -1,4 +1,4 @@
-"""HTML from templates: whatever is not markup already is escaped, so that no text of a run becomes part of the page."""
+"""HTML from templates: everything that is not already markup is escaped, so that text cannot break the page."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-MINUS, NONE, SPACE = "\u2212", "\u2013", "\u202f"  # a real minus, an en dash, a narrow space that does not break
+MINUS, NONE, SPACE = "\u2212", "\u2013", "\u202f"  # a minus sign, an en dash, a narrow non-breaking space
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
     __slots__ = ()
 
 
 def markup(value: object) -> Html:
-    """`value` as markup: `Html` as it is, lists item by item, None as nothing, anything else escaped."""
+    """`value` as markup: `Html` unchanged, lists item by item, None as nothing, anything else escaped."""
     if isinstance(value, Html):
         return value
     if isinstance(value, list | tuple):
@@ -37,18 +37,18 @@ def fill(template: str, **parts: object) -> Html:
 
 
 def data_uri(data: bytes) -> Html:
-    """PNG bytes as an address that holds the image itself."""
+    """PNG bytes as a data URI."""
     return Html("data:image/png;base64," + base64.b64encode(data).decode())
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], words: int = 1, caption: str = "") -> Html:
-    """A table that scrolls inside its own box.
+    """A table that scrolls within its own box.
 
     Args:
-        heads: the columns' names.
-        rows: as many cells each; a row's first cell is its head.
-        words: how many columns from the left hold words; the others hold numbers and are set to the right.
-        caption: what the table shows, for those who cannot see where it stands.
+        heads: the column names.
+        rows: one cell per column; the first cell of a row is its header.
+        words: how many columns from the left contain text; the others contain numbers and are right-aligned.
+        caption: what the table shows, as text for screen readers.
     """
     kinds = ["" if column < words else Html(' class="number"') for column in range(len(heads))]
     head = [
@@ -84,7 +84,7 @@ def pairs(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def number(value: float | None) -> str:
-    """A number as people read it: thousands apart, four significant digits, an en dash for none.
+    """A number for display: thousands separators, four significant digits, an en dash for None.
 
     Example:
         >>> number(1234567), number(0.43125)
@@ -100,7 +100,7 @@ def number(value: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score with three decimals, or four significant digits where three decimals say nothing."""
+    """A score with three decimals, or with four significant digits if three decimals are not informative."""
     if value is None or not math.isfinite(value) or value == 0 or not 0.01 <= abs(value) < 1000:
         return number(value)
     return f"{value:.3f}".replace("-", MINUS)
@@ -114,7 +114,7 @@ def share(value: float | None) -> str:
 
 
 def change(before: float | None, after: float | None) -> str:
-    """The change from before to after in whole percent, with its sign; an en dash where there is none to tell."""
+    """The change from before to after in whole percent, with its sign; an en dash if it is unknown."""
     if not before or after is None:
         return NONE
     percent = round(100 * (after / before - 1))
@@ -123,7 +123,7 @@ def change(before: float | None, after: float | None) -> str:
 
 
 def upper(text: str) -> str:
-    """The text with a capital at its beginning."""
+    """The text with its first letter capitalized."""
     return text[:1].upper() + text[1:]
 
 
@@ -133,7 +133,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def brief(value: float) -> str:
-    """A number in three digits with its unit: `14.3 M`.
+    """A number with three digits and its unit: `14.3 M`.
 
     Example:
         >>> brief(886), brief(1.2841)

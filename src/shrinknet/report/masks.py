@@ -1,4 +1,4 @@
-"""The masks as pictures: negative red, positive green, brighter where the absolute value is greater."""
+"""The masks as pictures: negative red, positive green, brighter for larger absolute values."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from shrinknet.imaging.pictures import GREY, png, red_green
+from shrinknet.imaging.states import STATES, Kernel
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number, plural
 
-MAX_LAYERS = 12  # layers that are drawn
-MAX_FILTERS = 24  # filters of a layer that are drawn
-MAX_SLICES = 16  # channels in of a filter that are drawn
-MAX_COLUMN = 6  # channels in of a filter that are drawn below each other
-MAX_WEIGHTS = 1024  # of a slice: longer ones are cut off
-_ZOOM = 6  # pixels a weight
+MAX_LAYERS = 12  # layers drawn
+MAX_FILTERS = 24  # filters drawn per layer
+MAX_SLICES = 16  # input channels drawn per filter
+MAX_COLUMN = 6  # input channels of a filter that are drawn below each other
+MAX_WEIGHTS = 1024  # of a slice: longer ones are truncated
+_ZOOM = 6  # pixels per weight
 _GAP = 2  # pixels between slices
-STATES = {"early": "after a few steps", "before": "after warm-up", "after": "at the end"}
 
 _CROSS = Html(
     '<svg class="cross" viewBox="0 0 10 10" preserveAspectRatio="none" aria-hidden="true">'
@@ -26,28 +26,28 @@ _CROSS = Html(
 
 
 def masks_section(facts: RunFacts) -> Html:
-    """A row a layer, as it was on the way."""
-    early = {f"early/{name[11:]}": kernel for name, kernel in facts.pictures.items() if name.startswith("early/mask/")}
+    """One row per layer, with its masks at each recorded state."""
+    early = {Kernel(one.state, one.layer): kernel for one, kernel in facts.pictures.items() if one.kind == "mask"}
     kernels = {**facts.kernels, **early}
-    names = [name.partition("/") for name, kernel in kernels.items() if _drawable(kernel)]
-    layers = list(dict.fromkeys(layer for state, _, layer in names if state in STATES))
+    drawn = [name for name, kernel in kernels.items() if _drawable(kernel)]
+    layers = list(dict.fromkeys(name.layer for name in drawn if name.state in STATES))
     if not layers:
-        why = facts.missing.get("kernels.npz", "The run has not kept its masks.")
+        why = facts.missing.get("kernels.npz", "The run has no recorded masks.")
         return fill("<p>{why}</p>", why=why)
     cut = [f"The first {MAX_LAYERS} of {len(layers)} layers are drawn."] * (len(layers) > MAX_LAYERS)
     rows = [_layer(kernels, layer, facts.removed.get(layer, ())) for layer in layers[:MAX_LAYERS]]
     return fill(
         '<p>Weights below zero are <b class="negative">red</b>, above zero <b class="positive">green</b>, zero is '
-        "black; the greater the absolute value, the brighter. One row a layer, one picture a filter, one square a "
-        "channel that it reads, the first one on top or to the left. Removed filters are crossed and dimmed; squares "
-        "that read a removed filter count as zero, whatever they show.</p>{rows}{cut}",
+        "black; larger absolute values are brighter. One row per layer, one picture per filter, one square per input "
+        "channel, starting at the top or left. Removed filters are crossed out and dimmed; squares that read a removed "
+        "filter count as zero, whatever they show.</p>{rows}{cut}",
         rows=rows,
         cut=cut and fill('<p class="note">{cut}</p>', cut=cut),
     )
 
 
 def tile(index: int, picture: np.ndarray, told: str, gone: bool) -> Html:
-    """One filter's picture with its number; `told` is for those who cannot see it."""
+    """One filter's picture with its number; `told` is the text for screen readers."""
     return fill(
         '<li class="{kind}"><div class="frame"><img src="{source}" alt="{told}">{cross}</div>'
         "<span>[{index}]{removed}</span></li>",
@@ -61,14 +61,14 @@ def tile(index: int, picture: np.ndarray, told: str, gone: bool) -> Html:
 
 
 def slices(kernel: np.ndarray) -> list[np.ndarray]:
-    """One filter's weights as planes, one for each channel in.
+    """One filter's weights as planes, one for each input channel.
 
     Args:
-        kernel: shape (... kernel axes, channels in). Weights without kernel axes (dense layers, 1x1 convolutions)
-            have nothing to be laid out by and become one plane, wrapped into rows as near to a square as they fit.
+        kernel: shape (... kernel axes, channels in). Weights without kernel axes (dense layers, 1x1 convolutions) have
+            no spatial layout and become one plane, wrapped into rows that form roughly a square.
 
     Returns:
-        Planes of shape (rows, columns), float32; places beyond the last weight are NaN.
+        Planes of shape (rows, columns), float32; positions beyond the last weight are NaN.
     """
     axes = kernel.shape[:-1]
     if max(axes, default=1) == 1:
@@ -77,7 +77,7 @@ def slices(kernel: np.ndarray) -> list[np.ndarray]:
         plane = np.full((-(-flat.size // columns), columns), np.nan, np.float32)
         plane.flat[: flat.size] = flat
         return [plane]
-    if len(axes) == 1:  # a convolution over one axis: time to the right, a line a channel
+    if len(axes) == 1:  # a 1D convolution: time to the right, one line per channel
         return [np.ascontiguousarray(kernel.T[:MAX_SLICES, :MAX_WEIGHTS])]
     planes = np.moveaxis(kernel, -1, 0).reshape(-1, *axes[-2:])  # (channels in and depth, height, width)
     return list(planes[:MAX_SLICES])
@@ -87,7 +87,7 @@ def mosaic(planes: list[np.ndarray], limit: float, columns: int) -> np.ndarray:
     """The planes side by side.
 
     Args:
-        planes: shape (rows, columns) each, all alike; NaN is drawn as a gap.
+        planes: shape (rows, columns) each, all the same; NaN is drawn as a gap.
         limit: the absolute value that is drawn at full brightness.
         columns: planes in a row.
 
@@ -109,11 +109,11 @@ def _drawable(kernel: np.ndarray) -> bool:
     return kernel.ndim >= 2 and kernel.size > 0 and kernel.dtype.kind == "f"
 
 
-def _layer(kernels: Mapping[str, np.ndarray], layer: str, removed: tuple[int, ...]) -> Html:
-    states = {state: kernels[f"{state}/{layer}"] for state in STATES if f"{state}/{layer}" in kernels}
+def _layer(kernels: Mapping[Kernel, np.ndarray], layer: str, removed: tuple[int, ...]) -> Html:
+    states = {state: kernels[Kernel(state, layer)] for state in STATES if Kernel(state, layer) in kernels}
     states = {state: kernel for state, kernel in states.items() if _drawable(kernel)}
     limits = {state: float(np.abs(kernel[np.isfinite(kernel)]).max(initial=0)) for state, kernel in states.items()}
-    last = max((limit for state, limit in limits.items() if state != "early"), default=0.0)  # these can be compared
+    last = max((limit for state, limit in limits.items() if state != "early"), default=0.0)  # these are comparable
     limits = {state: limit if state == "early" else last for state, limit in limits.items()}
     first = next(iter(states.values()))
     return fill(
@@ -125,7 +125,7 @@ def _layer(kernels: Mapping[str, np.ndarray], layer: str, removed: tuple[int, ..
 
 
 def _notes(kernel: np.ndarray, limits: Mapping[str, float], finite: bool) -> list[str]:
-    """Shape and scale of a layer's pictures, and what is left out of them."""
+    """Shape and scale of a layer's pictures, and what they leave out."""
     *axes, channels, filters = kernel.shape
     shape = "\u00d7".join(map(str, axes))
     reads = f"{shape}, {plural(channels, 'channel')} in" if axes else plural(channels, "input")
@@ -145,10 +145,10 @@ def _notes(kernel: np.ndarray, limits: Mapping[str, float], finite: bool) -> lis
 
 
 def _columns(planes: int, filters: int) -> int:
-    """Planes in a row.
+    """Number of planes in a row.
 
-    Few planes stand in a column, so that a layer is a matrix of channels in by filters, as long as it is wider than
-    high; many come as near to a square as they fit.
+    A few planes form a column, so that a layer is a matrix of input channels by filters, as long as it is wider than
+    high; many planes form roughly a square.
     """
     if planes <= MAX_COLUMN:
         return 1 if filters >= planes else planes

@@ -8,10 +8,10 @@ from shrinknet.records import LayerCost
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, fill, number, table
 
-MAX_CELLS = 48  # filters of the widest layer up to which each gets a cell: more would be thinner than a line
+MAX_CELLS = 48  # up to this many filters in the widest layer, each gets a cell: more cells would be too thin
 MAX_LAYERS = 80  # layers drawn as bars
 
-# Referred to by every hatched part of the page; it must be laid out, so it is small rather than hidden.
+# Used by every hatched part of the page; it must be rendered, so it has size zero instead of being hidden.
 HATCH = Html(
     '<svg class="definitions" width="0" height="0" aria-hidden="true"><defs>'
     '<pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
@@ -23,7 +23,7 @@ HATCH = Html(
 def network_section(facts: RunFacts) -> Html:
     """The picture and the table."""
     if facts.cost_before is None:
-        return fill("<p>The run has not recorded what its network costs, layer by layer.</p>")
+        return fill("<p>The run has not recorded the cost of its network layer by layer.</p>")
     after = {layer.layer: layer for layer in facts.cost_after.layers} if facts.cost_after else {}
     layers = [layer for layer in facts.cost_before.layers if layer.filters]
     widest = max((layer.filters or 0 for layer in layers), default=1)
@@ -33,7 +33,7 @@ def network_section(facts: RunFacts) -> Html:
         '<ul class="key"><li><svg class="glyph" width="20" height="16" aria-hidden="true">'
         '<rect class="stays" width="20" height="16"/></svg> stays</li><li><svg class="glyph" width="20" height="16" '
         'aria-hidden="true"><rect class="gone" width="20" height="16"/></svg> removed</li></ul>'
-        '<ol class="network">{bars}</ol><p class="note">A bar is as wide as its layer has filters. {cut}</p>{table}',
+        '<ol class="network">{bars}</ol><p class="note">The width of a bar is the number of filters. {cut}</p>{table}',
         bars=bars,
         cut=cut,
         table=_table(facts, after),
@@ -66,7 +66,7 @@ def _cells(count: int, gone: Sequence[int]) -> list[Html]:
 
 
 def _parts(before: int, after: int) -> list[Html]:
-    """What stays and what goes as two parts."""
+    """Remaining and removed filters as two parts."""
     share = 100 * after / before
     return [_cell(False, 0, share), *([_cell(True, share, 100 - share)] if after < before else [])]
 
@@ -85,7 +85,7 @@ def _shape(shape: Sequence[int | None]) -> str:
 
 
 def _table(facts: RunFacts, after: dict[str, LayerCost]) -> Html:
-    """Every layer; where the network after is not known yet, its columns are left empty."""
+    """All layers; columns of the network after are empty as long as it is unknown."""
     layers = facts.cost_before.layers if facts.cost_before else ()
     rows: list[tuple[object, ...]] = []
     for layer in layers:

@@ -1,4 +1,4 @@
-"""What happened, at a glance: the headline, the numbers that matter, and the table before/after."""
+"""The overview of a run: the headline, the main numbers, and the before/after table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import NONE, Html, brief, change, fill, number, plural, score, share, table
 from shrinknet.report.trials import warmup_chart
 
-_ARROW = "\u00a0\u2192\u00a0"  # does not break off its numbers
-_ROWS = {  # the rows of Summary in the page's words
+_ARROW = "\u00a0\u2192\u00a0"  # with non-breaking spaces
+_ROWS = {  # the rows of Summary, as labelled on the page
     "multiply adds": "multiply-adds per sample",
     "bytes": "weights, bytes",
     "latency ms": "latency per sample, ms",
@@ -17,14 +17,13 @@ _ROWS = {  # the rows of Summary in the page's words
 
 
 def headline(facts: RunFacts) -> str:
-    """What happened, in one sentence."""
+    """The result in one sentence."""
     if facts.summary is None:
         kept = sum(trial.accepted for trial in facts.trials)
-        return f"Under way: {kept} of {plural(len(facts.trials), 'cut')} tried so far kept"
+        return f"In progress: {kept} of {plural(len(facts.trials), 'cut')} tried so far kept"
     summary = facts.summary
-    text = (
-        f"{number(summary.before.filters - summary.after.filters)} of {plural(summary.before.filters, 'filter')} went"
-    )
+    removed = summary.before.filters - summary.after.filters
+    text = f"{number(removed)} of {plural(summary.before.filters, 'filter')} removed"
     before, after, data = _scores(facts)
     if before is not None or after is not None:
         text += f"; {facts.score} on {data} data {score(before)}{_ARROW}{score(after)}"
@@ -34,11 +33,11 @@ def headline(facts: RunFacts) -> str:
 
 
 def lead(facts: RunFacts) -> Html:
-    """How the run went and why it ended, and the numbers that matter, large."""
+    """How the run went and why it ended, and the main numbers in large type."""
     if facts.summary is None:
-        text = facts.stopped or "The run has not ended: what comes out of it is not known yet."
+        text = facts.stopped or "The run has not ended: there is no result yet."
         return fill('<p class="lead">{text}</p>', text=text)
-    counts = f"{plural(facts.summary.accepted, 'cut')} kept, {facts.summary.rejected} stepped back."
+    counts = f"{plural(facts.summary.accepted, 'cut')} kept, {facts.summary.rejected} rolled back."
     items = [
         fill("<div><dt>{name}</dt><dd><b>{value}</b> {detail}</dd></div>", name=name, value=value, detail=detail)
         for value, name, detail in _figures(facts)
@@ -52,16 +51,16 @@ def lead(facts: RunFacts) -> Html:
 
 
 def summary_section(facts: RunFacts) -> Html:
-    """The table before/after, beside the course of the warm-up."""
+    """The before/after table, next to the chart of the warm-up."""
     warmup = warmup_chart(facts)
     if facts.summary is None:
         return fill(
-            '<p>The table stands here once the run has ended.</p><div class="charts">{warmup}</div>', warmup=warmup
+            '<p>The table appears here when the run has ended.</p><div class="charts">{warmup}</div>', warmup=warmup
         )
     rows = []
     for row in facts.summary.rows():
         if row[""] == "control score":
-            continue  # as a row of its own it has no after: see _against_control
+            continue  # it has no "after": see _against_control
         shown = score if "score" in row[""] else number
         ratio = row["after/before"]
         name = _ROWS.get(row[""], row[""]).replace("{score}", facts.score)
@@ -77,7 +76,7 @@ def summary_section(facts: RunFacts) -> Html:
 
 
 def _scores(facts: RunFacts) -> tuple[float | None, float | None, str]:
-    """Score before and after on test data, or on validation data where there are no test data; and which."""
+    """Score before and after on test data, or on validation data if there are no test data; and which of the two."""
     if facts.summary is None:
         return None, None, ""
     before, after = facts.summary.before, facts.summary.after
@@ -87,7 +86,7 @@ def _scores(facts: RunFacts) -> tuple[float | None, float | None, str]:
 
 
 def _figures(facts: RunFacts) -> list[tuple[str, str, str]]:
-    """(number, its name, where it comes from), at most four."""
+    """(number, name, detail), at most four."""
     if facts.summary is None:
         return []
     figures = []
@@ -109,7 +108,7 @@ def _figures(facts: RunFacts) -> list[tuple[str, str, str]]:
 
 
 def _against_control(facts: RunFacts) -> list[tuple[str, str, str, str]]:
-    """The slim network beside the uncut one that was trained as long."""
+    """The slim network compared with the uncut one that was trained for as long."""
     _, last, data = _scores(facts)
     if facts.summary is None or facts.summary.control_score is None:
         return []
@@ -122,8 +121,8 @@ def _explained(facts: RunFacts) -> str:
     text = "Before: the uncut network after its warm-up. After: the slim network."
     if facts.summary is None or facts.summary.control_score is None:
         return text
-    steps = f", {number(facts.summary.steps)} in all" if facts.summary.steps else ""
+    steps = f", {number(facts.summary.steps)} in total" if facts.summary.steps else ""
     return (
         f"{text} Control, in the column before: the uncut network trained for as many steps as the slim one{steps}; "
-        "training on raises a score by itself."
+        "further training raises a score by itself."
     )

@@ -1,4 +1,4 @@
-"""write_page: a run as one HTML file that needs nothing else: no script, no font, no picture from elsewhere."""
+"""write_page: a run as one self-contained HTML file: no scripts, and no fonts or pictures from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shrinknet.report.network import HATCH, network_section
 from shrinknet.report.overview import headline, lead, summary_section
 from shrinknet.report.samples import samples_section
 from shrinknet.report.trials import charts_section, trials_table
-from shrinknet.runstore import RunStore, write_file
+from shrinknet.runs.store import RunStore, write_file
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -40,7 +40,7 @@ _PAGE = """<!doctype html>
 <main>
 {sections}
 </main>
-<footer><p>Written by shrinknet. This page needs no network and holds all that it shows.</p></footer>
+<footer><p>Written by shrinknet. This page is self-contained and works offline.</p></footer>
 </body>
 </html>
 """
@@ -50,8 +50,8 @@ def write_page(run: str | os.PathLike[str], path: str | os.PathLike[str] | None 
     """Writes the page of a run: one self-contained HTML file.
 
     Args:
-        run: the run folder; the run may still be under way.
-        path: where the page goes; None: `page.html` in the run folder.
+        run: the run folder; the run may still be in progress.
+        path: where to write the page; None: `page.html` in the run folder.
 
     Returns:
         The path of the page.
@@ -65,13 +65,13 @@ def write_page(run: str | os.PathLike[str], path: str | os.PathLike[str] | None 
     """
     store = RunStore(run)
     target = store.path / "page.html" if path is None else pathlib.Path(path)
-    # Names of files may hold bytes that are no text; as character references they cannot break the page.
+    # File names may contain bytes that are not text; as character references they cannot break the page.
     write_file(target, page(read_facts(store)).encode("utf-8", "xmlcharrefreplace"))
     return target
 
 
 def page(facts: RunFacts) -> Html:
-    """The whole page; sections that have nothing to show are left out."""
+    """The whole page; empty sections are left out."""
     sections = [(name, title, content) for name, title, draw in _SECTIONS if (content := draw(facts))]
     return fill(
         _PAGE,

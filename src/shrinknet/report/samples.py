@@ -1,4 +1,4 @@
-"""Input, truth and outputs before and after, side by side."""
+"""Input, target and outputs before and after, side by side."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from shrinknet.imaging.pictures import png
+from shrinknet.imaging.pictures import colours, png
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, data_uri, fill, number
 
-MAX_SAMPLES = 12  # that are drawn
-MAX_SIZE = 512  # pixels of the longer side: larger pictures are thinned out
-_KINDS = {"input": "input", "truth": "truth", "before": "output before", "after": "output after"}
+MAX_SAMPLES = 12  # samples that are drawn
+MAX_SIZE = 512  # pixels of the longer side: larger pictures are subsampled
+_KINDS = {"input": "input", "truth": "target", "before": "output before", "after": "output after"}
 
 
 def samples_section(facts: RunFacts) -> Html:
-    """A row a sample; empty where the run has kept none."""
-    arrays = {kind: facts.samples[kind] for kind in _KINDS if _drawable(facts.samples.get(kind))}
+    """One row per sample: images are drawn, class numbers and vectors are printed; empty if the run has none."""
+    arrays = {kind: facts.samples[kind] for kind in _KINDS if _showable(facts.samples.get(kind))}
     if not arrays:
         why = facts.missing.get("samples.npz")
         return fill("<p>{why}</p>", why=why) if why else Html("")
     count = min(array.shape[0] for array in arrays.values())
     labels = facts.samples.get("names", np.array([], str))
+    drawn = ranges({kind: array for kind, array in arrays.items() if array.ndim == 4})
     rows = [
         _row(
             {kind: array[place] for kind, array in arrays.items()},
-            ranges(arrays),
+            drawn,
             str(labels[place]) if place < labels.size else f"sample {place + 1}",
         )
         for place in range(min(count, MAX_SAMPLES))
     ]
     notes = [_scaled(arrays)]
     if count > MAX_SAMPLES:
-        notes.append(f"The first {MAX_SAMPLES} of {count} samples are drawn.")
-    return fill('{rows}<p class="note">{notes}</p>', rows=rows, notes=" ".join(notes))
+        notes.append(f"The first {MAX_SAMPLES} of {count} samples are shown.")
+    return fill('{rows}<p class="note">{notes}</p>', rows=rows, notes=" ".join(filter(None, notes)))
 
 
 def ranges(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """What is drawn black and what white: [0, 1] where the values keep to it, otherwise their own range.
+    """The values drawn black and white: [0, 1] if all values are within it, otherwise their own range.
 
-    Outputs share the range of the truth, so that what differs between them is the network and not the drawing.
+    Outputs share the range of the target, so that visible differences come from the network and not from the scaling.
     """
     drawn = {}
     for kind, array in arrays.items():
@@ -51,52 +52,81 @@ def ranges(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
     return drawn
 
 
-def picture(array: np.ndarray, low: float, high: float) -> np.ndarray:
+def picture(array: np.ndarray, low: float, high: float, colour: bool = False) -> np.ndarray:
     """One sample as a picture.
 
     Args:
-        array: shape (height, width, channels); three channels are colours, of any other number the first is drawn.
-        low, high: drawn black and white; what lies beyond is cut off, what is not finite is black.
+        array: shape (height, width, channels).
+        low, high: drawn black and white; values beyond are clipped, values that are not finite are black.
+        colour: three channels are red, green and blue; otherwise several channels get a colour each.
 
     Returns:
         Shape (height, width) or (height, width, red green blue), uint8.
     """
     step = -(-max(array.shape[:2]) // MAX_SIZE)
     array = array[::step, ::step]
-    array = array if array.shape[-1] == 3 else array[..., 0]
     scaled = np.clip((np.nan_to_num(array, nan=low, posinf=high, neginf=low) - low) / (high - low), 0, 1)
-    return np.rint(255 * scaled).astype(np.uint8)
+    if array.shape[-1] == 1 or (colour and array.shape[-1] == 2):
+        return np.rint(255 * scaled[..., 0]).astype(np.uint8)
+    return np.rint(255 * scaled[..., :3]).astype(np.uint8) if colour else colours(scaled)
 
 
-def _drawable(array: np.ndarray | None) -> bool:
-    return array is not None and array.ndim == 4 and array.size > 0 and array.dtype.kind in "fiub"
+def words(values: np.ndarray) -> str:
+    """A vector of outputs or a class number as text: of several numbers, the largest and its index.
+
+    Example:
+        >>> words(np.array([0.1, 0.7, 0.2])), words(np.array(3))
+        ('class 1 (0.7)', '3')
+    """
+    flat = np.ravel(values)
+    if flat.size > 1:
+        return f"class {int(np.argmax(flat))} ({number(float(flat.max()))})"
+    return number(flat[0].item()) if flat.size else "nothing"
+
+
+def _showable(array: np.ndarray | None) -> bool:
+    if array is None or not array.size or array.dtype.kind not in "fiub":
+        return False
+    return array.ndim in (1, 2, 4)
 
 
 def _scaled(arrays: Mapping[str, np.ndarray]) -> str:
-    low, high = ranges(arrays)[list(arrays)[-1]]
-    outputs = [arrays[kind] for kind in ("before", "after") if kind in arrays]
-    note = f"Outputs are drawn from {number(low)}, black, to {number(high)}, white."
+    drawn = {kind: array for kind, array in arrays.items() if array.ndim == 4}
+    outputs = [drawn[kind] for kind in ("before", "after") if kind in drawn]
+    if not outputs:
+        return ""
+    low, high = ranges(drawn)[list(drawn)[-1]]
+    if outputs[0].shape[-1] > 1:
+        note = f"Each channel of an output has its own colour, full at {number(high)}."
+    else:
+        note = f"Outputs are drawn from {number(low)}, black, to {number(high)}, white."
     beyond = [float(np.mean((array < low) | (array > high))) for array in outputs]
     if max(beyond, default=0) > 0.0005:
-        note += f" {100 * max(beyond):.1f}\u202f% of their values or fewer lie beyond and are cut off."
+        note += f" {100 * max(beyond):.1f}\u202f% of their values or fewer lie beyond and are clipped."
     return note
 
 
 def _row(sample: Mapping[str, np.ndarray], drawn: Mapping[str, tuple[float, float]], label: str) -> Html:
-    images = [
-        fill(
-            '<figure><img src="{source}" alt="{label}: {kind}" width="{width}" height="{height}">'
-            "<figcaption>{kind}</figcaption></figure>",
-            source=data_uri(png(picture(array, *drawn[kind]))),
-            label=label,
-            kind=_KINDS[kind],
-            width=array.shape[1],
-            height=array.shape[0],
-        )
+    parts = [
+        _image(kind, picture(array, *drawn[kind], colour=kind == "input"), array.shape, label)
+        if kind in drawn
+        else fill("<p>{kind}: <b>{value}</b></p>", kind=_KINDS[kind], value=words(array))
         for kind, array in sample.items()
     ]
     return fill(
-        '<section class="sample"><h3>{label}</h3><div class="images">{images}</div></section>',
+        '<section class="sample"><h3>{label}</h3><div class="images">{parts}</div></section>',
         label=label,
-        images=images,
+        parts=parts,
+    )
+
+
+def _image(kind: str, drawn: np.ndarray, shape: tuple[int, ...], label: str) -> Html:
+    return fill(
+        '<figure><img src="{source}" alt="{label}: {kind}" width="{width}" height="{height}">'
+        "<figcaption>{kind}</figcaption></figure>",
+        source=data_uri(png(drawn)),
+        label=label,
+        kind=_KINDS[kind],
+        width=shape[1],
+        height=shape[0],
     )

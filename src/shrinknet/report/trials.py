@@ -5,27 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from shrinknet.criterion import Criterion
 from shrinknet.filters import Filter
 from shrinknet.records import Trial
 from shrinknet.report.charts import Axis, Chart, axis_over, figure, key
 from shrinknet.report.facts import RunFacts
 from shrinknet.report.markup import Html, fill, number, score, share, table, upper
 
-MAX_ROWS = 1000  # of the trials table: the journal has all
+MAX_ROWS = 1000  # of the trials table; the journal has all
 MAX_NAMES = 6  # filters named in one cell
 _COSTS = (("filters left", "filters_left"), ("parameters", "parameters"), ("multiply-adds per sample", "multiply_adds"))
 _MEANING = {
     "start": "after warm-up",
     "accepted": "accepted",
-    "rejected": "rejected, stepped back",
+    "rejected": "rejected, rolled back",
     "split": "rejected, tried again in halves",
 }
 
 
 def charts_section(facts: RunFacts) -> Html:
-    """Score over the trials; what is left over the trials; score against what is left."""
+    """Score over the trials, costs over the trials, and score against costs."""
     if not facts.trials:
-        return fill("<p>No trial was decided yet.</p>")
+        return fill("<p>No trial has been decided yet.</p>")
     small = [
         *(_cost_over_trials(facts, name, cost) for name, cost in _COSTS),
         *(_score_against_cost(facts, name, cost) for name, cost in _COSTS),
@@ -36,9 +37,9 @@ def charts_section(facts: RunFacts) -> Html:
 
 
 def trials_table(facts: RunFacts) -> Html:
-    """A row a trial."""
+    """One row per trial."""
     if not facts.trials:
-        return fill("<p>No trial was decided yet.</p>")
+        return fill("<p>No trial has been decided yet.</p>")
     rows = [
         (
             trial.number,
@@ -72,22 +73,22 @@ def trials_table(facts: RunFacts) -> Html:
 
 
 def verdict(trial: Trial) -> str:
-    """The kind of mark that stands for the trial: accepted, rejected or split."""
+    """The kind of mark for the trial: accepted, rejected or split."""
     return "accepted" if trial.accepted else "split" if trial.split else "rejected"
 
 
 def names(filters: Sequence[Filter]) -> str:
-    """The filters by name; of many the first ones, and how many more."""
+    """The filters by name; if there are many, the first ones and how many more."""
     shown = ", ".join(map(str, filters[:MAX_NAMES]))
     more = len(filters) - MAX_NAMES
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def needed(facts: RunFacts, trial: Trial) -> float | None:
-    """The score at which the trial would just have been accepted; None where it cannot be told."""
+    """The score at which the trial would just have been accepted; None if unknown."""
     if not facts.threshold or not math.isfinite(trial.reference):
         return None
-    return trial.reference * facts.threshold if facts.higher_is_better else trial.reference / facts.threshold
+    return Criterion(facts.threshold, facts.higher_is_better).needed(trial.reference)
 
 
 def _legend(facts: RunFacts) -> Html:
@@ -99,7 +100,7 @@ def _legend(facts: RunFacts) -> Html:
 
 
 def _told(trial: Trial) -> str:
-    """What a mark says when a pointer rests on it."""
+    """The tooltip of a mark."""
     return f"Trial {trial.number}: {names(trial.filters)}; score {score(trial.score)}, {_MEANING[verdict(trial)]}"
 
 
@@ -110,7 +111,7 @@ def _score_axis(facts: RunFacts) -> Axis:
 
 
 def _hero(facts: RunFacts) -> Html:
-    """The score of each trial, the score it needed, and the line of what was kept."""
+    """The score of each trial, the score it needed, and a line through the accepted ones."""
     better = "higher" if facts.higher_is_better else "lower"
     note = f"{upper(facts.score)} on validation data after the training of each trial; {better} is better."
     if facts.threshold is not None:
@@ -145,7 +146,9 @@ def _marks(
         chart.line(begin + kept, "kept")
     for place, trial in places:
         finite = math.isfinite(trial.score)
-        edge = chart.y.low if facts.higher_is_better else chart.y.high  # no score: at the bad edge, and said in words
+        edge = (
+            chart.y.low if facts.higher_is_better else chart.y.high
+        )  # no score: at the bad edge, with an explanation in the tooltip
         chart.mark(place, trial.score if finite else edge, verdict(trial), _told(trial), size)
     for place, value in begin:
         chart.mark(place, value, "start", f"After warm-up: score {score(value)}", max(size, 4.0))
@@ -194,7 +197,7 @@ def _score_against_cost(facts: RunFacts, name: str, cost: str) -> Html:
 
 
 def warmup_chart(facts: RunFacts) -> Html:
-    """The score while the uncut network was trained; empty where it was not recorded."""
+    """The score while the uncut network was trained; empty if it was not recorded."""
     if len(facts.warmup) < 2:
         return Html("")
     steps, scores = [step for step, _ in facts.warmup], [value for _, value in facts.warmup]

@@ -1,4 +1,4 @@
-"""Strategies choose which filters to try next: the protocol, one file a strategy, and how they are found and checked.
+"""Strategies choose which filters to try next: the protocol, one file per strategy, and loading and checking them.
 
 NumPy only: a strategy never sees Keras.
 """

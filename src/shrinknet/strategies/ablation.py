@@ -1,4 +1,4 @@
-"""Cuts the filters that the score misses least: measured, not guessed, at the price of a score for each candidate."""
+"""Cuts the filters that cost the least score, which is measured at the price of one evaluation per candidate."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from shrinknet.strategies.vectors import norms
 
 @final
 class Ablation:
-    """Cuts the filter without which the score on the calibration data loses least, before any training.
+    """Cuts the filter whose removal costs the least score on the calibration data, before any training.
 
-    Every candidate is measured anew each time (the exhaustive ranking of arXiv:1611.06440). Equal scores go by the
+    Every candidate is measured again each time (the exhaustive ranking of arXiv:1611.06440). Ties are broken by the
     smaller norm, then by network order; a score that is not finite comes last. In a batch the losses are those of
-    single filters: what two of them do together is for the trial to find out. After a rejection the next in rank is
-    asked.
+    single filters: the trial shows their joint effect. After a rejection the next in rank is asked for.
 
     Args:
-        patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
-            candidate was rejected since the last acceptance.
+        patience: rejections in a row since the last acceptance that end the search; None: it ends when every candidate
+            has been rejected since the last acceptance.
     """
 
     def __init__(self, patience: int | None = 2) -> None:
         self._memory = Memory(patience)
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
-        """Up to `count` candidates, the least missed first; empty after `patience` rejections in a row."""
+        """Up to `count` candidates, the least important first; empty after `patience` rejections in a row."""
         remaining = self._memory.remaining(network)
         if not remaining:
             return ()
@@ -46,5 +45,5 @@ class Ablation:
         return take(network, sorted(remaining, key=rank), count)
 
     def tell(self, trial: Trial) -> None:
-        """Remembers what became of a trial."""
+        """Records the result of a trial."""
         self._memory.tell(trial)

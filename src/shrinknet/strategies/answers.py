@@ -1,4 +1,4 @@
-"""A strategy's answer: how to put one together that is legal, and how one is checked."""
+"""A strategy's answer: how to build a valid one, and how it is checked."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from shrinknet.strategies.protocol import Network, Strategy
 
 @final
 class Batch:
-    """Up to `count` filters that may go together; for strategies that choose one after the other.
+    """Up to `count` filters that may be cut together; for strategies that choose one filter after another.
 
     Attributes:
-        filters: what has been added so far, in that order.
+        filters: the filters added so far, in order.
     """
 
     def __init__(self, network: Network, count: int) -> None:
@@ -30,7 +30,7 @@ class Batch:
         return len(self.filters) >= self._count
 
     def add(self, filter: Filter) -> bool:
-        """Adds a candidate, or leaves it out and returns False: the batch would take a layer's last filters."""
+        """Adds a candidate; returns False without adding it if the batch would take a layer's last filters."""
         room = dict(self._room)
         for member in self._network.group(filter).filters:
             left = room[member.layer] if member.layer in room else self._network.spare(member.layer)
@@ -43,10 +43,10 @@ class Batch:
 
 
 def take(network: Network, ranked: Iterable[Filter], count: int) -> tuple[Filter, ...]:
-    """The first `count` of the ranked candidates that may go together.
+    """The first `count` of the ranked candidates that may be cut together.
 
-    Each candidate may go by itself; a batch must leave every layer `min_filters`. A candidate that would take a
-    layer below that is passed over.
+    Each candidate may be cut alone, but a batch must leave every layer `min_filters`. A candidate that would take a
+    layer below that is skipped.
     """
     batch = Batch(network, count)
     for filter in ranked:
@@ -63,25 +63,25 @@ def checked_ask(
     *,
     allowed: Callable[[tuple[Filter, ...]], str | None] | None = None,
 ) -> tuple[Filter, ...]:
-    """What the strategy asks for, after a check that it may be tried.
+    """The checked answer of a strategy.
 
     Args:
         strategy: is asked once.
-        network: what it is shown; `candidates()` and `spare()` are what the answer is held against.
-        count: how many filters the answer may name at most, from 1.
-        allowed: says why these filters may not go together, or None where they may; for rules beyond `spare()`.
+        network: what the strategy sees; the answer is checked against `candidates()` and `spare()`.
+        count: the largest number of filters in the answer, from 1.
+        allowed: returns why these filters may not be cut together, or None if they may; for rules beyond `spare()`.
 
     Returns:
         Different candidates, best first; empty: the strategy has nothing left to try.
 
     Raises:
-        StrategyError: the answer is no sequence of filters, has more than `count`, repeats a filter, names one that
-            does not exist, is disabled, frozen or one of the last of its layer, takes a layer's last filters
-            together, or is not allowed; or `ask` itself raised.
+        StrategyError: the answer is not a sequence of filters, has more than `count`, repeats a filter, names one that
+            does not exist, is disabled, frozen or one of the last of its layer, takes a layer's last filters together,
+            or is not allowed; or `ask` itself raised.
         OptionError: `count` is below 1.
     """
     if count < 1:
-        raise OptionError(f"A strategy is asked for 1 filter or more, not for {count}.")
+        raise OptionError(f"Expected count, the number of filters to ask for, to be at least 1; received {count}.")
     name = type(strategy).__name__
     answer = _answer(strategy, name, network, count)
     candidates = {filter: filter for filter in network.candidates()}
@@ -90,7 +90,7 @@ def checked_ask(
         if filter not in candidates:
             raise StrategyError(f"The strategy {name} asked for {filter}, {_obstacle(network, filter)}.")
         if filter in seen:
-            raise StrategyError(f"The strategy {name} asked for {filter} twice in one answer; each filter goes once.")
+            raise StrategyError(f"The strategy {name} asked for {filter} twice in one answer; name each filter once.")
         seen.add(filter)
     filters = tuple(candidates[filter] for filter in answer)
     batch = Batch(network, count)
@@ -98,7 +98,7 @@ def checked_ask(
         if not batch.add(filter):
             raise StrategyError(
                 f"The strategy {name} asked for {', '.join(map(str, filters))}: {filter} would be one of the last "
-                f"filters of its layer; shrinknet.strategies.take puts together an answer that leaves enough."
+                f"filters of its layer. Use shrinknet.strategies.take, which leaves enough filters."
             )
     reason = allowed(filters) if allowed is not None and filters else None
     if reason is not None:
@@ -113,22 +113,22 @@ def _answer(strategy: Strategy, name: str, network: Network, count: int) -> tupl
         raise
     except Exception as error:
         raise StrategyError(f"The strategy {name} failed in ask: {type(error).__name__}: {error}.") from error
-    expected = "expected a list or tuple of Filter, best first, and an empty one when nothing is worth trying"
+    expected = "expected a list or tuple of Filter, best first, or an empty one if nothing is worth trying"
     if not isinstance(answer, Sequence) or isinstance(answer, str | bytes):
         raise StrategyError(f"The strategy {name} answered {answer!r}; {expected}.")
     for item in answer:
         if not isinstance(item, Filter):
-            raise StrategyError(f"The strategy {name} answered with {item!r}, which is no Filter; {expected}.")
+            raise StrategyError(f"The strategy {name} answered with {item!r}, which is not a Filter; {expected}.")
     if len(answer) > count:
         raise StrategyError(
-            f"The strategy {name} asked for {len(answer)} filters where {count} or fewer were wanted; "
+            f"The strategy {name} asked for {len(answer)} filters where at most {count} were expected; "
             f"{answer[count]} is the first too many."
         )
     return tuple(answer)
 
 
 def _obstacle(network: Network, filter: Filter) -> str:
-    """Why a filter is no candidate: the end of a sentence."""
+    """Why a filter is not a candidate: the end of a sentence."""
     try:
         enabled = network.enabled(filter.layer)
         size = network.kernel(filter.layer).shape[-1]
@@ -138,10 +138,10 @@ def _obstacle(network: Network, filter: Filter) -> str:
     if not 0 <= filter.index < size:
         return f"which does not exist: {filter.layer} has the filters 0 to {size - 1}"
     if filter.index not in enabled:
-        return "which is disabled already"
+        return "which is already disabled"
     group = network.group(filter)
     if filter != group.name:
-        return f"which can only go with its group, and the group bears the name {group.name}: ask for that"
+        return f"which can only be cut with its group, named {group.name}: ask for that instead"
     if not Batch(network, 1).add(filter):
-        return "which is one of the last filters of its layer and has to stay"
+        return "which is one of the last filters of its layer and must stay"
     return "which may not be cut: it is frozen"

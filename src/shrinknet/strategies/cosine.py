@@ -1,4 +1,4 @@
-"""Cuts filters that point in the same direction as others of their layer: what they do is done already."""
+"""Cuts filters that point in the same direction as others of their layer, and are therefore redundant."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from shrinknet.strategies.vectors import Peers, peers, rounded
 class _Cosine:
     """Ranks the candidates of all layers by their cosine similarity to the other filters of their layer.
 
-    A filter is its kernel flattened with its bias appended, a group its producers' vectors joined. Left out are the
-    filter itself and disabled filters; frozen ones and the last of a layer are compared with, though not asked for.
-    Equal similarities, as of the two most similar filters, go by the smaller norm, then by network order. A vector
-    of zeros has similarity 0 to every other; a filter without any other to compare with comes last.
+    The vector of a filter is its kernel, flattened, with its bias appended; that of a group is the concatenation of
+    its producers' vectors. A filter is compared with all other enabled filters of its layer, including those that are
+    frozen or the last of the layer and cannot be asked for. Ties, such as between the two most similar filters, are
+    broken by the smaller norm, then by network order. A vector of zeros has similarity 0 to every other; a filter with
+    nothing to compare it with comes last.
 
-    In a batch each choice counts as gone for the next one, as if it had been accepted and no weight had moved: of
-    two copies one is asked for, not both. After a rejection the next in rank is asked; the rejected filters are
-    back, so the others are compared with them as before.
+    Within a batch each choice counts as removed for the next one, as if it had been accepted without changing any
+    weight: of two copies only one is asked for. After a rejection the next in rank is asked for; the rejected filters
+    are enabled again, so the others are still compared with them.
     """
 
     summary: ClassVar[str]
@@ -53,7 +54,7 @@ class _Cosine:
         return batch.filters
 
     def tell(self, trial: Trial) -> None:
-        """Remembers what became of a trial."""
+        """Records the result of a trial."""
         self._memory.tell(trial)
 
 
@@ -62,8 +63,8 @@ class CosineMax(_Cosine):
     """Cuts the filter with the largest cosine similarity to any one other filter of its layer.
 
     Args:
-        patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
-            candidate was rejected since the last acceptance.
+        patience: rejections in a row since the last acceptance that end the search; None: it ends when every candidate
+            has been rejected since the last acceptance.
     """
 
     summary = "max"
@@ -108,7 +109,7 @@ class CosineMeanAbsolute(_Cosine):
 
 @final
 class _Table:
-    """The similarities among one set of peers, from which filters can be taken out one by one."""
+    """The similarities among one set of peers, from which filters can be removed one by one."""
 
     def __init__(self, family: Peers, summary: str, absolute: bool) -> None:
         norms = np.linalg.norm(family.vectors, axis=1)
@@ -118,14 +119,14 @@ class _Table:
         if absolute:
             self._similarity = np.abs(self._similarity)
         self._summary = summary
-        self._compared = ~np.eye(len(norms), dtype=bool)  # (filters, filters): whom a row is compared with
+        self._compared = ~np.eye(len(norms), dtype=bool)  # (filters, filters): what a row is compared with
 
     def remove(self, filter: Filter) -> None:
-        """Compares no filter with this one from now on."""
+        """Stops comparing other filters with this one."""
         self._compared[:, self.rows[filter]] = False
 
     def keys(self) -> dict[Filter, tuple[float, float]]:
-        """For each filter what it is ranked by, smallest first: similarity with the sign turned, norm."""
+        """The sort key of each filter, smallest first: negative similarity, norm."""
         if self._summary == "max":
             values = np.max(self._similarity, axis=1, where=self._compared, initial=-np.inf)
         else:
@@ -137,10 +138,10 @@ class _Table:
 
 
 def similarity(vectors: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """Cosine of the angle between every two rows, in [-1, 1], 0 where a row is all zeros.
+    """Cosine of the angle between every two rows, in [-1, 1]; 0 if a row is all zeros.
 
-    Rounded to 12 decimals, and symmetric to the bit: what ties by the formula ties in the ranking too, and no
-    library's order of summation decides.
+    Rounded to 12 decimals and exactly symmetric, so that mathematical ties are ties in the ranking, whatever order of
+    summation a library uses.
 
     Args:
         vectors: float64, shape (filters, weights).

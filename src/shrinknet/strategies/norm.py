@@ -1,4 +1,4 @@
-"""Cuts filters with small weights: what is multiplied by little adds little."""
+"""Cuts filters with small weights, because they contribute little."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shrinknet.strategies.vectors import norms, peers, rounded
 class _Norm:
     """Ranks the candidates of all layers by the norm of their kernels, smallest first, then network order.
 
-    After a rejection the next in rank is asked.
+    After a rejection the next in rank is asked for.
     """
 
     order: ClassVar[int]
@@ -39,7 +39,7 @@ class _Norm:
         return take(network, sorted(remaining, key=size.__getitem__), count)
 
     def tell(self, trial: Trial) -> None:
-        """Remembers what became of a trial."""
+        """Records the result of a trial."""
         self._memory.tell(trial)
 
 
@@ -48,10 +48,10 @@ class NormL1(_Norm):
     """Cuts the filter whose weights have the smallest sum of absolute values (arXiv:1608.08710).
 
     Args:
-        patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
-            candidate was rejected since the last acceptance.
-        relative: divide each norm by the mean of its layer's enabled filters first. Without it, layers whose
-            filters have few weights come first.
+        patience: rejections in a row since the last acceptance that end the search; None: it ends when every candidate
+            has been rejected since the last acceptance.
+        relative: first divide each norm by the mean of its layer's enabled filters. Otherwise layers whose filters have
+            few weights come first.
         bias: count the bias as a weight.
     """
 
@@ -72,7 +72,7 @@ class NormL2(_Norm):
 
 
 def _relative(network: Network, size: dict[Filter, float]) -> dict[Filter, float]:
-    """Each norm divided by the mean over its peers; 0 where all of them are 0."""
+    """Each norm divided by the mean over its peers; 0 if all of them are 0."""
     relative: dict[Filter, float] = {}
     for family in peers(network, bias=False):
         sizes = np.array([size[filter] for filter in family.filters])

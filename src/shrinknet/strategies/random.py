@@ -1,4 +1,4 @@
-"""Cuts filters drawn by chance: the baseline that every other strategy has to beat."""
+"""Cuts filters drawn at random: the baseline that every other strategy has to beat."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from shrinknet.strategies.protocol import Network
 
 @final
 class Random:
-    """Cuts filters drawn at random, all layers alike.
+    """Cuts filters drawn at random from all layers.
 
-    The draw is a function of the seed and the number of decided trials, so an interrupted run draws on as it would
-    have. Filters rejected since the last acceptance are not drawn; when none is left, the run ends early.
+    The draw is a function of the seed and the number of decided trials, so a resumed run draws the same filters as an
+    uninterrupted one. Filters rejected since the last acceptance are not drawn; if none is left, the search ends early.
 
     Args:
-        trials: decided trials, accepted or rejected, after which the run ends; a batch is one trial, and the parts
-            of a batch that was split are one each. None: until every candidate was rejected since the last
+        trials: decided trials, accepted or rejected, after which the search ends; a batch is one trial, and the parts
+            of a batch that was split are one each. None: it ends when every candidate has been rejected since the last
             acceptance.
         seed: integer from 0.
 
@@ -35,20 +35,22 @@ class Random:
     def __init__(self, trials: int | None = 10, seed: int = 0) -> None:
         self._trials = at_least_one("trials", trials)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise OptionError(f"The strategy's parameter seed is an integer from 0 to 2**64 - 1; not {seed!r}.")
+            raise OptionError(
+                f"Expected the strategy's parameter seed to be an integer from 0 to 2**64 - 1; received {seed!r}."
+            )
         self._seed = seed
         self._memory = Memory()
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
-        """Up to `count` candidates by chance; empty after `trials` trials."""
+        """Up to `count` random candidates; empty after `trials` trials."""
         if self._trials is not None and self._memory.trials >= self._trials:
             return ()
         remaining = self._memory.remaining(network)
-        # Raw numbers, not Generator.permutation: NumPy keeps only the raw stream the same from version to version.
+        # Raw numbers, not Generator.permutation: NumPy keeps only the raw stream stable between versions.
         numbers = np.random.Philox(key=[self._seed, self._memory.trials]).random_raw(len(remaining))
         order = np.argsort(numbers, kind="stable")
         return take(network, (remaining[place] for place in order), count)
 
     def tell(self, trial: Trial) -> None:
-        """Remembers what became of a trial."""
+        """Records the result of a trial."""
         self._memory.tell(trial)

@@ -1,4 +1,4 @@
-"""Finds strategies by name, by file or by entry point, and builds them; the built-in ones come in the same way."""
+"""Finds strategies by name, file or entry point, and builds them; built-in ones are registered the same way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,55 +19,67 @@ from shrinknet.errors import ShrinknetError, StrategyError
 from shrinknet.strategies.protocol import Strategy
 
 ENTRY_POINTS = "shrinknet.strategies"
-"""The entry-point group under which an installed package offers strategies: name = "module:class"."""
+"""The entry-point group for strategies in installed packages: name = "module:class"."""
 
 FOLDER = "SHRINKNET_STRATEGIES"
-"""The environment variable that names a folder of plug-in files; `my_own.py` in it has the name `my-own`."""
+"""The environment variable for a folder of plug-in files; `my_own.py` in it has the name `my-own`."""
 
 BUILT_IN = {
     "ablation": "shrinknet.strategies.ablation:Ablation",
+    "activation": "shrinknet.strategies.activation:Activation",
+    "bn-scale": "shrinknet.strategies.bn_scale:BatchNormScale",
     "cosine-max": "shrinknet.strategies.cosine:CosineMax",
     "cosine-max-abs": "shrinknet.strategies.cosine:CosineMaxAbsolute",
     "cosine-mean": "shrinknet.strategies.cosine:CosineMean",
     "cosine-mean-abs": "shrinknet.strategies.cosine:CosineMeanAbsolute",
+    "geometric-median": "shrinknet.strategies.geometric_median:GeometricMedian",
+    "learned": "shrinknet.strategies.learned:Learned",
     "norm-l1": "shrinknet.strategies.norm:NormL1",
     "norm-l2": "shrinknet.strategies.norm:NormL2",
     "random": "shrinknet.strategies.random:Random",
+    "rebuildable": "shrinknet.strategies.rebuildable:Rebuildable",
+    "refit": "shrinknet.strategies.refit:Refit",
     "sequential": "shrinknet.strategies.sequential:Sequential",
+    "taylor": "shrinknet.strategies.taylor:Taylor",
+    "zeros": "shrinknet.strategies.zeros:Zeros",
 }
-"""The entry points of this package, repeated here so that they hold where it runs without being installed."""
+"""The entry points of this package, repeated here so that they also work if the package is not installed."""
 
 
 class Listed(NamedTuple):
     """A strategy as `strategies()` lists it.
 
     Attributes:
-        factory: the class, or what else builds the strategy; None where it cannot be loaded.
-        summary: the first line of its docstring; where it cannot be loaded, why.
+        factory: the class or function that builds the strategy; None if it cannot be loaded.
+        summary: the first line of its docstring; if it cannot be loaded, the reason.
     """
 
     factory: Callable[..., Any] | None
     summary: str
 
 
-def load_strategy(spec: str | os.PathLike[str] | Strategy, seed: int | None = None, **parameters: Any) -> Strategy:
-    """The strategy that `spec` stands for.
+def load_strategy(
+    spec: str | os.PathLike[str] | Strategy | tuple[str, Mapping[str, Any]], seed: int | None = None, **parameters: Any
+) -> Strategy:
+    """The strategy that `spec` describes.
 
     Args:
-        spec: a name (`strategies()` lists them), a path to a single .py file, a class, or a strategy, which is
-            returned as it is.
-        seed: handed to a strategy that has a parameter `seed`; the others do not need one.
-        **parameters: the strategy's own.
+        spec: a name (`strategies()` lists them), a path to a single .py file, a class, or a strategy, which is returned
+            unchanged; or a name with its parameters, ("norm-l1", {"relative": True}).
+        seed: passed to strategies that have a parameter `seed`.
+        **parameters: those of the strategy.
 
     Raises:
-        StrategyError: there is no such name or file, the file holds no strategy or cannot be imported, or the
-            parameters are not the strategy's.
+        StrategyError: there is no such name or file, the file contains no strategy or cannot be imported, or the
+            strategy does not have these parameters.
         OptionError: a parameter is out of range.
 
     Example:
         >>> load_strategy("cosine-max", patience=3)  # doctest: +ELLIPSIS
         <shrinknet.strategies.cosine.CosineMax object at ...>
     """
+    if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], Mapping):
+        return load_strategy(spec[0], seed, **{**spec[1], **parameters})
     if isinstance(spec, str | os.PathLike):
         text = os.fspath(spec)
         is_path = not isinstance(spec, str) or text.endswith(".py") or Path(text).name != text
@@ -77,8 +89,8 @@ def load_strategy(spec: str | os.PathLike[str] | Strategy, seed: int | None = No
     if not isinstance(found, type) and isinstance(found, Strategy):
         if parameters:
             raise StrategyError(
-                f"The strategy {label} is built already and takes no parameters; received {', '.join(parameters)}. "
-                f"Give them where it is built."
+                f"The strategy {label} is already built and takes no parameters; received {', '.join(parameters)}. "
+                f"Pass them to its constructor."
             )
         return found
     if not callable(found):
@@ -90,12 +102,12 @@ def load_strategy(spec: str | os.PathLike[str] | Strategy, seed: int | None = No
 
 
 def strategies() -> dict[str, Listed]:
-    """Every strategy that has a name, by name: its class and the first line of its docstring.
+    """All named strategies, by name: class and first line of the docstring.
 
-    One that cannot be loaded is listed all the same, with the reason.
+    Those that cannot be loaded are listed too, with the reason.
 
     Raises:
-        StrategyError: SHRINKNET_STRATEGIES names no folder.
+        StrategyError: SHRINKNET_STRATEGIES is not a folder.
     """
     listed: dict[str, Listed] = {}
     for name in sorted(_sources()):
@@ -110,7 +122,7 @@ def strategies() -> dict[str, Listed]:
 
 
 def _sources() -> dict[str, list[importlib.metadata.EntryPoint | Path]]:
-    """Where each known name comes from; more than one place is for `_from_name` to refuse."""
+    """The sources of each known name; `_from_name` refuses more than one."""
     entries = dict.fromkeys((name, value) for name, value in BUILT_IN.items())
     entries |= dict.fromkeys((entry.name, entry.value) for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
     sources: dict[str, list[importlib.metadata.EntryPoint | Path]] = {}
@@ -127,7 +139,7 @@ def _plugin_files() -> Iterable[Path]:
         return ()
     folder = Path(setting).expanduser()
     if not folder.is_dir():
-        raise StrategyError(f"{FOLDER} is set to {setting}, which is no folder; set it to one or unset it.")
+        raise StrategyError(f"{FOLDER} is set to {setting}, which is not a folder; set it to a folder or unset it.")
     return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
 
 
@@ -138,12 +150,12 @@ def _from_name(name: str) -> Any:
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise StrategyError(
             f"Unknown strategy {name!r}. {hint}Known: {', '.join(sorted(sources))}. "
-            f"A plug-in file is given by its path, ending in .py."
+            f"For a plug-in file, pass its path, ending in .py."
         )
     if len(sources[name]) > 1:
         places = ", ".join(str(source) if isinstance(source, Path) else source.value for source in sources[name])
         raise StrategyError(
-            f"The name {name!r} belongs to more than one strategy: {places}. Rename one, or give the path of the file."
+            f"More than one strategy is called {name!r}: {places}. Rename one, or pass the path of the file."
         )
     (source,) = sources[name]
     if isinstance(source, Path):
@@ -153,12 +165,12 @@ def _from_name(name: str) -> Any:
     except Exception as error:
         raise StrategyError(
             f"The strategy {name!r} of the entry point {source.value} could not be imported: "
-            f"{type(error).__name__}: {error}. Mend or uninstall the package that offers it."
+            f"{type(error).__name__}: {error}. Repair or uninstall the package that provides it."
         ) from error
 
 
 def _from_file(path: Path) -> Any:
-    """What a plug-in file names as `strategy`, else the one class in it that has ask and tell."""
+    """The object called `strategy` in a plug-in file, otherwise its one class that has ask and tell."""
     path = path.expanduser()
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
@@ -177,23 +189,23 @@ def _from_file(path: Path) -> Any:
     found = {name: item for name, item in classes.items() if issubclass(item, Strategy)}
     if not found:
         near = f"; its classes are {', '.join(classes)}" if classes else ""
-        raise StrategyError(f"The plug-in file {path} holds no class with the methods ask and tell{near}.")
+        raise StrategyError(f"The plug-in file {path} contains no class with the methods ask and tell{near}.")
     if len(found) > 1:
         raise StrategyError(
-            f"The plug-in file {path} holds {len(found)} strategies, {', '.join(found)}; "
+            f"The plug-in file {path} contains {len(found)} strategies, {', '.join(found)}; "
             f"expected one, or a line such as `strategy = {next(iter(found))}`."
         )
     return next(iter(found.values()))
 
 
 def _import(path: Path) -> ModuleType:
-    """Runs a plug-in file as a module under a name of its own, which cannot hide any other module."""
+    """Imports a plug-in file as a module with a unique name, which cannot hide any other module."""
     name = f"shrinknet_plugin_{path.stem}_{zlib.crc32(bytes(path.resolve())):08x}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise StrategyError(f"The plug-in file {path} is no Python file; expected a path ending in .py.")
+        raise StrategyError(f"The plug-in file {path} is not a Python file; expected a path ending in .py.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look the module up while and after it runs
+    sys.modules[name] = module  # dataclasses and pickle look up the module
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -209,7 +221,7 @@ def _import(path: Path) -> ModuleType:
 def _build(label: str, factory: Callable[..., Any], seed: int | None, parameters: dict[str, Any]) -> Strategy:
     try:
         known = inspect.signature(factory).parameters
-    except ValueError:  # built in C: it tells nothing about its parameters
+    except ValueError:  # built in C: its parameters are unknown
         known = None
     if known is not None:
         if "seed" in known and seed is not None:
@@ -222,7 +234,7 @@ def _build(label: str, factory: Callable[..., Any], seed: int | None, parameters
     except Exception as error:
         raise StrategyError(f"The strategy {label} could not be built: {type(error).__name__}: {error}.") from error
     if not isinstance(strategy, Strategy):
-        raise StrategyError(f"The strategy {label} gave {strategy!r}, which lacks the methods ask and tell.")
+        raise StrategyError(f"The strategy {label} returned {strategy!r}, which lacks the methods ask and tell.")
     return strategy
 
 

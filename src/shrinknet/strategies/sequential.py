@@ -1,4 +1,4 @@
-"""Tries one filter after the other in network order: no insight, no luck, and every filter has its turn."""
+"""Tries one filter after another in network order, without any ranking, so that every filter is tried."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from shrinknet.strategies.protocol import Network
 class Sequential:
     """Cuts filters in network order, from the first to the last, each tried once.
 
-    Rejected filters do not come again in the same round. In a further round they do, if an acceptance has changed
-    the network since.
+    Rejected filters are not tried again in the same round. In a later round they are, if an acceptance has changed the
+    network since.
 
     Args:
-        rounds: how many times to go through the network; None: until every candidate was rejected since the last
+        rounds: how many times to go through the network; None: until every candidate has been rejected since the last
             acceptance.
 
     Raises:
@@ -43,7 +43,7 @@ class Sequential:
         return take(network, sorted(due, key=self._turns.__getitem__), count)
 
     def tell(self, trial: Trial) -> None:
-        """Remembers what became of a trial."""
+        """Records the result of a trial."""
         self._memory.tell(trial)
         if not trial.split:
             self._turns.update(trial.filters)

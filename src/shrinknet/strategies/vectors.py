@@ -1,4 +1,4 @@
-"""The network's filters as vectors, so that a strategy can compare them in a few array operations."""
+"""Filters as vectors, so that a strategy can compare them in a few array operations."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from shrinknet.strategies.protocol import Network
 class Peers:
     """Groups that can be compared with each other: their producers are the same layers in the same order.
 
-    In a network without ties these are the enabled filters of one layer. Where a layer's filters hang together in
-    different ways (half of them tied by a residual add, say), each way has peers of its own: vectors of different
-    weights have no angle and no distance.
+    In a network without ties these are the enabled filters of one layer. If a layer's filters are grouped in different
+    ways (for example, half of them tied by a residual add), each way has its own peers, since vectors of different
+    weights have no angle or distance.
 
     Attributes:
         filters: names of the groups in network order, candidates or not; disabled ones are left out.
-        vectors: float64, shape (groups, weights): a row is the joined vectors of the group's producers, each its
-            kernel flattened with its bias appended.
+        vectors: float64, shape (groups, weights): each row is the concatenation of the vectors of the group's
+            producers, each a flattened kernel with its bias appended.
     """
 
     filters: tuple[Filter, ...]
@@ -29,10 +29,10 @@ class Peers:
 
 
 def peers(network: Network, bias: bool = True) -> tuple[Peers, ...]:
-    """All enabled groups that a candidate can be compared with, candidates of all layers covered.
+    """All enabled groups that a candidate can be compared with, for the candidates of all layers.
 
     Args:
-        network: what the strategy was given.
+        network: the network that the strategy sees.
         bias: append each filter's bias to its kernel.
 
     Returns:
@@ -52,8 +52,8 @@ def peers(network: Network, bias: bool = True) -> tuple[Peers, ...]:
 def norms(network: Network, order: int = 2, bias: bool = True) -> dict[Filter, float]:
     """L1 (`order` 1) or L2 (`order` 2) norm of the vector of every enabled group that `peers` lists.
 
-    Norms are rounded to 12 significant digits: kernels that hold the same numbers in another order have the same
-    norm, whatever order the sum was taken in.
+    Norms are rounded to 12 significant digits, so that kernels with the same numbers in a different order have the same
+    norm, whatever the order of summation.
     """
     return {
         filter: float(norm)
@@ -63,9 +63,9 @@ def norms(network: Network, order: int = 2, bias: bool = True) -> dict[Filter, f
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """Values rounded to 12 significant binary-scaled digits, so that what is equal but for the order of a sum ties.
+    """Values rounded to 12 significant binary-scaled digits, so that sums that differ only in their order tie.
 
-    Weights are float32 (7 digits) and sums are taken in float64 (16 digits): 12 lies safely between the two.
+    Weights are float32 (7 digits) and sums are computed in float64 (16 digits); 12 lies safely in between.
     """
     mantissa, exponent = np.frexp(values)
     result: np.ndarray = np.ldexp(np.round(mantissa, 12), exponent)
@@ -84,7 +84,7 @@ def _rows(network: Network, layer: str, bias: bool) -> np.ndarray:
 
 def _peers(network: Network, layers: tuple[str, ...], rows: dict[str, np.ndarray]) -> Peers:
     enabled = (Filter(layers[0], index) for index in network.enabled(layers[0]))
-    # A group is met once for each of its filters in the first layer: it counts where it is met under its name.
+    # A group occurs once for each of its filters in the first layer; it is counted at the filter it is named after.
     groups = [group for filter in enabled if (group := network.group(filter)).name == filter]
     groups = [group for group in groups if _layers(group) == layers]
     indices = np.array([[filter.index for filter in group.filters] for group in groups])  # (groups, producers)

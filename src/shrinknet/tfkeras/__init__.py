@@ -1,5 +1,5 @@
-"""What runs in a process of its own, with Keras 2 (tf_keras) and tensorflow-model-optimization, which needs it.
+"""Code that runs in a separate process, with tensorflow-model-optimization and the Keras 2 (tf_keras) that it needs.
 
-Importing tensorflow-model-optimization turns Keras 2 on for the whole process: nothing in here is ever imported by the
-rest of shrinknet. `python -m shrinknet.tfkeras JOB` does the job that the folder JOB describes.
+Importing tensorflow-model-optimization enables Keras 2 for the whole process, so the rest of shrinknet never imports
+this package. `python -m shrinknet.tfkeras JOB` runs the job that the folder JOB describes.
 """

@@ -1,4 +1,4 @@
-"""`python -m shrinknet.tfkeras JOB`: does what the folder JOB describes, and writes the results into it."""
+"""`python -m shrinknet.tfkeras JOB`: runs the job in the folder JOB, and writes the results into it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TOLERANCE = 1e-5  # of the outputs' scale, between the network in Keras 3 and th
 
 
 def main(job: Path) -> None:
-    """One result for each method: `<method>.json`, and `<method>.tflite` unless the method refused the network."""
+    """Writes `<method>.json` for each method, and `<method>.tflite` unless the method refused the network."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     facts = json.loads((job / "job.json").read_text())
     try:
-        from shrinknet.tfkeras import methods  # heavy, and the first thing that may be missing or broken
+        from shrinknet.tfkeras import methods  # heavy, and may be missing or broken
 
         run = _prepared(job, facts)
     except Exception as error:
@@ -38,7 +38,7 @@ def main(job: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """The pipe on stdin closes when the parent is gone, however it went."""
+    """Ends the process when the pipe on stdin closes, which happens however the parent ends."""
     sys.stdin.buffer.read()
     os._exit(1)
 
@@ -49,7 +49,7 @@ def _prepared(job: Path, facts: Mapping[str, Any]) -> Callable[[Any], Any]:
 
     from shrinknet.tfkeras.losses import loss_of
     from shrinknet.tfkeras.methods import Training
-    from shrinknet.tfkeras.rebuilding import rebuild
+    from shrinknet.tfkeras.rebuilding import model_from
 
     weights, data = _arrays(job / "weights.npz"), _arrays(job / "data.npz")
     training = Training(
@@ -64,7 +64,7 @@ def _prepared(job: Path, facts: Mapping[str, Any]) -> Callable[[Any], Any]:
 
     def run(method: Any) -> Any:
         tf_keras.utils.set_random_seed(facts["seed"])
-        model = rebuild(facts["description"], weights)
+        model = model_from(facts["description"], weights)
         _check(model, data)
         return method(model, training, facts)
 
@@ -72,7 +72,7 @@ def _prepared(job: Path, facts: Mapping[str, Any]) -> Callable[[Any], Any]:
 
 
 def _check(model: Any, data: Mapping[str, np.ndarray]) -> None:
-    """Refuses a copy that computes something else."""
+    """Refuses a copy that computes something different."""
     from shrinknet.errors import ModelError
 
     outputs = model(_listed(data, "sample"), training=False)

@@ -1,4 +1,4 @@
-"""Losses in tf_keras: its own by name, others by the module that holds them."""
+"""Losses in tf_keras: its own by name, others by their module."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shrinknet.errors import ModelError
 
 
 def loss_of(description: Mapping[str, Any] | None) -> Any:
-    """What `compile` takes for one output.
+    """The loss of one output, as `compile` takes it.
 
     Args:
-        description: None: the output is not trained. Else `name` of a class or function of tf_keras and, for a class,
-            its `config`; or `module` and `name` of the user's own, and `config` for a class of Keras 3, whose losses
-            work on TensorFlow's tensors all the same.
+        description: None: the output is not trained. Otherwise `name` of a class or function of tf_keras, with `config`
+            for a class; or `module` and `name` of the user's own, with `config` for a class of Keras 3, whose losses
+            work with TensorFlow tensors as well.
 
     Raises:
         ModelError: there is no such loss.

@@ -1,4 +1,4 @@
-"""The methods of tensorflow-model-optimization: each trains on a copy of the network, and converts what comes out."""
+"""The methods of tensorflow-model-optimization: each trains a copy of the network further, and converts it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from shrinknet.tfkeras.repair import repair_pruning
+from shrinknet.tfkeras.pruning import patch_pruning
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained on.
+    """How a network is trained further.
 
     Attributes:
         x, y: arrays, a list for several inputs or outputs; weights: of the samples, or None.
-        loss: what `compile` takes; optimizer: its description for `tf_keras.optimizers.get`.
+        loss: as in `compile`; optimizer: its description for `tf_keras.optimizers.get`.
         epochs, batch_size: whole numbers from 1.
     """
 
@@ -34,7 +34,7 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Batches in all epochs."""
+        """Number of batches in all epochs."""
         return self.epochs * -(-len(tf.nest.flatten(self.x)[0]) // self.batch_size)
 
     def run(self, model: Any, callbacks: list[Any] | None = None) -> None:
@@ -53,7 +53,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What came out: the content of a LiteRT file, its inputs and outputs by name and in order, and what it is."""
+    """The result: the content of a LiteRT file, its inputs and outputs by name and in order, and a description."""
 
     content: bytes
     inputs: list[str]
@@ -62,26 +62,26 @@ class Compressed:
 
 
 def quantization_aware(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
-    """Trains with the rounding of int8 in place; weights and what is computed are int8 afterwards."""
+    """Trains with simulated int8 rounding; afterwards weights and activations are int8."""
     quantized = tfmot.quantization.keras.quantize_model(model)
     training.run(quantized)
     content = _converted(quantized, tf.lite.Optimize.DEFAULT)
-    return Compressed(content, quantized.input_names, quantized.output_names, "int8, trained so")
+    return Compressed(content, quantized.input_names, quantized.output_names, "int8, quantization-aware training")
 
 
 def clustering(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
-    """Each kernel is left with a few different numbers, which compress well."""
+    """Leaves each kernel with a few different values, which compress well."""
     start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
     count = settings["clusters"]
     clustered = tfmot.clustering.keras.cluster_weights(model, count, cluster_centroids_init=start)
     training.run(clustered)
     stripped = tfmot.clustering.keras.strip_clustering(clustered)
     most = max((len(np.unique(kernel)) for kernel in _kernels(stripped)), default=0)
-    return _finished(stripped, f"at most {most} different numbers in a kernel")
+    return _finished(stripped, f"at most {most} different values in a kernel")
 
 
 def pruning(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
-    """The smallest numbers of each kernel become zero, little by little over the first half of the training."""
+    """Sets the smallest values of each kernel to zero, gradually over the first half of the training."""
     end = max(training.steps // 2, 1)
     every = max(end // 20, 1)
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, settings["sparsity"], 0, end, frequency=every)
@@ -89,23 +89,23 @@ def pruning(model: Any, training: Training, settings: Mapping[str, Any]) -> Comp
 
 
 def pruning_2_4(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
-    """Two of each four numbers next to each other among a filter's inputs become zero, as some hardware wants it."""
+    """Sets two of every four adjacent values along a filter's inputs to zero, a pattern that some hardware supports."""
     schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, 0, frequency=1)
     return _pruned(model, training, pruning_schedule=schedule, sparsity_m_by_n=(2, 4))
 
 
 def _pruned(model: Any, training: Training, **options: Any) -> Compressed:
-    repair_pruning()
+    patch_pruning()
     wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, **options)
     training.run(wrapped, [tfmot.sparsity.keras.UpdatePruningStep()])
     stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
     kernels = _kernels(stripped)
     zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / max(sum(kernel.size for kernel in kernels), 1)
-    return _finished(stripped, f"{zeros:.1%} of the numbers in kernels are 0")
+    return _finished(stripped, f"{zeros:.1%} of the values in kernels are 0")
 
 
 def _kernels(model: Any) -> list[np.ndarray]:
-    """The kernels of a model: what multiplies, without biases and statistics."""
+    """The kernels of a model, without biases and statistics."""
     return [weight.numpy() for weight in model.trainable_weights if len(weight.shape) > 1]
 
 

@@ -1,4 +1,4 @@
-"""Rebuild a network, described as plain data by `shrinknet.compression.description`, in tf_keras, node by node."""
+"""Rebuilds a network in tf_keras, node by node, from the plain data of `shrinknet.compression.description`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import tf_keras
 from shrinknet.errors import ModelError
 
 
-def rebuild(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
+def model_from(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
     """The network as a Functional model of tf_keras, with its weights.
 
     Args:
-        description: see `shrinknet.compression.description.describe`.
+        description: see `shrinknet.compression.description.Description.facts`.
         arrays: its weights and constants, by the names in the description.
 
     Raises:
@@ -47,7 +47,7 @@ def rebuild(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
 
 
 def _value(value: Any, known: Mapping[int, Any], arrays: Mapping[str, np.ndarray]) -> Any:
-    """An argument as it was before it was described."""
+    """Restores an argument from its description."""
     if isinstance(value, list):
         return [_value(item, known, arrays) for item in value]
     if not isinstance(value, dict):
@@ -77,7 +77,7 @@ def _layer(call: Mapping[str, Any]) -> Any:
 
 
 def _entry(key: str, value: Any, name: str) -> Any:
-    """One entry of a layer's configuration in tf_keras's terms."""
+    """One entry of a layer's configuration as tf_keras expects it."""
     if key.endswith("activation"):
         return _activation(value, name)
     if key.endswith("regularizer") and value is not None:
@@ -86,7 +86,7 @@ def _entry(key: str, value: Any, name: str) -> Any:
 
 
 def _parameters(kind: Any) -> set[str]:
-    """The names of the arguments that a layer class and its bases take, initializers and constraints left out."""
+    """The names of the arguments of a layer class and its bases, without initializers and constraints."""
     names: set[str] = set()
     for base in kind.__mro__:
         if base is tf_keras.layers.Layer:
@@ -100,7 +100,7 @@ def _load(layer: Any, call: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
     shapes = [tuple(weight.shape) for weight in layer.weights]
     if shapes != [weight.shape for weight in weights]:
         raise ModelError(
-            f"The layer {call['name']} ({call['kind']}) keeps other weights in tf_keras: {shapes}, not "
+            f"The layer {call['name']} ({call['kind']}) has different weights in tf_keras: {shapes}, not "
             f"{[weight.shape for weight in weights]}."
         )
     layer.set_weights(weights)
@@ -115,7 +115,7 @@ def _activation(name: str | None, layer: str) -> Any:
         raise ModelError(f"The activation {name!r} of {layer} has no counterpart in tf_keras.") from None
 
 
-# Where the two versions of Keras mean different things by a name, or only one has it.
+# Activations that the two versions of Keras define differently, or that only one has.
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "hard_sigmoid": lambda x: tf.nn.relu6(x + 3.0) / 6.0,
     "hard_silu": lambda x: x * tf.nn.relu6(x + 3.0) / 6.0,
@@ -135,7 +135,7 @@ def _operate(call: Mapping[str, Any], arguments: list[Any]) -> Any:
 
 
 def _merge(layer: Any, operation: Callable[[Any, Any], Any]) -> Callable[[list[Any], Mapping[str, Any]], Any]:
-    """A layer where two tensors of one shape meet, which is what tfmot knows; else the operation."""
+    """A merge layer, which tfmot supports, for two tensors of the same shape; otherwise the operation."""
 
     def perform(arguments: list[Any], config: Mapping[str, Any]) -> Any:
         a, b = arguments[:2]

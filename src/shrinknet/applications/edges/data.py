@@ -40,11 +40,11 @@ class Part:
 
 @dataclass(frozen=True)
 class EdgeData:
-    """What an edge network trains on and is measured with; no photograph is in two parts.
+    """Data to train and evaluate an edge network; no photograph is in two parts.
 
     Attributes:
         train, validation, test: the crops.
-        skipped: photographs left out, and why: name -> reason.
+        skipped: photographs that were left out: name -> reason.
     """
 
     train: Part
@@ -59,10 +59,10 @@ class Cropping:
 
     Attributes:
         size: height and width of a crop in pixels.
-        train: crops a training photograph: at random places by the seed, but a single one from the centre.
+        train: crops per training photograph, at random places; a single one is taken from the centre.
         grid: validation and test photographs give grid x grid crops, evenly spread from border to border; 1: the
             centre.
-        pad: photographs smaller than a crop are mirrored at their borders, with their edge maps; False: they are
+        pad: True: photographs smaller than a crop are mirrored at their borders, with their edge maps; False: they are
             errors.
     """
 
@@ -105,24 +105,23 @@ def edge_data(
 ) -> EdgeData:
     """Photographs and their edge maps, cropped and split by photograph.
 
-    Edge maps are made of the whole photograph before the crop, so that a crop's border has the edges that the
-    photograph has there.
+    Edge maps are computed on the whole photograph before it is cropped, so that edges at a crop's border are correct.
 
     Args:
         root: where the photographs are, see `photographs`; None: those of scikit-image.
-        crop: height and width of the crops in pixels, or a `Cropping` that says more.
+        crop: height and width of the crops in pixels, or a `Cropping` with more settings.
         target: "canny", "sobel", or a `Canny` or `Sobel` with options.
         shares: train, validation and test as shares of the photographs, each at least one; or, all of them 1 or
             more, as numbers of photographs. The photographs of scikit-image have a fixed assignment instead.
         seed: of the split and of the random crops.
         on_error: "fail" raises at a photograph that cannot be used, "skip" lists it in `skipped`.
-        max_pixels: greatest height times width that is decoded.
-        cache: folder in which edge maps are kept as PNG and found again; None: they are computed every time.
-        progress: called with photographs done and photographs in all.
+        max_pixels: largest height times width that is decoded.
+        cache: folder that keeps edge maps as PNG; None: they are computed every time.
+        progress: called with the number of photographs done and the total.
 
     Raises:
         DataError: there is no photograph for one of the parts, or a photograph cannot be used.
-        OptionError: an option has no such value, or the cache cannot be written.
+        OptionError: an option has an invalid value, or the cache cannot be written.
     """
     if on_error not in ("fail", "skip"):
         raise OptionError(f"Expected on_error to be fail or skip; received {on_error!r}.")
@@ -142,7 +141,7 @@ class CropReader:
     """Reads the crops of one photograph and of its edge map: `reader(index)`, each (crops, height, width, 1).
 
     Attributes:
-        photographs: each with its part; their order decides about random crops.
+        photographs: each with its part; random crops depend on their order.
         cropping, target, seed, max_pixels, cache: see `edge_data`.
     """
 
@@ -174,15 +173,15 @@ def each(
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[int, Kept], dict[str, str]]:
-    """What `use(index)` gives for each photograph, in parallel.
+    """The result of `use(index)` for each photograph, computed in parallel.
 
     Args:
         chosen: the photographs; skip: list those that cannot be used instead of raising.
-        jobs: threads; None: as many as Python finds good.
-        progress: called with photographs done and photographs in all.
+        jobs: threads; None: Python's default.
+        progress: called with the number of photographs done and the total.
 
     Returns:
-        index -> what was given, in order; name -> why the photograph was skipped.
+        index -> result, in order; name -> why the photograph was skipped.
     """
 
     def attempt(index: int) -> Kept | DataError:
@@ -205,22 +204,22 @@ def each(
             if progress is not None:
                 progress(index + 1, len(chosen))
     finally:
-        pool.shutdown(cancel_futures=True)  # a failure does not wait for the photographs still to come
+        pool.shutdown(cancel_futures=True)  # after a failure, do not process the remaining photographs
     return kept, skipped
 
 
 def split(
     found: Sequence[Photograph], shares: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
 ) -> tuple[Photograph, ...]:
-    """The photographs that are used, each with its part; those that have one keep it.
+    """The photographs to use, each with its part; an existing assignment is kept.
 
     Args:
-        found: photographs, in an order that does not change.
-        shares: train, validation and test as shares, or, all of them 1 or more, as numbers of photographs.
-        seed: of the order in which they are dealt out.
+        found: photographs, in a fixed order.
+        shares: train, validation and test as shares or, if all of them are 1 or more, as numbers of photographs.
+        seed: of the random assignment.
 
     Raises:
-        OptionError: the shares are negative or exceed 1, or ask for more photographs than there are.
+        OptionError: the shares are negative or exceed 1, or require more photographs than there are.
     """
     if all(photograph.part for photograph in found):
         return tuple(found)
@@ -263,6 +262,6 @@ def _crops(
 def _part(part: str, loaded: Sequence[tuple[Photograph, tuple[np.ndarray, np.ndarray]]]) -> Part:
     mine = [(photograph, crops) for photograph, crops in loaded if photograph.part == part]
     if not mine:
-        raise DataError(f"No photograph is left for {part}: add photographs, or mend those that were skipped.")
+        raise DataError(f"No photograph is left for {part}: add photographs, or repair those that were skipped.")
     x, y = (np.concatenate([crops[which] for _, crops in mine]) for which in (0, 1))
     return Part(x, y, tuple(photograph.name for photograph, (crops, _) in mine for _ in range(len(crops))))

@@ -24,14 +24,14 @@ def edge_network(
 ) -> Any:
     """A fully convolutional network from a grey image in [0, 1] to an edge map of the same size, compiled.
 
-    As in the thesis: stride 1, borders padded with zeros, kernels from a normal distribution of deviation 0.05 whose
-    values beyond two deviations are drawn again, ReLU after every layer and after the last, Adam, soft F1 as loss;
-    soft F1, MAE and MSE as metrics. Biases start at zero, of which the thesis says nothing.
+    As in the thesis: stride 1, zero padding, kernels from a truncated normal distribution with standard deviation
+    0.05, ReLU after every layer including the last, Adam, soft F1 as loss; soft F1, MAE and MSE as metrics. Biases
+    start at zero, which the thesis does not specify.
 
-    Where no pixel of the output is above zero, the last ReLU passes no gradient, and the network would never learn.
-    Kernels that put out nothing for a white square on black are therefore drawn again, from the same distribution.
-    The default network does not need it (none of 100 seeds, and none of 16 died in 500 steps of training); networks
-    of one filter a layer or of 1x1 kernels do.
+    If no pixel of the output is above zero, the last ReLU passes no gradient, and the network cannot learn. Kernels
+    that output only zeros for a white square on black are therefore drawn again, from the same distribution. The
+    default network does not need this (none of 100 seeds, and none of 16 died in 500 steps of training); networks with
+    one filter per layer or with 1x1 kernels do.
 
     Args:
         crop: height and width of the input in pixels; None: any.
@@ -41,8 +41,8 @@ def edge_network(
         seed: of the kernels; None: different every time.
 
     Raises:
-        OptionError: an option is outside of its range.
-        ModelError: a hundred draws put out nothing, which only a very deep and narrow network does.
+        OptionError: an option has an invalid value.
+        ModelError: a hundred draws output only zeros, which happens only for very deep and narrow networks.
     """
     if not widths or min(widths) < 1 or widths[-1] != 1 or kernel < 1 or learning_rate <= 0:
         raise OptionError(
@@ -70,7 +70,7 @@ def _draw(model: Any, generator: np.random.Generator) -> None:
         if np.any(keras.ops.convert_to_numpy(model(square)) > 0):
             return
     raise ModelError(
-        f"{DRAWS} draws of the kernels put out nothing but zeros, from which ReLU cannot learn; expected an output "
-        f"above zero somewhere from layers of {[layer.filters for layer in model.layers]} filters: take more filters "
-        "or fewer layers."
+        f"With {DRAWS} random initializations the network outputs only zeros, from which ReLU cannot learn; expected "
+        f"an output above zero somewhere from layers of {[layer.filters for layer in model.layers]} filters: use more "
+        "filters or fewer layers."
     )

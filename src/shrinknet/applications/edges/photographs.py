@@ -1,4 +1,4 @@
-"""Finds photographs: those that scikit-image carries, any folder of images, or the layout of PASCAL VOC2012."""
+"""Finds photographs: those that ship with scikit-image, any folder of images, or the layout of PASCAL VOC2012."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 from shrinknet.errors import DataError, MissingExtraError
 from shrinknet.imaging.files import MAX_PIXELS, image_files, read_grey
 
-# Part by part: people, animals, things, textures and lettering stand on both sides. Left out are the pictures of
-# the same wheel that are drawn, the second of the stereo pair, and cell, clock_motion, moon and retina, of which
-# less than 1 % are edges.
+# People, animals, objects, textures and text are spread over the parts. Drawings, the second picture of the stereo
+# pair, and cell, clock_motion, moon and retina, with edges in less than 1 % of the pixels, are left out.
 SCIKIT_IMAGE = {
     "train": ("astronaut.png", "brick.png", "coffee.png", "gravel.png", "ihc.png", "motorcycle_left.png", "page.png"),
     "validation": ("coins.png", "hubble_deep_field.jpg", "text.png"),
@@ -26,9 +25,9 @@ class Photograph:
     """A photograph on disk.
 
     Attributes:
-        name: stem of the file for scikit-image and VOC2012, else its path below the folder.
+        name: stem of the file for scikit-image and VOC2012, otherwise its path within the folder.
         path: the file.
-        part: "train", "validation" or "test" where the assignment is fixed, else "".
+        part: "train", "validation" or "test" if the assignment is fixed, else "".
     """
 
     name: str
@@ -45,21 +44,21 @@ class Photograph:
 
 
 def photographs(root: str | Path | Sequence[str | Path] | None = None) -> tuple[Photograph, ...]:
-    """The photographs to learn from, sorted by name; nothing is decoded yet.
+    """The photographs to use, sorted by name; nothing is decoded yet.
 
     Args:
-        root: None: fourteen photographs of scikit-image, each assigned to a part for good. A folder: all images in
-            it and below it. A folder in the layout of VOC2012 (JPEGImages and ImageSets/Main): those its plain
-            image sets list (train, val, trainval, test), all when there are no sets. Several folders: all of theirs.
+        root: None: fourteen photographs of scikit-image, with a fixed assignment to parts. A folder: all images in it
+            and its subfolders. A folder in the layout of VOC2012 (JPEGImages and ImageSets/Main): those in its plain
+            image sets (train, val, trainval, test), or all if there are no sets. Several folders: those of all.
 
     Raises:
-        DataError: a folder does not exist or holds no image, or an image set lists what is no name of a file.
+        DataError: a folder does not exist or contains no image, or an image set lists an invalid file name.
         MissingExtraError: scikit-image is not installed.
     """
     if root is None:
         return _scikit_image()
     roots = [Path(root)] if isinstance(root, str | Path) else [Path(folder) for folder in root]
-    # by file, not by name: a.jpg and a.png are two photographs, a folder named twice is one
+    # by file, not by name: a.jpg and a.png are two photographs, but a folder that is named twice counts once
     found = {photograph.path.resolve(): photograph for folder in roots for photograph in _listed(folder)}
     if not found:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Makes the edge maps of many photographs, in parallel and once, before anything is trained."""
+"""Computes the edge maps of many photographs once and in parallel, before training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from shrinknet.imaging.files import MAX_PIXELS
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare_edges` did.
+    """The result of `prepare_edges`.
 
     Attributes:
-        photographs: how many there are; made, found: edge maps computed, and those that were there already.
+        photographs: their number; made, found: numbers of edge maps that were computed, and that already existed.
         skipped: photographs that cannot be used, and why.
-        share: edge strength averaged over all pixels, in [0, 1]; None where no photograph could be used.
+        share: edge strength averaged over all pixels, in [0, 1]; None if no photograph could be used.
         smallest, largest: height x width of the photographs with the fewest and the most pixels.
         folder: the cache.
     """
@@ -53,20 +53,20 @@ def prepare_edges(
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Makes the edge maps of whole photographs and keeps them as PNG; those that are there already are not made again.
+    """Computes the edge maps of whole photographs and stores them as PNG; existing ones are not computed again.
 
     Args:
         images: where the photographs are, see `photographs`.
         cache: folder for the edge maps, the `cache` of `edge_data`.
         kind: "canny" or "sobel"; low, high, sigma: see `Canny`.
-        jobs: threads; None: as many as Python finds good.
+        jobs: threads; None: Python's default.
         strict: raise at a photograph that cannot be used, instead of listing it.
-        max_pixels: greatest height times width that is decoded.
-        progress: called with photographs done and photographs in all.
+        max_pixels: largest height times width that is decoded.
+        progress: called with the number of photographs done and the total.
 
     Raises:
-        DataError: there are no photographs, or, when strict, one cannot be used.
-        OptionError: an option is outside of its range, or the cache cannot be written.
+        DataError: there are no photographs or, if strict, one cannot be used.
+        OptionError: an option has an invalid value, or the cache cannot be written.
     """
     target: Target = Canny(low, high, sigma) if kind == "canny" else Sobel(sigma)
     chosen, folder = photographs(images), Path(cache)
@@ -74,7 +74,7 @@ def prepare_edges(
     def prepare(index: int) -> tuple[bool, tuple[int, ...], float]:
         photograph = chosen[index]
         file = edge_map_file(photograph, target, folder)
-        before = file.stat().st_ino if file.exists() else None  # a file that is made anew is another file
+        before = file.stat().st_ino if file.exists() else None  # a rewritten file has a new inode
         edges = cached_edges(photograph, photograph.read(max_pixels), target, folder)
         return file.stat().st_ino != before, edges.shape, float(edges.sum(dtype="float64"))
 

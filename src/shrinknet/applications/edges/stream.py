@@ -1,4 +1,4 @@
-"""Crops that are read from disk when they are needed, for folders of photographs that do not fit into memory."""
+"""Crops that are read from disk on demand, for folders of photographs that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 from shrinknet.applications.edges.data import PARTS, CropReader, each
 from shrinknet.errors import DataError
 
-AHEAD = 8  # batches that are read while others are trained on
+AHEAD = 8  # batches to read ahead during training
 
 
 @dataclass(frozen=True)
 class CropFiles:
-    """The crops of one part, in the order and with the values that `edge_data` gives, none of them in memory.
+    """The crops of one part, with the same order and values as in `edge_data`, but not in memory.
 
     Attributes:
         reader: of all photographs; part: "train", "validation" or "test".
-        indices: the part's photographs that can be used, as the reader counts them.
+        indices: the usable photographs of the part, as indices of the reader.
     """
 
     reader: CropReader
@@ -52,7 +52,7 @@ class CropFiles:
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of given rows, read ahead in the background; can be gone through any number of times.
+    """Batches of given rows, read ahead in the background; can be iterated over any number of times.
 
     Attributes:
         take: reads the crops of a batch; rows: of each batch.
@@ -81,11 +81,11 @@ class Batches:
 def crop_files(
     reader: CropReader, *, skip: bool, progress: Callable[[int, int], None] | None = None
 ) -> tuple[dict[str, CropFiles], dict[str, str]]:
-    """The crops of every part, after one look at every photograph, which fills the reader's cache.
+    """The crops of every part. Reads every photograph once, which fills the reader's cache.
 
     Args:
         reader: of all photographs; skip: list those that cannot be used instead of raising.
-        progress: called with photographs done and photographs in all.
+        progress: called with the number of photographs done and the total.
 
     Returns:
         part -> its crops; name -> why the photograph was skipped.
@@ -105,5 +105,5 @@ def crop_files(
     }
     for part, crops in parts.items():
         if not crops.indices:
-            raise DataError(f"No photograph is left for {part}: add photographs, or mend those that were skipped.")
+            raise DataError(f"No photograph is left for {part}: add photographs, or repair those that were skipped.")
     return parts, skipped

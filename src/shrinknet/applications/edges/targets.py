@@ -1,4 +1,4 @@
-"""What the network learns: the edge maps that Canny's detector and Sobel's operator make of a photograph."""
+"""The targets of the network: edge maps of a photograph by Canny's detector or Sobel's operator."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Canny:
     """Thin edges, 0 or 1, by OpenCV's Canny detector with its exact (L2) gradient and 3x3 Sobel kernels.
 
     Attributes:
-        low, high: thresholds of the hysteresis on the gradient of 8-bit grey values, whose range is 0 to 1,140: an
-            edge starts where the gradient is above `high` and goes on while it is above `low`.
-        sigma: standard deviation in pixels of the Gaussian that smooths the photograph first; 0: none.
+        low, high: hysteresis thresholds on the gradient of 8-bit grey values, whose range is 0 to 1,140: an edge starts
+            where the gradient is above `high` and continues while it is above `low`.
+        sigma: standard deviation in pixels of the Gaussian that smooths the photograph first; 0: no smoothing.
     """
 
     low: float = 100.0
@@ -38,13 +38,13 @@ class Canny:
 
 @dataclass(frozen=True)
 class Sobel:
-    """Gradient magnitude by 3x3 Sobel kernels, divided by its greatest possible value, the root of 20: in [0, 1].
+    """Gradient magnitude by 3x3 Sobel kernels, divided by its largest possible value, the square root of 20: in [0, 1].
 
-    The scale is the same for every photograph, so that it can be learned by a network that sees a part only. Values
-    are whole multiples of 1 / 65535, so that a PNG file of 16 bits holds them exactly.
+    The scale is the same for every photograph, so that a network that sees only a part can learn it. Values are integer
+    multiples of 1 / 65535, which a 16-bit PNG file stores exactly.
 
     Attributes:
-        sigma: standard deviation in pixels of the Gaussian that smooths the photograph first; 0: none.
+        sigma: standard deviation in pixels of the Gaussian that smooths the photograph first; 0: no smoothing.
     """
 
     sigma: float = 0.0
@@ -68,7 +68,7 @@ TARGETS: dict[str, type[Canny] | type[Sobel]] = {"canny": Canny, "sobel": Sobel}
 
 
 def target_named(target: str | Target) -> Target:
-    """A target as it is, or by its name with the default options.
+    """Returns a target unchanged, or the one with the given name and default options.
 
     Raises:
         OptionError: no target has this name.

@@ -1,44 +1,20 @@
-"""The edge task: an untrained network, its data, and the samples that its report shows."""
+"""The edge task: an untrained network, its data, and the samples for its page."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from shrinknet.applications.edges.data import Cropping, EdgeData, Part, edge_data
+from shrinknet.applications.edges.data import Cropping, Part, edge_data
 from shrinknet.applications.edges.model import edge_network
 from shrinknet.applications.edges.targets import Target
+from shrinknet.applications.task import Samples, Task
 
-
-@dataclass(frozen=True)
-class EdgeTask:
-    """Everything that a minimization of the edge network starts from.
-
-    Attributes:
-        model: compiled and untrained.
-        data: crops to train on and to measure with.
-    """
-
-    model: Any
-    data: EdgeData
-
-    def samples(self, count: int = 5) -> Part:
-        """Test crops for pictures: the one with the most edges of each test photograph, then the second, and so on.
-
-        Args:
-            count: how many at most.
-        """
-        test, seen, turn = self.data.test, Counter[str](), {}
-        for index in np.argsort(-test.y.sum((1, 2, 3)), kind="stable").tolist():
-            turn[index] = seen[test.names[index]]
-            seen[test.names[index]] += 1
-        chosen = sorted(sorted(turn, key=turn.__getitem__)[:count])
-        return Part(test.x[chosen], test.y[chosen], tuple(test.names[index] for index in chosen))
+BATCH_SIZE = 3  # as in the thesis
 
 
 def edge_task(
@@ -52,7 +28,7 @@ def edge_task(
     seed: int = 0,
     on_error: Literal["fail", "skip"] = "fail",
     progress: Callable[[int, int], None] | None = None,
-) -> EdgeTask:
+) -> Task:
     """A network and its data.
 
     Args:
@@ -62,9 +38,31 @@ def edge_task(
 
     Raises:
         DataError: photographs are missing or cannot be used.
-        OptionError: an option is outside of its range.
+        OptionError: an option has an invalid value.
     """
     data = edge_data(root, crop, target=target, seed=seed, on_error=on_error, progress=progress)
-    side = data.test.x.shape[1]
-    model = edge_network(side, widths=widths, kernel=kernel, learning_rate=learning_rate, seed=seed)
-    return EdgeTask(model, data)
+    return Task(
+        name="edges",
+        model=edge_network(data.test.x.shape[1], widths=widths, kernel=kernel, learning_rate=learning_rate, seed=seed),
+        train=(data.train.x, data.train.y),
+        validation=(data.validation.x, data.validation.y),
+        test=(data.test.x, data.test.y),
+        samples=with_most_edges(data.test),
+        batch_size=BATCH_SIZE,
+        sample=data.test.x[:4],
+        facts={"skipped": dict(data.skipped)},
+    )
+
+
+def with_most_edges(part: Part, count: int = 5) -> Samples:
+    """Crops for pictures: the one with the most edges from each photograph, then the second, and so on.
+
+    Args:
+        count: the largest number of crops.
+    """
+    seen, turn = Counter[str](), {}
+    for index in np.argsort(-part.y.sum((1, 2, 3)), kind="stable").tolist():
+        turn[index] = seen[part.names[index]]
+        seen[part.names[index]] += 1
+    chosen = sorted(sorted(turn, key=turn.__getitem__)[:count])
+    return Samples(part.x[chosen], part.y[chosen], tuple(part.names[index] for index in chosen))

@@ -19,8 +19,9 @@ import pandas as pd
 from shrinknet.applications.steel.layout import CLASSES, COLOURS, COLUMNS, SHAPE
 from shrinknet.applications.steel.runlengths import build_mask, build_rles
 from shrinknet.applications.steel.streams import resized
-from shrinknet.disk import write_file
 from shrinknet.errors import DataError, ModelError, OptionError
+from shrinknet.files.disk import write_file
+from shrinknet.files.tables import csv_bytes
 from shrinknet.imaging.components import COLUMNS as COMPONENT_COLUMNS
 from shrinknet.imaging.components import components
 from shrinknet.imaging.files import image_files, read_grey
@@ -28,7 +29,6 @@ from shrinknet.imaging.networks import Network
 from shrinknet.imaging.overlays import overlay
 from shrinknet.imaging.pictures import png
 from shrinknet.imaging.views import flipped_average
-from shrinknet.tables import csv_bytes
 
 PREDICTIONS, DEFECTS, SUMMARY, OVERLAYS = "predictions.csv", "defects.csv", "summary.json", "overlays"
 

@@ -1,4 +1,4 @@
-"""What all figures share: size and face of the letters, colours that everybody can tell apart, PNG and SVG."""
+"""What all figures share: font and font sizes, distinguishable colours, PNG and SVG."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-COLOURS: Sequence[Any] = sns.color_palette("colorblind")  # Okabe and Ito's, told apart by almost everybody
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")  # the shape tells apart where colours do not
+COLOURS: Sequence[Any] = sns.color_palette("colorblind")  # Okabe and Ito's, distinguishable by almost everybody
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")  # shapes, for when colours are not enough
 _STYLE = {
     **sns.axes_style("whitegrid"),
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same font everywhere
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.labelsize": 9,
@@ -25,25 +25,25 @@ _STYLE = {
     "ytick.labelsize": 8.5,
     "legend.fontsize": 8.5,
     "legend.title_fontsize": 8.5,
-    "svg.hashsalt": "shrinknet",  # the same drawing gives the same bytes
+    "svg.hashsalt": "shrinknet",  # makes the bytes of a drawing reproducible
 }
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """The look of our figures while the block lasts; the caller's own stays as it is."""
+    """Sets the style of our figures within the block; the caller's style is not changed."""
     with rc_context(_STYLE), warnings.catch_warnings():
-        # seaborn 0.13 calls matplotlib 3.11 in ways that will go away: its heatmap and its boxplot
+        # heatmap and boxplot of seaborn 0.13 use features that are deprecated in matplotlib 3.11
         warnings.filterwarnings("ignore", "The set_bad function|vert: bool", category=DeprecationWarning)
         warnings.filterwarnings("ignore", "The set_bad function", category=PendingDeprecationWarning)
         yield
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """A figure and its axes, shape (rows, columns); it belongs to no window, and whoever drops it frees it.
+    """A figure and its axes, shape (rows, columns); it has no window and is garbage collected.
 
     Args:
-        width, height: in inches: the size at which its letters have their points.
+        width, height: in inches; font sizes refer to this size.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -51,7 +51,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def encoded(figure: Figure) -> dict[str, bytes]:
-    """The figure as PNG and SVG, the same bytes each time."""
+    """The figure as PNG and SVG, with reproducible bytes."""
     files = {}
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         buffer = io.BytesIO()

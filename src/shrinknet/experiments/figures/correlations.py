@@ -1,4 +1,4 @@
-"""Figures of `correlations`: table 4.1 as a heat map, ours and the thesis's, and the coefficients with intervals."""
+"""Figures of `correlations`: table 4.1 as heat maps, ours and the thesis's, and the coefficients with intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMES = {"prs": "Pearson", "knd": "Kendall", "spr": "Spearman"}
 
 
 def heat_map(ours: pd.DataFrame, thesis: pd.DataFrame) -> Figure:
-    """Both tables with one scale of colours.
+    """Both tables with one colour scale.
 
     Args:
         ours, thesis: the six rows of table 4.1, labels in the column `coefficient`.
@@ -33,7 +33,7 @@ def heat_map(ours: pd.DataFrame, thesis: pd.DataFrame) -> Figure:
 
 
 def interval_chart(intervals: pd.DataFrame, thesis: pd.DataFrame) -> Figure:
-    """Loss and best against each column: our coefficient with its 95 % interval, and the thesis's.
+    """The correlation of loss and best with each column: ours with its 95 % interval, and the thesis's.
 
     Args:
         intervals: columns quantity, coefficient, column, value, low, high.

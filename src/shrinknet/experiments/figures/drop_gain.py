@@ -11,7 +11,7 @@ from shrinknet.experiments.figures import COLOURS, MARKERS, new_figure, style
 
 
 def scatter(subsets: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
-    """A row for all layers and one for each, a column for all filters and one for the best of each repetition.
+    """Rows for all layers and for each layer, columns for all filters and for the best of each repetition.
 
     Args:
         subsets: (layer, which filters) -> columns layer, drop, gain, shares of 1.

@@ -1,4 +1,4 @@
-"""The figures of `probes`: how far filters come back, and what the network scores."""
+"""The figures of `probes`: how far filters come back, and the scores of the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SCORES = {"at once": "at once", "after": "after training", "without": "after tr
 
 
 def similarities(probes: pd.DataFrame, kinds: Sequence[tuple[str, str]]) -> Figure:
-    """A point for each filter: its similarity to its old self after training, one row for each way and start.
+    """One point for each filter: its similarity to its old self after training, one row for each way and start.
 
     Args:
         probes: columns way, start, filter, `similarity at once`, `similarity after`.
@@ -44,7 +44,7 @@ def similarities(probes: pd.DataFrame, kinds: Sequence[tuple[str, str]]) -> Figu
 
 
 def _spread(count: int) -> np.ndarray:
-    """Small steps up and down, so that equal points do not hide each other; the same each time."""
+    """Small deterministic offsets, so that equal points do not hide each other."""
     return 0.08 * np.sin(2.4 * np.arange(count))
 
 

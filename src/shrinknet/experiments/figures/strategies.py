@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 
 from shrinknet.experiments.figures import COLOURS, MARKERS, new_figure, style
 
-_SPREAD = 0.6  # of a threshold's room that its strategies take
+_SPREAD = 0.6  # share of a threshold's width that its strategies occupy
 
 
 def charts(runs: pd.DataFrame, intervals: pd.DataFrame) -> Figure:
     """Score kept with its control above, filters disabled below, for every threshold and strategy.
 
     Args:
-        runs: columns strategy, threshold, kept (a share of 1), disabled; a small point each.
-        intervals: columns strategy, threshold, measure, value, low, high: a large point with its interval each.
+        runs: columns strategy, threshold, kept (a share of 1), disabled; drawn as small points.
+        intervals: columns strategy, threshold, measure, value, low, high; drawn as large points with intervals.
     """
     names, thresholds = list(dict.fromkeys(runs["strategy"])), sorted(set(runs["threshold"]))
     with style():
@@ -55,7 +55,7 @@ def _means(
     axis: Any, rows: pd.DataFrame, shift: float, scale: float, *, color: Any, marker: str, hollow: bool = False,
     label: str | None = None,
 ) -> None:  # fmt: skip
-    """One strategy's means, one for each threshold, with their intervals where these could be computed."""
+    """One strategy's means, one for each threshold, with their intervals if these could be computed."""
     rows = rows.sort_values("threshold")
     values = scale * rows["value"].to_numpy(float)
     ends = [scale * rows[end].to_numpy(float) for end in ("low", "high")]

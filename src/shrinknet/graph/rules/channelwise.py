@@ -23,7 +23,7 @@ def depthwise_convolution(call: Call) -> list[np.ndarray]:
     return activated(call, call.spread(outputs, axis), layer.activation)
 
 
-@rule(layers.BatchNormalization)
+@rule(layers.BatchNormalization, pointwise=True)
 def batch_normalization(call: Call) -> list[np.ndarray]:
     """One scale, offset and pair of statistics for each channel of its axis."""
     layer = call.operation
@@ -102,7 +102,7 @@ def prelu(call: Call) -> list[np.ndarray]:
     return [labels]
 
 
-@rule(LayerScale)
+@rule(LayerScale, pointwise=True)
 def layer_scale(call: Call) -> list[np.ndarray]:
     """One factor for each channel."""
     channels = call.channels(0)
@@ -111,7 +111,7 @@ def layer_scale(call: Call) -> list[np.ndarray]:
     return [call.labels[0]]
 
 
-@rule(StochasticDepth)
+@rule(StochasticDepth, pointwise=True)
 def stochastic_depth(call: Call) -> list[np.ndarray]:
     """Drops whole samples."""
     return [call.labels[0]]

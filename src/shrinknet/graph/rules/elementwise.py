@@ -24,13 +24,14 @@ from shrinknet.graph.rules.common import classes, mixing
               "OnesLike Rad2deg Reciprocal Round Sign Signbit Sin Sinc Sinh Sqrt Square Tan Tanh Trunc ZerosLike"),
     *classes(core_ops, "Cast SaturateCast StopGradient"),
     *classes(math_ops, "Rsqrt Erf Erfc Erfinv"),
+    pointwise=True,
 )  # fmt: skip
 def unary(call: Call) -> list[np.ndarray]:
     """Treats each number, or each channel, by itself."""
     return [call.labels[0]]
 
 
-@rule(layers.Dropout)
+@rule(layers.Dropout, pointwise=True)
 def dropout(call: Call) -> list[np.ndarray]:
     """Each number by itself, or what lies on an axis together; a number of channels that is written down stays."""
     sizes = call.operation.noise_shape or ()
@@ -47,7 +48,7 @@ def clip(call: Call) -> list[np.ndarray]:
     return [call.labels[0]]
 
 
-@rule(layers.Activation)
+@rule(layers.Activation, pointwise=True)
 def activation(call: Call) -> list[np.ndarray]:
     """As its function does."""
     reason = mixing(call.operation.activation)

@@ -45,6 +45,7 @@ def collapse(labels: np.ndarray) -> np.ndarray:
     numpy_ops.ExpandDims, numpy_ops.GetItem, numpy_ops.Split, numpy_ops.Ravel, numpy_ops.Repeat,
     numpy_ops.Tile, numpy_ops.Flip, numpy_ops.Roll, numpy_ops.Take,
     core_ops.Unstack, core_ops.Slice, nn_ops.DepthToSpace, nn_ops.SpaceToDepth,
+    moves=True,
 )  # fmt: skip
 def movement(call: Call) -> list[np.ndarray]:
     """Every number of the outputs is a number of the input: so is its label."""

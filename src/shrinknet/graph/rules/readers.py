@@ -84,3 +84,34 @@ def dense(call: Call) -> list[np.ndarray]:
     call.owns(layer.kernel, 1, units)
     call.owns(layer.bias, 0, units)
     return activated(call, call.spread(units), layer.activation)
+
+
+@rule(layers.Embedding, count="output_dim")
+def embedding(call: Call) -> list[np.ndarray]:
+    """Embeddings: (words, numbers); each word gets one vector of numbers."""
+    numbers = call.produces(call.operation.output_dim, "output_dim")
+    call.owns(call.operation.embeddings, 1, numbers)
+    return [call.spread(numbers)]
+
+
+@rule(layers.LSTM, layers.GRU, layers.SimpleRNN, reads=[("input_kernel", 0)])
+def recurrent(call: Call) -> list[np.ndarray]:
+    """Reads its inputs by a kernel of its cell, (channels in, units x gates); its own channels it feeds back."""
+    layer = call.operation
+    reason = f"the recurrent layer {call.path} feeds its channels back into itself"
+    for index in range(1, len(call.labels)):
+        call.pin(index, reason)  # states that it is given
+    call.reads(layer.cell.kernel, 0, call.channels(0))
+    return [call.book.pinned(reason, len(shape)) for shape in call.output_shapes]
+
+
+@rule(layers.EinsumDense, reads=[("kernel", 0)])
+def einsum_dense(call: Call) -> list[np.ndarray]:
+    """Reads the last axis of its input where the kernel's first runs over it; what it makes is left as it is."""
+    layer = call.operation
+    left, _, output = layer.equation.replace(" ", "").replace("...", "").partition("->")
+    inputs, kernel = left.split(",")
+    if kernel[0] != inputs[-1] or kernel[0] in output or inputs.count(kernel[0]) != 1:
+        return call.opaque(f"{call.path} multiplies along other axes than its input's last")
+    call.reads(layer.kernel, 0, call.channels(0))
+    return [call.book.pinned(f"EinsumDense {call.path} makes it", len(shape)) for shape in call.output_shapes]

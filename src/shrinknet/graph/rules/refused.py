@@ -19,9 +19,14 @@ def attention(call: Call) -> list[np.ndarray]:
     return call.opaque(f"the attention {call.path} mixes its channels")
 
 
+@rule(layers.SpectralNormalization)
+def spectral_normalization(call: Call) -> list[np.ndarray]:
+    """In training it divides its layer's kernel by a norm of the whole kernel."""
+    return call.opaque(f"{call.path} normalises by a norm of the whole kernel, which would change with a filter")
+
+
 @rule(
-    layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN, layers.Bidirectional,
-    layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D,
+    layers.RNN, layers.Bidirectional, layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D,
 )  # fmt: skip
 def recurrent(call: Call) -> list[np.ndarray]:
     """Feeds its own channels back into itself."""

@@ -1,0 +1,49 @@
+"""Task: what an application provides: a model, data, samples for pictures. `run_task` does everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Test samples for the page of a run.
+
+    Attributes:
+        x: inputs; images of shape (samples, height, width, channels) are drawn.
+        y: targets in the form of the model's output: images are drawn, class numbers and vectors are printed.
+        names: of the samples.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """The model, data and settings of a minimization.
+
+    Attributes:
+        name: of the task, shown on the page; a word such as "edges".
+        model: compiled.
+        train, validation, test: as `minimize` takes them; test data may be None.
+        samples: for pictures; None: no pictures of samples.
+        batch_size: samples per batch, for arrays.
+        sample: inputs for checking exported files; None: those of `samples`.
+        facts: plain JSON types that the task adds to the run and its result, such as skipped photographs.
+    """
+
+    name: str
+    model: Any
+    train: Any
+    validation: Any
+    test: Any = None
+    samples: Samples | None = None
+    batch_size: int = 32
+    sample: Any = None
+    facts: Mapping[str, Any] = field(default_factory=dict)

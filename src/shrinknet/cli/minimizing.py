@@ -1,0 +1,117 @@
+"""The options and the output that all `shrinknet minimize ...` commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shrinknet.cli.output import json_option, load_keras, show, working
+from shrinknet.cli.values import FORMATS, PACE, PARAMETER, RATE, TARGET
+from shrinknet.runs.lock import refuse_if_held
+
+_WHOLE = click.IntRange(min=0)
+
+
+def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
+    """Adds the options for the parameters of `minimize` to a command.
+
+    Args:
+        defaults: by parameter, if different from those of `minimize`.
+    """
+
+    def option(name: str, kind: Any, help: str, default: Any = None, **settings: Any) -> Any:
+        default = defaults.get(name, default)
+        flags = settings.pop("flags", f"--{name.replace('_', '-')}")
+        return click.option(flags, name, type=kind, default=default, show_default=default is not None, help=help,
+                            **settings)  # fmt: skip
+
+    def flag(name: str, help: str) -> Any:
+        return click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=help)
+
+    options = [
+        option("run_dir", click.Path(file_okay=False, path_type=Path), "Folder for the run: journal, models, page.",
+               flags="--run"),
+        option("strategy", str, "How filters are chosen: a name that `shrinknet strategies` lists, or a .py file.",
+               "cosine-max"),
+        option("strategy_options", PARAMETER, "A parameter of the strategy, such as relative=true; may be repeated.",
+               flags="--strategy-option", multiple=True),
+        option("threshold", click.FloatRange(0, 1, min_open=True), "Share of the reference score that a cut must keep; "
+               "higher is stricter.", 0.98),
+        option("max_drop", click.FloatRange(min=0), "Instead of a share: how much worse the score may become, "
+               "in its own unit."),
+        option("target", TARGET, "Stop at this number or share of filters left, such as 8 or 0.5."),
+        option("reference", click.Choice(["last", "baseline"]), "The score to compare with: that of the last kept cut, "
+               "or of the uncut network after the warm-up.", "last"),
+        option("score", str, "The compiled metric that decides, or loss.  [default: the first metric]"),
+        option("mode", click.Choice(["auto", "max", "min"]), "Whether a higher score is better.", "auto"),
+        option("warmup_steps", _WHOLE, "Training steps before the first trial.", 10_000),
+        option("warmup_patience", click.IntRange(min=1), "End the warm-up early, after this many tenths of it without "
+               "a better score."),
+        option("steps", _WHOLE, "Training steps in each trial.", 2_000),
+        option("trial_optimizer", RATE, "Optimizer of the trials: a name such as adam, or a learning rate.  "
+               "[default: the model's own]"),
+        click.option("--reset/--no-reset", default=True, show_default=True,
+                     help="Whether to reset the optimizer for each trial."),
+        option("pace", PACE, "Filters cut at once: one, a number, or adaptive.", "one"),
+        option("max_trials", click.IntRange(min=1), "Stop after this number of trials."),
+        option("max_seconds", click.FloatRange(min=0, min_open=True), "Stop after this many seconds."),
+        option("candidates", click.Choice(["filters", "layers"]), "What to cut: filters, or whole layers.", "filters"),
+        option("min_filters", _WHOLE, "Filters that every layer keeps; 0: residual branches can be removed.", 1),
+        option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
+        click.option("--control/--no-control", default=True, show_default=True,
+                     help="Also train the uncut network for as many steps, for comparison."),
+        option("formats", FORMATS, "Formats of the exported files, separated by commas; see `shrinknet export`.",
+               "keras,litert"),
+        option("seed", _WHOLE, "The same seed gives the same run, bit for bit.  [default: a new one]"),
+        flag("force", "If --run contains another run, rename it and start over."),
+        flag("strict", "Refuse to continue with other versions, threads or devices."),
+        flag("new_data", "Continue with data other than those the run began with."),
+        json_option,
+    ]  # fmt: skip
+
+    def add(command: Any) -> Any:
+        for one in reversed(options):
+            command = one(command)
+        return command
+
+    return add
+
+
+def run_and_show(run: Callable[..., Any], *, as_json: bool, run_dir: Path, **options: Any) -> None:
+    """Runs a minimization and prints the result.
+
+    Args:
+        run: takes `run_dir` and the options, and returns a `Finished`; called after Keras is loaded.
+        options: those of `minimize_options` and of the command.
+    """
+    parameters = dict(options.pop("strategy_options", ()))
+    if parameters:
+        options["strategy"] = (options["strategy"], parameters)
+    for name in ("batch_size", "trial_optimizer"):
+        if options.get(name) is None:
+            options.pop(name, None)
+    with working():
+        refuse_if_held(run_dir)
+        load_keras()
+        record = run(run_dir=run_dir, **options).to_dict()
+    show(record, before_after(record), as_json=as_json)
+
+
+def before_after(record: Mapping[str, Any]) -> str:
+    """The before/after table of a run and the paths of its model and page, as text."""
+    from shrinknet.records import Measurement, Summary
+
+    accepted = sum(trial["accepted"] for trial in record["trials"])
+    summary = Summary(
+        before=Measurement(**record["before"]),
+        after=Measurement(**record["after"]),
+        accepted=accepted,
+        rejected=len(record["trials"]) - accepted,
+        stopped=record.get("stopped", ""),
+        control_score=record["control_score"],
+    )
+    skipped = "".join(f"\nskipped {reason}" for reason in record.get("skipped", {}).values())
+    return f"{summary}\n\nmodel  {record['model']}\npage   {record['page']}{skipped}"

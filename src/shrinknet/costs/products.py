@@ -1,0 +1,141 @@
+"""Products: the multiply-adds of operations without filters to cut: attention, recurrence, matrix products.
+
+Those of layers with filters come from the rules of the channel graph; the operations here have no such rule. All
+numbers are for one sample: the first axis of every tensor is the batch axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from keras import KerasTensor, layers
+from keras.src.ops import numpy as operations
+
+from shrinknet.graph.calls import Call, registered
+
+Sizes = tuple[Any, ...]
+
+
+def multiply_adds(call: Call) -> int | None:
+    """Multiply-adds of one call of such an operation; 0 if it multiplies by no matrix, None if that is unknown.
+
+    Raises:
+        TypeError: a required size is undefined.
+    """
+    formula = _FORMULAS.get(type(call.operation))
+    if formula is not None:
+        return formula(call)
+    kernels = [weight for weight in getattr(call.operation, "weights", ()) if len(weight.shape) > 1]
+    return None if kernels and registered(type(call.operation)) is None else 0
+
+
+def _shapes(call: Call) -> list[Sizes]:
+    """The shapes of the inputs, tensors and constant arrays, in the order of the arguments."""
+    known = {id(tensor): shape for tensor, shape in zip(call.arguments.keras_tensors, call.shapes, strict=True)}
+    values = [*call.arguments.args, *call.arguments.kwargs.values()]
+    flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
+    return [
+        known[id(value)] if isinstance(value, KerasTensor) else tuple(value.shape)
+        for value in flat
+        if hasattr(value, "shape")
+    ]
+
+
+def _size(sizes: Sizes) -> int:
+    return math.prod(sizes, start=1)
+
+
+def _matmul(call: Call) -> int:
+    return _size(call.output_shapes[0][1:]) * _shapes(call)[0][-1]
+
+
+def _tensordot(call: Call) -> int | None:
+    axes = getattr(call.operation, "axes", 2)
+    if not isinstance(axes, int):
+        return None
+    return _size(call.output_shapes[0][1:]) * _size(_shapes(call)[0][-axes:] if axes else ())
+
+
+def _dot(call: Call) -> int:
+    axes = call.operation.axes
+    first = axes if isinstance(axes, int) else axes[0]
+    return _size(call.output_shapes[0][1:]) * _shapes(call)[0][first]
+
+
+def _einsum(call: Call) -> int | None:
+    return einsum_size(call.operation.subscripts, _shapes(call))
+
+
+def _einsum_dense(call: Call) -> int | None:
+    layer = call.operation
+    return einsum_size(layer.equation, [call.shapes[0], tuple(layer.kernel.shape)])
+
+
+def einsum_size(equation: str, shapes: list[Sizes]) -> int | None:
+    """The number of products in an einsum for one sample: the product of the sizes of all its letters but the batch's.
+
+    None unless there are two operands, since otherwise it depends on the order of evaluation.
+
+    Example:
+        >>> einsum_size("bij,bjk->bik", [(None, 2, 3), (None, 3, 4)])
+        24
+    """
+    operands = equation.replace(" ", "").split("->")[0].split(",")
+    if len(operands) != 2 or len(shapes) != 2:
+        return None
+    sizes: dict[str, Any] = {}
+    for letters, shape in zip(operands, shapes, strict=True):
+        hidden = len(shape) - len(letters.replace("...", ""))
+        dots = "".join(chr(ord("\u0100") + index) for index in range(hidden, 0, -1))  # right-aligned
+        sizes.update(zip(letters.replace("...", dots), shape, strict=True))
+    batch = operands[0].replace("...", chr(ord("\u0100") + len(shapes[0]) - len(operands[0].replace("...", ""))))[:1]
+    return _size(tuple(size for letter, size in sizes.items() if letter != batch))
+
+
+def _attention(call: Call) -> int:
+    """Scores between queries and keys, and values weighted by them."""
+    query, value, *key = _shapes(call)
+    return query[-2] * value[-2] * ((key[0] if key else value)[-1] + value[-1])
+
+
+def _multi_head(call: Call) -> int:
+    layer, (query, value, *key) = call.operation, _shapes(call)[:3]
+    heads, width, value_width = layer.num_heads, layer.key_dim, layer.value_dim
+    queries, keys = _size(query[1:-1]), _size(value[1:-1])
+    read = (key[0] if key else value)[-1] * width + value[-1] * value_width
+    projections = queries * query[-1] * width + keys * read
+    mixed = queries * keys * (width + value_width)
+    return heads * (projections + mixed + queries * value_width * call.output_shapes[0][-1])
+
+
+def _recurrent(call: Call) -> int:
+    return _shapes(call)[0][1] * _of_cell(call.operation)
+
+
+def _of_cell(layer: Any) -> int:
+    return _size(layer.cell.kernel.shape) + _size(layer.cell.recurrent_kernel.shape)
+
+
+_CELLS = (layers.SimpleRNN, layers.LSTM, layers.GRU)
+
+
+def _bidirectional(call: Call) -> int | None:
+    both = (call.operation.forward_layer, call.operation.backward_layer)
+    return _shapes(call)[0][1] * sum(map(_of_cell, both)) if all(type(layer) in _CELLS for layer in both) else None
+
+
+_FORMULAS: dict[type, Callable[[Call], int | None]] = {
+    operations.Matmul: _matmul,
+    operations.Dot: _matmul,
+    operations.Tensordot: _tensordot,
+    operations.Einsum: _einsum,
+    layers.Dot: _dot,
+    layers.EinsumDense: _einsum_dense,
+    layers.Attention: _attention,
+    layers.MultiHeadAttention: _multi_head,
+    **dict.fromkeys(_CELLS, _recurrent),
+    layers.Bidirectional: _bidirectional,
+    layers.Embedding: lambda call: 0,  # a lookup
+}

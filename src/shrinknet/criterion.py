@@ -1,0 +1,62 @@
+"""Criterion: whether a cut keeps enough of the score. This is the only place that decides it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a score compares with a reference.
+
+    Attributes:
+        ratio: share of the reference that is kept, 1.0 = all of it, higher is better whatever the score's direction;
+            NaN if it cannot be computed.
+        accepted: whether that is enough.
+    """
+
+    ratio: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How much of the score a cut must keep.
+
+    Attributes:
+        threshold: the smallest accepted ratio of the score to its reference, in (0, 1].
+        higher_is_better: direction of the score.
+        max_drop: how much worse than its reference the score may be, in its own unit, from 0; it then decides alone,
+            and scores may be zero or negative. None: the ratio decides.
+    """
+
+    threshold: float
+    higher_is_better: bool = True
+    max_drop: float | None = None
+
+    def verdict(self, score: float, reference: float) -> Verdict:
+        """Whether the score keeps enough of the reference; a score that is not finite never does."""
+        kept = ratio(score, reference, self.higher_is_better)
+        if self.max_drop is None:
+            return Verdict(kept, kept >= self.threshold)
+        drop = reference - score if self.higher_is_better else score - reference
+        return Verdict(kept, drop <= self.max_drop)
+
+    def needed(self, reference: float) -> float:
+        """The score that would just be accepted with this reference."""
+        if self.max_drop is not None:
+            return reference - self.max_drop if self.higher_is_better else reference + self.max_drop
+        return reference * self.threshold if self.higher_is_better else reference / self.threshold
+
+
+def ratio(score: float, reference: float, higher_is_better: bool) -> float:
+    """The share of the reference that is kept: score / reference if higher is better, else reference / score.
+
+    NaN if either is not a finite number, or if the ratio has no meaning.
+    """
+    if not math.isfinite(score) or not math.isfinite(reference) or reference == 0:
+        return math.nan
+    if higher_is_better:
+        return score / reference
+    return reference / score if score > 0 else math.inf if score == 0 else math.nan

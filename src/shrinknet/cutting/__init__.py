@@ -1,0 +1,1 @@
+"""Cutting: the small network without the disabled filters, compared with the switched one."""

@@ -1,0 +1,298 @@
+"""Slim: cut what is disabled out for good. plan (plain data, printable) -> apply (no decisions) -> verify."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.checks import at_least, one_of
+from shrinknet.comparing import Mismatch
+from shrinknet.costs.counting import known_cost
+from shrinknet.cutting.branches import without_idle
+from shrinknet.cutting.moves import Movements
+from shrinknet.errors import ModelError, NotEquivalentError
+from shrinknet.filters import Group
+from shrinknet.graph import ChannelGraph
+from shrinknet.graph.calls import is_users, registered
+from shrinknet.graph.following import is_over_time
+from shrinknet.internals import layers_of
+from shrinknet.network.assembling import plain_class
+from shrinknet.network.compiled import carry_compilation, carry_optimizer
+from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.proving import prove
+from shrinknet.network.rebuild import rebuild
+from shrinknet.network.switches import Switches
+from shrinknet.records import Cost, table
+
+_LOG = logging.getLogger("shrinknet")
+Fate = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class LayerCut:
+    """What becomes of one layer.
+
+    Attributes:
+        config: entries of its configuration that change, as `{"filters": 3}`.
+        keep: for each of its variables, axis -> the positions that stay; an axis that is not named stays whole.
+        silent: for each of its variables, axis -> the positions whose numbers become 0: they read channels that are
+            disabled, but stay so that a width is a multiple.
+    """
+
+    config: dict[str, int]
+    keep: tuple[dict[int, np.ndarray], ...]
+    silent: tuple[dict[int, np.ndarray], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be cut, as plain data; prints as a table.
+
+    Attributes:
+        cuts: path of a layer -> what becomes of it; a layer that is not named stays as it is.
+        gone: which channels of the graph go, bool.
+        graph: the channels that it was made for.
+        disabled: groups that are switched off; more than go where a width is kept to multiples.
+    """
+
+    cuts: dict[str, LayerCut]
+    gone: np.ndarray
+    graph: ChannelGraph
+    disabled: int = 0
+
+    @cached_property
+    def removed(self) -> tuple[Group, ...]:
+        """The groups that go."""
+        return tuple(group for channel, group in self.graph.cuttable.items() if self.gone[channel])
+
+    @cached_property
+    def before(self) -> Cost | None:
+        """The cost with all filters; None where the network leaves sizes open."""
+        return known_cost(self.graph, np.zeros_like(self.gone))
+
+    @cached_property
+    def after(self) -> Cost | None:
+        """The cost of what is left."""
+        return known_cost(self.graph, self.gone)
+
+    @property
+    def unswitchable(self) -> dict[str, str]:
+        """Layer -> why its filters cannot be cut."""
+        return self.graph.unswitchable
+
+    def __str__(self) -> str:
+        together = [str(group) for group in self.removed if len(group.filters) > 1]
+        lines = [f"{len(self.removed)} filters go."]
+        if self.before is not None and self.after is not None:
+            rows = [
+                {
+                    "layer": old.layer,
+                    "filters": old.filters,
+                    "left": new.filters,
+                    "parameters": old.parameters,
+                    "parameters left": new.parameters,
+                    "multiply-adds": old.multiply_adds,
+                    "multiply-adds left": new.multiply_adds,
+                }
+                for old, new in zip(self.before.layers, self.after.layers, strict=True)
+                if old.parameters
+            ]
+            lines.insert(0, table(rows))
+        lines += [f"Only together: {names}" for names in together[:20]]
+        lines += [f"... and {len(together) - 20} more groups"] if len(together) > 20 else []
+        lines += [f"Never cut: {layer}: {reason}" for layer, reason in self.unswitchable.items()]
+        return "\n".join(lines)
+
+
+def plan(net: Any, input_shape: tuple[int, ...] | None = None, round_to: int = 1) -> Plan:
+    """What `slim(net)` would cut, before it does.
+
+    Args:
+        net: a switched network; input_shape: shape of one sample where the network leaves sizes open; it is only
+            needed for the costs.
+        round_to: see `slim`.
+
+    Raises:
+        ModelError: the network has no switches.
+    """
+    return plan_of(Switches(net, input_shape), round_to)
+
+
+def plan_of(switches: Switches, round_to: int = 1) -> Plan:
+    """The plan for a network whose switches are at hand."""
+    graph, disabled = switches.graph, switches.read("disabled")
+    gone = disabled & ~_kept_for_width(graph, disabled, round_to)
+    mute = disabled & ~gone
+    cuts = {}
+    for path, layer in graph.layers.items():
+        config = {entry: int((~gone[channels]).sum()) for entry, channels in graph.counts.get(path, {}).items()}
+        keep = tuple(graph.kept(variable, gone) for variable in getattr(layer, "variables", ()))
+        silent = tuple(graph.read_by(variable, mute) for variable in getattr(layer, "variables", ()))
+        if any(keep):
+            cuts[path] = LayerCut(config, keep, silent)
+    return Plan(cuts, gone, graph, sum(bool(disabled[channel]) for channel in graph.cuttable))
+
+
+def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
+    """Which disabled channels stay: a hull for each tensor that lost all, and what makes widths multiples.
+
+    Widths become multiples of `round_to`, or stay the old ones. Channels that a normalisation averages over cannot stay
+    without changing it: those always go.
+    """
+    at_least("round_to", round_to, 1)
+    stays = graph.hulls(disabled)
+    averaged = np.zeros_like(disabled)
+    for _, channels in graph.averages:
+        averaged[channels] = True
+    changed = round_to > 1
+    while changed:
+        changed = False
+        for channels in graph.producers.values():
+            out = disabled[channels] & ~stays[channels]
+            left = int((~out).sum())
+            missing = min(-left % round_to, channels.size - left)
+            chosen = channels[out & ~averaged[channels]][:missing]
+            stays[chosen] = True
+            changed |= chosen.size > 0
+    return stays
+
+
+def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced") -> Any:
+    """The small network that is left: a plain Keras model without switches, proven to compute the same.
+
+    Args:
+        net: a switched network; it is not changed.
+        sample: inputs to prove it on, as the model takes them; None: inputs are drawn.
+        round_to: widths that are left are multiples of this number, or the old widths: some disabled filters stay,
+            with zeros in everything that reads them, so that the function is the same. 8 suits most hardware.
+        optimizer: "sliced": its slots are those of the switched network, without what was cut, so that training goes
+            on (factored slots, as Adafactor's, start anew); "fresh": as newly built.
+
+    Returns:
+        A plain Keras model, compiled as before, that loads where shrinknet is not installed. It is of the user's own
+        class where Keras makes models of that class from inputs and outputs, else a Functional one, and a warning says
+        so. A layer made of other layers that lost filters is a nested model in it.
+
+    Raises:
+        ModelError: the network has no switches.
+        NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale, and more
+            than rounding explains.
+    """
+    one_of("optimizer", optimizer, ("sliced", "fresh"))
+    return slim_of(Switches(net), sample, round_to=round_to, optimizer=optimizer)
+
+
+def slim_of(
+    switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
+) -> Any:
+    """See `slim`; for a network whose switches are at hand."""
+    net, made = switches.net, plan_of(switches, round_to)
+    if made.disabled and not made.removed:
+        _LOG.warning(
+            "Nothing is cut out: round_to=%d keeps all %d disabled filters. Disable more of a layer, or take a smaller "
+            "number.", round_to, made.disabled,
+        )  # fmt: skip
+    small, cuts = apply(switches, made)
+    disabled = switches.read("disabled")
+    bypassed = switches.bypassed
+    pairs = [(source, target) for source, target, _ in cuts]
+    if bypassed or any(disabled[channels].all() for channels in switches.graph.producers.values()):
+        small, later = without_idle(small, bypassed)
+        left = {id(old): new for old, new in later}
+        pairs = [(source, left[id(target)]) for source, target in pairs if id(target) in left]
+    verify(net, small, sample)
+    carry_compilation(net, small, pairs=pairs)
+    if optimizer == "sliced":
+        carry_optimizer(net, small, {id(source): fate for source, _, fate in cuts}, pairs)
+    _say_if_another_class(net, small)
+    return small
+
+
+def _say_if_another_class(net: Any, small: Any) -> None:
+    kind = plain_class(type(net))
+    if not isinstance(small, kind) and not isinstance(net, keras.Sequential):
+        _LOG.warning(
+            "%s has a constructor or a call of its own, so the slim network is a plain Functional model: it computes "
+            "the same, but trains with Keras's own train_step.", kind.__name__
+        )  # fmt: skip
+
+
+def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
+    """The network with the cuts of a plan made; not compiled, not verified.
+
+    Also returns what became of each variable: the old one, the new one, and a function from its value to the new one.
+    """
+    copies: list[tuple[Any, Any, LayerCut]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        if is_over_time(operation):
+            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
+        cut = plan.cuts.get(path, LayerCut({}, ()))
+        plain = getattr(type(operation), "plain_class", type(operation))
+        try:
+            new = clone_layer(operation, plain, **cut.config)
+        except ModelError:
+            if path in plan.cuts:
+                raise
+            new = duplicate(operation)
+        copies.append((operation, new, cut))
+        return new
+
+    small = rebuild(switches.net, make, Movements(switches.graph, plan.gone).perform)
+    cuts: list[tuple[Any, Any, Fate]] = []
+    for old, new, cut in copies:
+        if not cut.keep:
+            cuts += [(source, target, _whole) for source, target in carry_state(old, new)]
+            continue
+        nothing: tuple[dict[int, np.ndarray], ...] = ({},) * len(new.variables)
+        parts = zip(old.variables, new.variables, cut.keep, cut.silent or nothing, strict=False)
+        for source, target, keep, silent in parts:  # switches come last
+            cuts.append((source, target, functools.partial(_cut, keep=keep, silent=silent)))
+            target.assign(cuts[-1][2](ops.convert_to_numpy(source)))
+    return small, cuts
+
+
+def _whole(value: np.ndarray) -> np.ndarray:
+    return value
+
+
+def _cut(value: np.ndarray, keep: dict[int, np.ndarray], silent: dict[int, np.ndarray]) -> np.ndarray:
+    for axis, positions in silent.items():
+        value = value.copy()
+        value[(slice(None),) * axis + (positions,)] = 0
+    for axis, positions in keep.items():
+        value = np.take(value, positions, axis)
+    return value
+
+
+def verify(net: Any, small: Any, sample: Any = None) -> float:
+    """The largest difference between the outputs of two networks, as a share of the outputs' scale.
+
+    Raises:
+        NotEquivalentError: it is more than `prove` allows, or not a number.
+    """
+    try:
+        return prove(net, small, sample)
+    except Mismatch as mismatch:
+        raise NotEquivalentError(_report(str(mismatch), net)) from None
+
+
+def _report(what: str, net: Any) -> str:
+    own = {type(layer) for layer in layers_of(net) if (known := registered(type(layer))) and is_users(known)}
+    names = ", ".join(sorted(getattr(kind, "plain_class", kind).__name__ for kind in own))
+    blame = (
+        f"Check the rule that you registered for {names}: it may say something else than the layer does."
+        if names
+        else "This is a fault of shrinknet. Please report it with print(shrinknet.plan(net)) and the model's config."
+    )
+    return f"The slim network is not the same function as the switched one: {what}. Nothing was returned. {blame}"

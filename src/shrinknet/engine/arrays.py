@@ -1,0 +1,108 @@
+"""Arrays: data in memory, or in files that are read as they are needed, and the order in which training sees them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+
+Batch = tuple[Any, ...]
+CHUNK = 64 * 2**20  # bytes that are looked at at once
+SHARE = 4  # arrays that take more than this part of the machine's memory are not copied as a whole
+
+
+def order(seed: int, trial: int, epoch: int, samples: int) -> np.ndarray:
+    """The order of the samples in one epoch: a pure function of its four arguments, the same on every machine."""
+    key = np.array([seed % 2**64, (trial << 32) + epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(samples)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """(x, y) or (x, y, sample_weight), each an array or a structure of arrays.
+
+    NumPy arrays, memory-mapped files (`numpy.memmap`) and anything that can be indexed by rows and has a shape and a
+    dtype, as a dataset in an HDF5 file.
+    """
+
+    arrays: Batch
+    batch_size: int
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(keras.tree.flatten(self.arrays)[0].shape[0])
+
+    @cached_property
+    def fits_in_memory(self) -> bool:
+        """Whether the arrays are in memory, and may be copied to the device as a whole."""
+        leaves = keras.tree.flatten(self.arrays)
+        plain = all(type(leaf) is np.ndarray and not is_mapped(leaf) for leaf in leaves)
+        return plain and sum(leaf.nbytes for leaf in leaves) <= memory() // SHARE
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """The samples of these rows."""
+        return keras.tree.map_structure(lambda array: take_rows(array, rows), self.arrays)
+
+    def batches(self, seed: int, trial: int, steps: int, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """(epoch, rows of one batch) for the batches `start` to `start + steps` of a trial; the last batch of an epoch
+        may be smaller.
+        """
+        each = -(-self.samples // self.batch_size)
+        for epoch in range(start // each, -(-(start + steps) // each)):
+            rows = order(seed, trial, epoch, self.samples)
+            for batch in range(max(0, start - epoch * each), min(each, start + steps - epoch * each)):
+                yield epoch, rows[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+def take_rows(array: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows of an array, in this order; 64-bit numbers in the precision that Keras computes in."""
+    if isinstance(array, np.ndarray):
+        return in_precision(array[rows])
+    places, back = np.unique(rows, return_inverse=True)  # HDF5 wants them in order, each once
+    return in_precision(np.asarray(array[places])[back])
+
+
+def in_precision(array: np.ndarray) -> np.ndarray:
+    """64-bit floating-point numbers in the precision that Keras computes in; all else as it is."""
+    return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether a NumPy array lies in a memory-mapped file."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
+def chunks(array: Any) -> Iterator[np.ndarray]:
+    """The rows of an array, some at a time; pages of a mapped file are given back after each."""
+    each = max(1, CHUNK // max(1, int(np.prod(array.shape[1:])) * np.dtype(array.dtype).itemsize))
+    for start in range(0, array.shape[0], each):
+        yield np.asarray(array[start : start + each])
+        if is_mapped(array):
+            _give_back(array)
+
+
+def _give_back(array: Any) -> None:
+    """Lets the system take the pages of a mapped file out of memory."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
+
+
+def memory() -> int:
+    """Bytes of memory of this machine; 8 GiB where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30

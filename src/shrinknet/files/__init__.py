@@ -1,0 +1,1 @@
+"""Files: inspected before they are trusted, written completely or not at all."""

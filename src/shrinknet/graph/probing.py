@@ -1,0 +1,135 @@
+"""Probing: what an unknown layer does with its channels, found out by trying it on numbers.
+
+Layers without a rule that treat each channel by itself, with a number of their own for each or one for all, are common:
+every collection of models has a layer scale of its own. Such a layer is called with inputs in which some channels are
+changed; if only these change in the output, in inference and in training, it can be cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.graph.calls import Call, Registered, registered
+from shrinknet.internals import layers_of
+
+SIZE = 8  # stands for sizes that are open
+_TRIES = 3
+
+
+def probed(operation: Any, node: Any) -> Registered | None:
+    """The rule of a layer that treats each channel by itself; None where it does not, or cannot be tried.
+
+    Args:
+        operation: a built layer without a rule and without layers inside; node: the record of a call of it.
+    """
+    tensors, outputs = node.arguments.keras_tensors, node.outputs
+    if (
+        not isinstance(operation, keras.layers.Layer)
+        or isinstance(operation, keras.Model)
+        or registered(type(operation)) is not None
+        or len(tensors) != 1
+        or len(outputs) != 1
+        or not operation.built
+        or len(list(layers_of(operation))) > 1
+        or not keras.backend.is_float_dtype(tensors[0].dtype)
+        or len(tensors[0].shape) < 2
+        or tuple(tensors[0].shape[1:]) != tuple(outputs[0].shape[1:])
+        or tensors[0].shape[-1] in (None, 1)
+    ):
+        return None
+    channels = int(tensors[0].shape[-1])
+    axes = [_axis(variable, channels) for variable in operation.variables]
+    if None in axes:
+        return None
+    try:
+        if not _by_channel(operation, node, tensors[0]):
+            return None
+        entry = _entry(operation, channels)
+    except Exception:  # whatever a layer of somebody else's raises: then it has no rule
+        return None
+    if entry is False:
+        return None
+
+    def rule(call: Call) -> list[np.ndarray]:
+        labels = call.channels(0)
+        for variable, axis in zip(call.operation.variables, axes, strict=False):
+            if axis is not None and axis >= 0:
+                call.owns(variable, axis, labels)
+        if isinstance(entry, str):
+            call.counts(entry, labels)
+        return [call.labels[0]]
+
+    return Registered(rule, pointwise=True)
+
+
+def _axis(variable: Any, channels: int) -> int | None:
+    """The axis of a variable that has a number for each channel; -1 for a single number; None: it is neither."""
+    sizes = [axis for axis, size in enumerate(variable.shape) if size == channels]
+    others = [size for size in variable.shape if size not in (1, channels)]
+    if len(sizes) == 1 and not others:
+        return sizes[0]
+    return -1 if all(size == 1 for size in variable.shape) else None
+
+
+def _by_channel(layer: Any, node: Any, tensor: Any) -> bool:
+    """Whether each channel of the output depends on the same channel of the input alone."""
+    random = np.random.default_rng(0)
+    shape = (2, *(size or SIZE for size in tensor.shape[1:]))
+    x = random.normal(size=shape).astype("float32")
+    for training in (False, True):
+        before = _call(layer, node, tensor, x, training)
+        if before is None or before.shape != shape or not np.isfinite(before).all():
+            return False
+        for _ in range(_TRIES):
+            changed = random.random(shape[-1]) < 0.5
+            other = np.where(changed, random.normal(size=shape), x).astype("float32")
+            after = _call(layer, node, tensor, other, training)
+            if after is None or not np.array_equal(after[..., ~changed], before[..., ~changed]):
+                return False
+    return True
+
+
+def _call(layer: Any, node: Any, tensor: Any, x: np.ndarray, training: bool) -> np.ndarray | None:
+    values = [(variable, ops.copy(variable.value)) for variable in layer.variables]
+    given = ops.cast(ops.convert_to_tensor(x), tensor.dtype)
+    arguments, keywords = node.arguments.fill_in({id(tensor): given})
+    if layer._call_has_training_arg:
+        keywords = {**keywords, "training": training}
+    try:
+        output = layer(*arguments, **keywords)
+        return np.asarray(ops.convert_to_numpy(ops.cast(output, "float32")))
+    finally:
+        for variable, value in values:
+            variable.assign(value)
+
+
+def _entry(layer: Any, channels: int) -> str | bool | None:
+    """The entry of the layer's configuration that is its width; None where it takes it from its input; False: neither
+    will make the layer narrower.
+    """
+    config = layer.get_config()
+    shape = (layer.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        return None if not layer.variables else False
+    narrow = (*shape[:-1], channels - 1)
+    wanted = [_narrowed(variable.shape, channels) for variable in layer.variables]
+    names: Sequence[str | None] = (None, *(name for name, value in config.items() if value == channels))
+    for name in names:
+        new = type(layer).from_config({**config, **({name: channels - 1} if name else {})})
+        try:
+            new.build(narrow)
+            new(np.zeros((1, *(size or SIZE for size in narrow[1:])), "float32"))
+        except Exception:  # a width that does not fit its input
+            continue
+        if [tuple(variable.shape) for variable in new.variables] == wanted:
+            return name
+    return False
+
+
+def _narrowed(shape: Any, channels: int) -> tuple[int, ...]:
+    return tuple(size - 1 if size == channels else size for size in shape)

@@ -1,0 +1,97 @@
+"""The one place that touches Keras's private graph API: what Keras recorded of a model, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+from keras.src.backend.common import global_state
+from keras.src.models.functional import Functional, functional_like_constructor
+
+from shrinknet.errors import ModelError
+
+__all__ = [
+    "Functional",
+    "compile_config",
+    "functional_like_constructor",
+    "functional_of",
+    "input_structure",
+    "is_training_call",
+    "layers_of",
+    "maker_of",
+    "nodes_of",
+    "output_structure",
+]
+
+
+def functional_of(model: Any) -> Any:
+    """The recorded graph of operations behind a Functional or Sequential model.
+
+    Raises:
+        ModelError: the model is not built, or its operations are not recorded.
+    """
+    if isinstance(model, keras.Sequential):
+        if not model.built or getattr(model, "_functional", None) is None:
+            raise ModelError(
+                f"The model {model.name} is not built: its input shape is unknown. Start it with keras.Input(shape)."
+            )
+        _refuse_own_call(model, keras.Sequential)
+        return model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        raise ModelError(
+            f"Expected a Sequential or Functional Keras model; received {type(model).__name__} {model.name}, whose "
+            "operations Keras does not record. Build it with keras.Model(inputs, outputs)."
+        )
+    _refuse_own_call(model, Functional)
+    return model
+
+
+def _refuse_own_call(model: Any, kind: Any) -> None:
+    if type(model).call is not kind.call:
+        raise ModelError(
+            f"The class {type(model).__name__} of model {model.name} has a call() of its own: what it computes is not "
+            "what Keras recorded. Build what it computes with keras.Model(inputs, outputs)."
+        )
+
+
+def nodes_of(functional: Any) -> Iterator[Any]:
+    """The calls of a recorded graph in an order in which each comes after what it reads; inputs left out."""
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        for node in functional._nodes_by_depth[depth]:
+            if not node.is_input:
+                yield node
+
+
+def input_structure(model: Any) -> Any:
+    """The symbolic inputs of a Functional or Sequential model in the structure that it takes: tensor, list or dict."""
+    return functional_of(model)._inputs_struct
+
+
+def output_structure(model: Any) -> Any:
+    """The symbolic outputs of a Functional or Sequential model in the structure that it returns."""
+    return functional_of(model)._outputs_struct
+
+
+def layers_of(model: Any) -> Iterator[Any]:
+    """The model, and every layer inside it at whatever depth, nested models and composite layers included."""
+    return iter(model._flatten_layers())
+
+
+def maker_of(tensor: Any) -> tuple[Any, int, Any]:
+    """What made a symbolic tensor: the operation, the number of its call, and the record of that call."""
+    operation, number, _ = tensor._keras_history
+    return operation, number, operation._inbound_nodes[number]
+
+
+def is_training_call(keywords: Mapping[str, Any]) -> bool:
+    """Whether a layer that is called with these keywords is called for training, by itself or by what calls it."""
+    if keywords.get("training") is not None:
+        return bool(keywords["training"])
+    context = global_state.get_global_attribute("current_call_ctx")
+    return bool(getattr(context, "training", None)) if context is not None else False
+
+
+def compile_config(model: Any) -> Mapping[str, Any]:
+    """What a compiled model was compiled with, by the names of `compile`'s arguments; {} if it is not compiled."""
+    return model._compile_config.config if model.compiled else {}

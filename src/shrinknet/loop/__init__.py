@@ -1,0 +1,1 @@
+"""The loop: cut, train, measure, keep the cut or roll it back."""

@@ -1,0 +1,110 @@
+"""Search: the trials of a run - ask, try, judge, learn - whatever it is that tries them.
+
+The method on one screen (thesis of B. Jenei, Szeged 2018, flowchart 2.2): until nothing is worth trying, let the
+strategy choose filters, try to do without them, and keep the cut if enough of the score is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from shrinknet.criterion import Criterion
+from shrinknet.filters import Filter
+from shrinknet.loop.pace import Filters, Pace
+from shrinknet.records import Trial
+from shrinknet.runs.signals import uninterrupted
+from shrinknet.strategies import Network, Strategy, checked_ask
+
+
+class Process(Protocol):
+    """What a search drives: something that can try to do without filters, and go back."""
+
+    @property
+    def view(self) -> Network:
+        """The network as the strategy sees it."""
+
+    def reason_to_stop(self) -> str:
+        """Why nothing more is tried; empty: go on."""
+
+    def most(self) -> int:
+        """How many filters the next trial may take, from 1."""
+
+    def attempt(self, number: int, filters: Filters) -> float:
+        """The score without these filters as well. Where it raises, everything is as before."""
+
+    def settle(self, trial: Trial) -> Trial:
+        """Keeps the cut or puts everything back, and writes it down; the trial with what it costs filled in."""
+
+    def told(self, trial: Trial) -> None:
+        """The trial is decided, and everything is written down."""
+
+
+class Search:
+    """The trials of one run.
+
+    Args:
+        strategy: chooses the filters; pace: how many at once.
+        criterion: what a cut must keep.
+        baseline: score of the uncut network.
+        moving: compare with the last accepted score instead of the baseline.
+
+    Attributes:
+        trials: those decided so far.
+        score: of the last accepted state.
+        reference: what the next score is compared with.
+    """
+
+    def __init__(
+        self, strategy: Strategy, pace: Pace, criterion: Criterion, *, baseline: float, moving: bool = False
+    ) -> None:
+        self.strategy = strategy
+        self.pace = pace
+        self.criterion = criterion
+        self.baseline = self.score = self.reference = baseline
+        self.moving = moving
+        self.trials: list[Trial] = []
+
+    def run(self, process: Process) -> str:
+        """Tries until an end is reached; says which."""
+        while not (stopped := process.reason_to_stop()):
+            filters = self.propose(process, process.view.candidates())
+            if not filters:
+                return "The strategy has nothing left to try."
+            self.decide(process, filters)
+        return stopped
+
+    def propose(self, process: Process, candidates: Collection[Filter]) -> Filters:
+        """The filters of the next trial; empty: there is nothing left to try."""
+        return self.pace.next(
+            lambda count: checked_ask(self.strategy, process.view, max(1, min(count, process.most()))), candidates
+        )
+
+    def decide(self, process: Process, filters: Filters) -> None:
+        """One trial."""
+        number = len(self.trials) + 1
+        score = process.attempt(number, filters)
+        with uninterrupted():
+            trial = process.settle(self.judged(number, filters, score))
+            self.learn(trial)
+        process.told(trial)
+
+    def judged(self, number: int, filters: Filters, score: float) -> Trial:
+        """The trial with its verdict; what the network costs is not filled in."""
+        verdict = self.criterion.verdict(score, self.reference)
+        split = not verdict.accepted and self.pace.splits(filters)
+        return Trial(number, filters, score, self.reference, verdict.ratio, verdict.accepted, split)
+
+    def learn(self, trial: Trial) -> None:
+        """What follows from a decided trial, made now or before an interruption."""
+        self.trials.append(trial)
+        if trial.accepted:
+            self.score = trial.score
+            self.reference = trial.score if self.moving else self.reference
+        self.pace.tell(trial.filters, trial.accepted)
+        self.strategy.tell(trial)
+
+    @property
+    def accepted(self) -> list[Trial]:
+        """The trials whose cuts were kept."""
+        return [trial for trial in self.trials if trial.accepted]

@@ -1,0 +1,154 @@
+"""NetworkView: the switched network as a strategy sees it: NumPy, read-only, computed only when asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from shrinknet.errors import StrategyError
+from shrinknet.filters import Filter, Group
+from shrinknet.network.checkpoint import Checkpoint
+from shrinknet.network.switches import Switches
+from shrinknet.repair.evidence import Evidence, group_savings, scales
+from shrinknet.strategies.equations import Equations, Signal
+
+
+class NetworkView:
+    """See `shrinknet.strategies.Network` for what its methods give.
+
+    Args:
+        switches: of the network.
+        frozen: the filters that the user froze: they are no candidates.
+        min_filters: how many filters every layer keeps.
+        whole_layers: candidates are layers that can be bypassed, each named by its first enabled filter.
+        calibration: inputs for `activations`; measure: the score on calibration data, now.
+        higher_is_better: direction of the score.
+        evidence: what is measured on the calibration data for strategies that ask for it; None: they are refused.
+    """
+
+    def __init__(
+        self,
+        switches: Switches,
+        *,
+        frozen: Sequence[Filter] = (),
+        min_filters: int = 1,
+        whole_layers: bool = False,
+        calibration: Callable[[], Any],
+        measure: Callable[[], float],
+        higher_is_better: bool,
+        evidence: Evidence | None = None,
+    ) -> None:
+        self._switches = switches
+        self._frozen = frozenset(frozen)
+        self._min_filters = min_filters
+        self._whole_layers = whole_layers
+        self._calibration = calibration
+        self._measure = measure
+        self.higher_is_better = higher_is_better
+        self._evidence = evidence
+        self._sizes = {group.name: Counter(filter.layer for filter in group.filters) for group in switches.groups}
+
+    def candidates(self) -> tuple[Filter, ...]:
+        if self._whole_layers:
+            return tuple(Filter(layer, self.enabled(layer)[0]) for layer in self._switches.bypassable)
+        left = self._left()
+        return tuple(
+            filter
+            for filter in self._switches.enabled
+            if filter not in self._frozen
+            and all(left[layer] - count >= self._min_filters for layer, count in self._sizes[filter].items())
+        )
+
+    def _left(self) -> dict[str, int]:
+        gone = self._switches.read("disabled")
+        return {path: int((~gone[channels]).sum()) for path, channels in self._switches.graph.producers.items()}
+
+    def spare(self, layer: str) -> int:
+        return max(0, self._left()[layer] - self._min_filters)
+
+    def enabled(self, layer: str) -> tuple[int, ...]:
+        gone = self._switches.read("disabled")[self._switches.graph.producers[layer]]
+        return tuple(np.flatnonzero(~gone).tolist())
+
+    def kernel(self, layer: str) -> np.ndarray:
+        kernel, axis = next(
+            (weight.variable, weight.axis) for weight in self._own(layer) if len(weight.variable.shape) > 1
+        )
+        return np.moveaxis(ops.convert_to_numpy(kernel).astype("float32"), axis, -1)
+
+    def bias(self, layer: str) -> np.ndarray:
+        biases = [weight.variable for weight in self._own(layer) if len(weight.variable.shape) == 1]
+        if biases:
+            return ops.convert_to_numpy(biases[0]).astype("float32")
+        return np.zeros(self._switches.graph.producers[layer].size, "float32")
+
+    def _own(self, layer: str) -> list[Any]:
+        return [weight for weight in self._switches.graph.weights if weight.path == layer and weight.owned]
+
+    def group(self, filter: Filter) -> Group:
+        return self._switches.group(filter)
+
+    def activations(self, layer: str) -> np.ndarray:
+        with _listening(self._switches.graph.layers[layer]) as heard:
+            self._switches.net(self._calibration(), training=False)
+        return ops.convert_to_numpy(heard[-1]).astype("float32")
+
+    def score(self, without: Sequence[Filter] = ()) -> float:
+        if self._whole_layers:
+            before = Checkpoint.of(self._switches.net)
+            self._switches.bypass(*dict.fromkeys(filter.layer for filter in without))
+            try:
+                return self._measure()
+            finally:
+                before.restore()
+        without = [filter for filter in without if filter not in self._switches.disabled]
+        self._switches.disable(*without)
+        try:
+            return self._measure()
+        finally:
+            self._switches.enable(*without)
+
+    def equations(self, weighted: bool = False) -> tuple[Equations, ...]:
+        return self._known().equations(weighted)
+
+    def slopes(self) -> dict[Filter, np.ndarray]:
+        return self._known().slopes()
+
+    def signals(self) -> dict[Filter, Signal]:
+        return self._known().signals()
+
+    def scales(self) -> dict[Filter, float]:
+        return scales(self._switches)
+
+    def savings(self, unit: str, without: Sequence[Filter] = ()) -> dict[Filter, float]:
+        return group_savings(self._switches, unit, without)
+
+    def _known(self) -> Evidence:
+        if self._evidence is None:
+            raise StrategyError(
+                "The strategy asked for what calibration data say about the network, but the run has none. Give "
+                "calibration data, or choose a strategy that works without them, as norm-l1."
+            )
+        return self._evidence
+
+
+@contextmanager
+def _listening(layer: Any) -> Any:
+    """Keeps every output of a layer while the block lasts, wherever in a nested model it sits."""
+    heard: list[Any] = []
+    call = layer.call
+
+    def listening(*arguments: Any, **keywords: Any) -> Any:
+        heard.append(call(*arguments, **keywords))
+        return heard[-1]
+
+    layer.__dict__["call"] = listening
+    try:
+        yield heard
+    finally:
+        del layer.__dict__["call"]

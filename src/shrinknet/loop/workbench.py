@@ -1,0 +1,188 @@
+"""Workbench: the network that is being cut, with all that trains, measures and cuts it. It holds no history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from shrinknet.costs.counting import cost, graph_cost
+from shrinknet.cutting.slimmer import slim_of
+from shrinknet.engine import FitEngine, make_engine
+from shrinknet.engine.data import Arrays, Feed, calibration, first_batch
+from shrinknet.errors import ModelError
+from shrinknet.loop.progress import Progress
+from shrinknet.loop.scoring import Score, make_scorer
+from shrinknet.loop.view import NetworkView
+from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
+from shrinknet.network.compiled import carry_compilation
+from shrinknet.network.guarded import keep_frozen
+from shrinknet.network.optimizers import reset_optimizer
+from shrinknet.network.switches import Switches
+from shrinknet.records import Cost
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a network is trained on, what decides about a cut, and what no decision sees."""
+
+    train: Feed
+    validation: Feed
+    test: Feed | None = None
+
+
+class Workbench:
+    """Everything that can be done to one switched network.
+
+    Args:
+        net: switched and compiled.
+        data: to train and to measure on.
+        seed: of the order of the data.
+        score, mode: what decides; see `make_scorer`.
+        whole_layers: candidates are layers, not filters.
+        callbacks: the user's; progress: is told how far a training is.
+        steps_ahead: how many training steps are to come, at least.
+        decided: what the engine decided when the run began; results: the names of what an evaluation gave then.
+
+    Raises:
+        ModelError: there are no filters that can be cut.
+        ScoreError: the score is unknown, or its direction is.
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        data: Data,
+        seed: int,
+        *,
+        score: Score = None,
+        mode: str = "auto",
+        whole_layers: bool = False,
+        callbacks: Sequence[Any] = (),
+        progress: Progress | None = None,
+        steps_ahead: int = 0,
+        decided: Mapping[str, Any] | None = None,
+        results: tuple[str, ...] | None = None,
+    ) -> None:
+        self.net = net
+        self.data = data
+        self.seed = seed
+        self.whole_layers = whole_layers
+        self.callbacks = callbacks
+        self.progress = progress or Progress(hidden=True)
+        batch = first_batch(data.train)
+        self.shapes = [tuple(np.shape(array))[1:] for array in keras.tree.flatten(batch[0])]
+        self.switches = Switches(net, self.shapes)
+        if not self.switches.filters:
+            reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
+            raise ModelError(f"The model {net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
+        self.engine = make_engine(net, data.train, data.validation, seed, callbacks, self.progress.step)
+        self.engine.prepare(steps_ahead, decided)
+        measured = {} if results else self.engine.evaluate()
+        self.results = results or tuple(measured)
+        self.scorer = make_scorer(score, mode, net, self.results)
+        known = measured.get(self.scorer.name) if self.scorer.function is None else None
+        self.first = known if isinstance(known, float) else None  # the score before any training, where it is known
+
+    def view(self, min_filters: int = 1, few: Arrays | None = None) -> NetworkView:
+        """The network as a strategy sees it; filters that are frozen now are no candidates.
+
+        Args:
+            min_filters: filters that every layer keeps.
+            few: samples for what is measured without training; None: some of the training data.
+        """
+        few = few or calibration(self.data.train)
+        return NetworkView(
+            self.switches,
+            frozen=self.switches.frozen,
+            min_filters=min_filters,
+            whole_layers=self.whole_layers,
+            calibration=lambda: few.arrays[0],
+            measure=lambda: self.scorer(self.net, lambda: self.engine.evaluate(few)),
+            higher_is_better=self.scorer.higher_is_better,
+        )
+
+    # -- cutting and training
+
+    def cut(self, *filters: Any) -> None:
+        """Switches off and freezes; or bypasses the layers that these filters stand for."""
+        if self.whole_layers:
+            self.switches.bypass(*dict.fromkeys(filter.layer for filter in filters))
+        else:
+            self.switches.disable(*filters)
+            self.switches.freeze(*filters)
+
+    def reset(self) -> None:
+        """The optimizer as freshly built."""
+        reset_optimizer(self.net.optimizer)
+
+    def take_optimizer(self, optimizer: Any) -> None:
+        """From now on the network trains with this optimizer."""
+        carry_compilation(self.net, self.net, optimizer)
+        keep_frozen(self.net)
+        self.engine.prepare(0, self.engine.decisions())
+
+    def checkpoint(self) -> Checkpoint:
+        """All state as it is now."""
+        return Checkpoint.of(self.net, self.switches)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All state as it is now, for a file."""
+        return to_arrays(self.net)
+
+    def put_back(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """All state as it was when `arrays` gave these."""
+        from_arrays(self.net, arrays, self.switches)
+
+    def slim(self) -> Any:
+        """The small network that is left, proven to compute the same."""
+        return slim_of(self.switches, self.sample())
+
+    # -- measuring
+
+    def score(self) -> float:
+        """The validation score; NaN when any weight is not finite, which a finite loss can hide."""
+        return self.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
+
+    def score_of(self, model: Any, feed: Feed) -> float:
+        """The score of another network, compiled alike, on any data."""
+        return self.scorer(model, lambda: FitEngine(model, feed, feed, self.seed).evaluate())
+
+    def cost(self, small: Any = None) -> Cost:
+        """What the network would cost if it were cut now; or what it does cost, cut out."""
+        if small is None and self.switches.bypassed:
+            small = self.slim()
+        if small is None:
+            return graph_cost(self.switches.graph, self.switches.read("disabled"))
+        return cost(small, self.shapes)
+
+    def filters_left(self) -> int:
+        """Filters that are neither disabled nor bypassed."""
+        bypassed = self.switches.bypassed
+        return sum(filter.layer not in bypassed for filter in self.switches.enabled)
+
+    def removed(self) -> dict[str, list[int]]:
+        """Layer -> the numbers of its filters that are disabled, every member of their groups."""
+        gone, found = self.switches.disabled, dict[str, list[int]]()
+        for group in self.switches.groups:
+            for filter in group.filters if group.name in gone else ():
+                found.setdefault(filter.layer, []).append(filter.index)
+        return found
+
+    def kernels(self) -> dict[str, np.ndarray]:
+        """Path of each layer with filters -> its kernel, float32, (... kernel axes and channels in, filters)."""
+        found, graph = {}, self.switches.graph
+        for weight in graph.weights:
+            if weight.owned and weight.path in graph.producers and len(weight.variable.shape) > 1:
+                array = ops.convert_to_numpy(weight.variable).astype("float32")
+                found[weight.path] = np.moveaxis(array, weight.axis, -1)
+        return found
+
+    def sample(self) -> Any:
+        """A few inputs, to compare networks on."""
+        return keras.tree.map_structure(lambda array: np.asarray(array)[:8], first_batch(self.data.validation)[0])

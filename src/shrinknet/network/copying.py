@@ -1,0 +1,252 @@
+"""Copies of layers: made from their configuration, with everything that Keras itself saves and loads carried over.
+
+That is more than weights: the statistics of an adapted Normalization, the vocabulary of a lookup, seeds, sublayers that
+were built late. The state is carried by the methods that Keras saves and loads with, in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.saving import saving_lib
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.utils import tracking
+
+from shrinknet.errors import ModelError
+
+_ROLES = ("activation", "function", "initializer", "regularizer", "constraint", "output_shape", "mask")
+Pairs = list[tuple[Any, Any]]
+
+
+def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
+    """A new layer from the configuration of this one, as `kind` and with `changes` of its configuration.
+
+    Functions of the user's own, as an activation, are handed on as they are: they need no registration. The new layer
+    is not built; `carry_state` fills it once it is.
+
+    Raises:
+        ModelError: its configuration does not describe it.
+    """
+    kind = kind or type(layer)
+    attributes = vars(layer)
+    own = {
+        key: value
+        for key, value in attributes.items()
+        if isinstance(value, types.FunctionType)
+        and key.endswith(_ROLES)
+        and (isinstance(layer, keras.layers.Lambda) or not value.__module__.startswith("keras."))
+    }
+    stand_ins = {key: keras.activations.linear if key.endswith(_ROLES[:2]) else None for key in own}
+    try:
+        attributes.update(stand_ins)  # which Keras can write down
+        new = kind.from_config({**layer.get_config(), **changes})
+    except Exception as error:
+        raise ModelError(
+            f"The layer {layer.name} ({type(layer).__name__}) cannot be made anew from its get_config(): "
+            f"{_first_line(error)} A layer's get_config() must hold the arguments of its __init__, and its "
+            "from_config() take them."
+        ) from error
+    finally:
+        attributes.update(own)
+    vars(new).update(own)
+    return new
+
+
+def clone_around(wrapper: Any, layer: Any) -> Any:
+    """A new TimeDistributed like `wrapper` around another layer."""
+    config = {key: value for key, value in wrapper.get_config().items() if key != "layer"}
+    return type(wrapper)(layer, **config)
+
+
+def carry_state(old: Any, new: Any) -> Pairs:
+    """Gives a copy everything that Keras saves of the original: variables, vocabularies, statistics, seeds.
+
+    Args:
+        old: a built layer; new: made from its configuration, perhaps with switches. Sublayers of `new` that are not
+            built yet are built as those of `old` were.
+
+    Returns:
+        The variables of `old`, each with its counterpart.
+
+    Raises:
+        ModelError: the two do not correspond.
+    """
+    pairs: Pairs = []
+    try:
+        for one, other in _saveables(old, new, set()):
+            pairs += _carry_own(one, other)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"The state of the layer {old.name} ({type(old).__name__}) cannot be carried over to a copy: "
+            f"{_first_line(error)}"
+        ) from error
+    switches = {id(variable) for variable in getattr(getattr(old, "switchboard", None), "variables", ())}
+    missed = {id(variable) for variable in old.variables} - {id(one) for one, _ in pairs} - switches
+    if missed:
+        names = ", ".join(variable.path for variable in old.variables if id(variable) in missed)
+        raise ModelError(f"A copy of the layer {old.name} ({type(old).__name__}) lacks its weights {names[:200]}.")
+    return pairs
+
+
+def _carry_own(old: Any, new: Any) -> Pairs:
+    """Carries what one object holds itself, apart from what the objects inside it hold."""
+    if getattr(old, "built", True) and not getattr(new, "built", True) and hasattr(new, "build_from_config"):
+        config = old.get_build_config()
+        with contextlib.suppress(NotImplementedError):
+            new.build_from_config(config) if config else new.build(None)
+    if hasattr(old, "save_assets") and hasattr(new, "load_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            old.save_assets(folder)
+            new.load_assets(folder)
+    pairs = list(zip(own_variables(old), own_variables(new), strict=True))
+    if hasattr(old, "save_own_variables") and hasattr(new, "load_own_variables"):
+        store: dict[str, Any] = {}
+        old.save_own_variables(store)
+        if store:
+            new.load_own_variables({key: _array(value) for key, value in store.items()})
+    for one, other in pairs:  # exactly, whatever a file would have made of them
+        if one.shape == other.shape and one.dtype == other.dtype:
+            other.assign(ops.copy(one.value))
+    return pairs
+
+
+def _array(value: Any) -> Any:
+    return ops.convert_to_numpy(value) if ops.is_tensor(value) or isinstance(value, keras.Variable) else value
+
+
+def own_variables(saveable: Any) -> list[Any]:
+    """The variables that a layer or a generator of seeds holds itself, in the order in which Keras saves them."""
+    if isinstance(saveable, keras.layers.Layer):
+        return [*saveable._trainable_variables, *saveable._non_trainable_variables]
+    state = getattr(saveable, "state", None)
+    return [state] if isinstance(state, keras.Variable) else []
+
+
+def _saveables(old: Any, new: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
+    """The object and those inside it that Keras saves, each with its counterpart; what contains comes first."""
+    if id(old) in seen:
+        return
+    seen.add(id(old))
+    yield old, new
+    for name, child in saving_lib._walk_saveable(old):
+        yield from _inside(child, getattr(new, name, None), seen)
+
+
+def _inside(old: Any, new: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
+    if isinstance(old, keras.random.SeedGenerator) and isinstance(new, keras.random.SeedGenerator):
+        if id(old) not in seen:  # Keras does not save seeds; the copy draws the same numbers
+            seen.add(id(old))
+            yield old, new
+    elif isinstance(old, KerasSaveable):
+        kinds = [isinstance(one, keras.layers.Layer) for one in (old, new)]
+        if isinstance(new, KerasSaveable) and kinds[0] == kinds[1]:
+            yield from _saveables(old, new, seen)
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for key, value in old.items():
+            yield from _inside(value, new.get(key), seen)
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        for one, other in zip(old, new, strict=False):
+            yield from _inside(one, other, seen)
+
+
+def copy_metric(metric: Any) -> Any:
+    """A metric of the same settings with a state of its own; anything else is returned as it is.
+
+    Raises:
+        ModelError: the metric can neither be made from its configuration nor be copied.
+    """
+    if not isinstance(metric, keras.metrics.Metric):
+        return metric
+    try:
+        return type(metric).from_config(metric.get_config())
+    except Exception:
+        return duplicate(metric)  # one of the user's own without a configuration
+
+
+def duplicate(layer: Any) -> Any:
+    """A copy of a built layer, or of a metric, attribute by attribute, its variables as well: where a configuration
+    does not describe it.
+
+    Raises:
+        ModelError: an attribute cannot be copied.
+    """
+    inside = [one for one, _ in _saveables(layer, layer, set())]
+    twins: dict[int, Any] = {id(variable): _twin(variable) for one in inside for variable in own_variables(one)}
+    twins.update({id(one): _twin(one) for one in layer.variables if id(one) not in twins})
+    for one in inside:
+        kind: Any = type(one)
+        twins[id(one)] = kind.__new__(kind)
+    try:
+        for one in inside:
+            own = {name: value for name, value in vars(one).items() if name not in _MADE_FOR_EACH}
+            vars(twins[id(one)]).update({name: _copied(value, twins) for name, value in own.items()})
+            vars(twins[id(one)]).update(_inbound_nodes=[], _outbound_nodes=[])
+    except Exception as error:
+        raise ModelError(
+            f"{type(layer).__name__} {layer.name} can neither be made anew from its get_config() nor be copied: "
+            f"{_first_line(error)}"
+        ) from error
+    return twins[id(layer)]
+
+
+# Methods that Keras wraps for each object, and records of the network that it was in.
+_MADE_FOR_EACH = {"build", "call", "quantize", "_inbound_nodes", "_outbound_nodes"}
+
+
+def _copied(value: Any, twins: dict[int, Any]) -> Any:
+    """A value with the twins of layers and variables in it; containers and arrays are copied, all else is shared."""
+    if id(value) in twins:
+        return twins[id(value)]
+    if isinstance(value, tracking.Tracker):
+        twin = twins[id(value)] = tracking.Tracker(
+            {name: (test, _copied(stored, twins)) for name, (test, stored) in value.config.items()},
+            exclusions=value.exclusions,
+        )
+        twin.stored_ids = {name: set(map(id, stored)) for name, (_, stored) in twin.config.items()}
+        twin.locked, twin._lock_violation_msg = value.locked, value._lock_violation_msg
+        return twin
+    if isinstance(value, list):
+        twin = twins[id(value)] = type(value)()
+        list.extend(twin, [_copied(one, twins) for one in value])
+    elif isinstance(value, dict):
+        twin = twins[id(value)] = type(value)()
+        for key, one in value.items():
+            dict.__setitem__(twin, key, _copied(one, twins))
+    elif isinstance(value, set):
+        twin = twins[id(value)] = type(value)()
+        for one in value:
+            set.add(twin, _copied(one, twins))
+    elif isinstance(value, tuple):
+        parts = [_copied(one, twins) for one in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    else:
+        return value.copy() if isinstance(value, np.ndarray) else value
+    if hasattr(value, "tracker"):
+        twin.tracker = _copied(value.tracker, twins) if value.tracker is not None else None
+    return twin
+
+
+def _twin(variable: Any) -> Any:
+    """A variable with the same settings and value."""
+    twin = keras.Variable(
+        ops.copy(variable.value), dtype=variable.dtype, trainable=variable.trainable, name=variable.name,
+        autocast=variable._autocast, aggregation=variable.aggregation,
+    )  # fmt: skip
+    for name in ("regularizer", "constraint", "_path", "overwrite_with_gradient"):
+        if hasattr(variable, name):
+            setattr(twin, name, getattr(variable, name))
+    return twin
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."

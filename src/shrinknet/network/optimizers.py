@@ -1,0 +1,291 @@
+"""The reset hook and exact freezing: the one file that knows Keras's private optimizer layout.
+
+Freezing puts a generated subclass of the optimizer's own class on the user's own instance. It overrides the two
+places in which Keras writes to weights: `apply`, and `finalize_variable_values` (the exponential moving average at the
+end of `fit`). Gradients of frozen slices become zero, so that they enter neither slots nor clipping norms, and after
+the update the old slice is put back with a select, whatever momentum, decay or averaging did to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src import api_export
+from keras.src.saving import object_registration
+
+from shrinknet.checks import is_number
+from shrinknet.errors import OptimizerError
+
+_MASKS = "_shrinknet_masks"  # in the instance's __dict__: key of a model variable -> optimizer variable, bool
+
+
+def reset_optimizer(optimizer: keras.optimizers.Optimizer) -> int:
+    """Puts slots, step counter, accumulators and loss scale back to those of a newly built optimizer, in place.
+
+    The learning rate, or the schedule object, stays the user's; nothing is traced again. The model's own weights are
+    not touched. The thesis resets Adam's accumulators and step after every change of the network (section 2.4).
+
+    Returns:
+        How many variables were reset.
+
+    Raises:
+        OptimizerError: the optimizer cannot be built anew from its own configuration.
+    """
+    current = state_variables(optimizer)
+    fresh = fresh_copy(optimizer)
+    if optimizer.built:
+        fresh.build(_trainable(optimizer))
+    initial = state_variables(fresh)
+    if [tuple(variable.shape) for variable in current] != [tuple(variable.shape) for variable in initial]:
+        raise OptimizerError(
+            f"A newly built {type(optimizer).__name__} has {len(initial)} variables where this one has {len(current)}: "
+            "it cannot be reset. Give it a get_config() that holds all of its settings."
+        )
+    for variable, value in zip(current, initial, strict=True):
+        variable.assign(ops.copy(value.value))  # JAX gives buffers away: two variables must not share one
+    return len(current)
+
+
+def state_variables(optimizer: Any) -> list[Any]:
+    """All variables of the optimizer but learning rates and our masks, in the order in which they were built."""
+    ours = {id(mask) for mask in frozen_masks(optimizer)}
+    rates = {id(getattr(part, "_learning_rate", None)) for part in _parts(optimizer)}
+    return [variable for variable in optimizer.variables if id(variable) not in ours | rates]
+
+
+def frozen_masks(optimizer: Any) -> list[Any]:
+    """The variables that `set_frozen` made in the optimizer; none where nothing was ever frozen."""
+    return [mask for part in _parts(optimizer) for mask in getattr(part, "__dict__", {}).get(_MASKS, {}).values()]
+
+
+def fresh_copy(optimizer: Any, rate: Any = None) -> Any:
+    """A new, unbuilt optimizer of the same (plain) class and settings; a schedule is shared, not copied.
+
+    Args:
+        rate: another learning rate or schedule; None: the optimizer's own.
+
+    Raises:
+        OptimizerError: its configuration does not describe it.
+    """
+    kind = _plain(type(optimizer))
+    own = getattr(optimizer, "_learning_rate", None)
+    if rate is None and callable(own) and not isinstance(own, keras.Variable):
+        rate = own
+    try:
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            return kind(
+                fresh_copy(optimizer.inner_optimizer, rate),
+                initial_scale=optimizer.initial_scale,
+                dynamic_growth_steps=optimizer.dynamic_growth_steps,
+                name=optimizer.name,
+            )
+        if rate is None:
+            return kind.from_config(_settings(optimizer))
+        try:
+            optimizer.__dict__["_learning_rate"] = None  # a schedule of the user's own may have no config
+            config = {**_settings(optimizer), "learning_rate": rate}  # set later, TensorFlow could not save the copy
+        finally:
+            optimizer.__dict__["_learning_rate"] = own
+        return kind.from_config(config)
+    except OptimizerError:
+        raise
+    except Exception as error:
+        raise OptimizerError(
+            f"{kind.__name__} cannot be built anew from its own get_config(): {error}. Use an optimizer whose "
+            "from_config(get_config()) works."
+        ) from error
+
+
+def other_optimizer(spec: Any, optimizer: Any) -> Any:
+    """A new optimizer: a copy of an optimizer, one by Keras's name, or this one with another learning rate or schedule.
+
+    Raises:
+        OptimizerError: `spec` is none of these.
+    """
+    if isinstance(spec, keras.optimizers.schedules.LearningRateSchedule):
+        return fresh_copy(optimizer, spec)
+    if is_number(spec):
+        if not 0 < spec < math.inf:
+            raise OptimizerError(f"Expected a learning rate for the trials above 0; received {spec!r}.")
+        return fresh_copy(optimizer, float(spec))
+    try:
+        made = fresh_copy(spec) if isinstance(spec, keras.optimizers.Optimizer) else keras.optimizers.get(spec)
+    except OptimizerError:
+        raise
+    except Exception as error:
+        raise OptimizerError(
+            f"Expected trial_optimizer to be a Keras optimizer, its name, a learning rate or a schedule; received "
+            f"{spec!r}."
+        ) from error
+    scaled = keras.optimizers.LossScaleOptimizer
+    if isinstance(optimizer, scaled) and not isinstance(made, scaled):
+        return scaled(made, optimizer.initial_scale, optimizer.dynamic_growth_steps)
+    return made
+
+
+def carry_exclusions(source: Any, target: Any, variables: list[Any], counterparts: list[Any]) -> None:
+    """Excludes from weight decay what the user excluded with `exclude_from_weight_decay`: no configuration holds it.
+
+    Args:
+        variables: the trainable variables that `source` updates; counterparts: those of `target`, in the same order.
+    """
+    for old, new in zip(reversed([*_parts(source)]), reversed([*_parts(target)]), strict=False):  # the inner ones first
+        excluded = getattr(old, "_exclude_from_weight_decay", None)
+        if excluded is not None:
+            pairs = zip(variables, counterparts, strict=True)
+            new._exclude_from_weight_decay = {new._var_key(b) for a, b in pairs if old._var_key(a) in excluded}
+            new._exclude_from_weight_decay_pattern = old._exclude_from_weight_decay_pattern
+
+
+def _settings(optimizer: Any) -> dict[str, Any]:
+    _refuse_several(optimizer)
+    return dict(optimizer.get_config())
+
+
+def _refuse_several(optimizer: Any) -> None:
+    if type(optimizer).__name__ == "MultiOptimizer":
+        raise OptimizerError(
+            "MultiOptimizer keeps its variables in several optimizers and cannot be reset or frozen as one: compile "
+            "the model with a single optimizer."
+        )
+
+
+def _parts(optimizer: Any) -> Iterator[Any]:
+    """The optimizer, then the one it wraps."""
+    yield optimizer
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:
+        yield from _parts(inner)
+
+
+def _trainable(optimizer: Any) -> list[Any]:
+    return list(list(_parts(optimizer))[-1]._trainable_variables)
+
+
+def own_buffers(optimizer: Any) -> None:
+    """Before a training on JAX: no weight shares its buffer with its average.
+
+    Keras lets them share one when a training ends, and the first step of the next would give it away twice.
+    """
+    if keras.backend.backend() == "jax" and optimizer.built and any(part.use_ema for part in _parts(optimizer)):
+        for variable in _trainable(optimizer):
+            variable.assign(ops.copy(variable.value))
+
+
+def is_freezing(optimizer: Any) -> bool:
+    """Whether exact freezing is installed on this optimizer."""
+    return _MASKS in list(_parts(optimizer))[-1].__dict__
+
+
+def install_freezing(optimizer: Any, variables: list[Any]) -> None:
+    """Makes the optimizer able to freeze slices of these trainable variables; none is frozen yet.
+
+    Raises:
+        OptimizerError: for MultiOptimizer.
+    """
+    _refuse_several(optimizer)
+    if is_freezing(optimizer):
+        return
+    if not optimizer.built:
+        optimizer.build(variables)
+    *wrappers, inner = _parts(optimizer)
+    inner.__dict__[_MASKS] = {}
+    inner.__class__ = _generated(_Freezing, type(inner))
+    for wrapper in wrappers:
+        wrapper.__class__ = _generated(_SavedPlain, type(wrapper))
+
+
+def set_frozen(optimizer: Any, masks: Mapping[int, tuple[Any, np.ndarray]]) -> None:
+    """Writes which slices are frozen: id of a model variable -> (the variable, bool mask that broadcasts to it).
+
+    Variables that are not named keep no frozen slice. The first call for a variable creates its mask, later ones
+    assign to it: nothing is traced again.
+    """
+    inner = list(_parts(optimizer))[-1]
+    held = inner.__dict__[_MASKS]
+    known = set(inner._trainable_variables_indices)
+    for variable, mask in masks.values():
+        key = inner._var_key(variable)
+        if key not in known:
+            continue  # not trainable: the optimizer never writes to it
+        if key not in held:
+            with keras.name_scope("frozen"):
+                held[key] = inner.add_variable(mask.shape, initializer="zeros", dtype="bool", name="frozen")
+        held[key].assign(mask)
+
+
+def _plain(kind: Any) -> Any:
+    return kind.__bases__[1] if issubclass(kind, _SavedPlain) else kind
+
+
+class _SavedPlain:
+    """Saves and loads without our masks: a file of a freezing optimizer is one of the plain class, and the reverse."""
+
+    def save_own_variables(self: Any, store: Any) -> None:
+        for index, variable in enumerate(self._without_masks()):
+            store[str(index)] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self: Any, store: Any) -> None:
+        kept = self._without_masks()
+        if len(store.keys()) == len(kept):
+            for index, variable in enumerate(kept):
+                variable.assign(store[str(index)])
+        else:
+            super().load_own_variables(store)  # type: ignore[misc]
+
+    def _without_masks(self: Any) -> list[Any]:
+        ours = {id(mask) for mask in list(_parts(self))[-1].__dict__[_MASKS].values()}
+        return [variable for variable in self.variables if id(variable) not in ours]
+
+
+class _Freezing(_SavedPlain):
+    """Mixed into the user's optimizer class by `install_freezing`."""
+
+    def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
+        variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
+        masks = [self.__dict__[_MASKS].get(self._var_key(variable)) for variable in variables]
+        grads = [
+            grad if mask is None or grad is None else ops.where(mask.value, ops.zeros_like(grad), grad)
+            for grad, mask in zip(grads, masks, strict=True)
+        ]
+        with _held(variables, masks):
+            return super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def finalize_variable_values(self: Any, var_list: Any) -> None:
+        masks = [self.__dict__[_MASKS].get(self._var_key(variable)) for variable in var_list]
+        with _held(var_list, masks):
+            super().finalize_variable_values(var_list)  # type: ignore[misc]
+
+
+class _held:
+    """Puts the frozen slices of the variables back when the block ends."""
+
+    def __init__(self, variables: list[Any], masks: list[Any]) -> None:
+        self.masked = [(variable, mask) for variable, mask in zip(variables, masks, strict=True) if mask is not None]
+
+    def __enter__(self) -> None:
+        self.old = [ops.copy(variable.value) for variable, _ in self.masked]
+
+    def __exit__(self, *error: object) -> None:
+        for (variable, mask), old in zip(self.masked, self.old, strict=True):
+            variable.assign(ops.where(mask.value, old, variable.value))
+
+
+def _generated(mixin: type, kind: type) -> type:
+    """The subclass of an optimizer's class with one of ours mixed in; it saves and loads as the plain class."""
+    if (mixin, kind) in _GENERATED:
+        return _GENERATED[mixin, kind]
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    generated = _GENERATED[mixin, kind] = type(kind.__name__, (mixin, kind), names)
+    for names_of in (api_export.REGISTERED_OBJS_TO_NAMES, object_registration.GLOBAL_CUSTOM_NAMES):
+        if kind in names_of:  # Keras's own, or registered by the user
+            names_of[generated] = names_of[kind]
+    return generated
+
+
+_GENERATED: dict[tuple[type, type], type] = {}

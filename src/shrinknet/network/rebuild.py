@@ -1,0 +1,178 @@
+"""Rebuild: a recorded network made anew with other layers in the same places.
+
+Nested models are rebuilt too, and composite layers that can be followed are written out as nested models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import tree
+
+from shrinknet.errors import ModelError
+from shrinknet.graph.following import follow, is_composite, is_recorded, leave_alone, name_of
+from shrinknet.internals import functional_of, input_structure, maker_of, nodes_of, output_structure
+from shrinknet.network.assembling import assemble
+from shrinknet.network.copying import carry_state, clone_layer
+
+Make = Callable[[str, Any], Any]  # (path, layer or operation) -> what stands in its place
+Perform = Callable[[str, Any, Any, Any], Any]  # (path, what stands there, args, kwargs) -> outputs
+Check = Callable[[Any, Any, Any, Any], None]  # (composite layer, its model, args, kwargs): raises if they differ
+
+
+def _perform(path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
+    return operation(*arguments, **keywords)
+
+
+def rebuild(model: Any, make: Make, perform: Perform = _perform, check: Check | None = None) -> Any:
+    """A model of the same structure, names, inputs and outputs, each layer made anew by `make`.
+
+    Layers that are shared stay shared; nested models are rebuilt too. The class is kept where Keras makes models of it
+    from inputs and outputs; otherwise the result is a Functional model. `perform` calls each layer or operation; a
+    Sequential model in which it calls another one than was made becomes a Functional one.
+
+    Args:
+        check: raises ModelError where a composite layer and the model it was followed to differ; the layer is then made
+            anew as it is. None: composite layers are not followed.
+    """
+    return Rebuilder(make, perform, check).model(model, "")
+
+
+class Rebuilder:
+    """Rebuilds a network; see `rebuild`.
+
+    Attributes:
+        made: id of a layer or nested model -> what stands in its place.
+        followed: id of a composite layer -> the model that it was followed to.
+        tensors: id of a symbolic tensor -> the one in its place.
+        reasons: id of a composite layer that was not followed -> why.
+    """
+
+    def __init__(self, make: Make, perform: Perform = _perform, check: Check | None = None) -> None:
+        self.make = make
+        self.perform = perform
+        self.check = check
+        self.made: dict[int, Any] = {}
+        self.followed: dict[int, Any] = {}
+        self.tensors: dict[int, Any] = {}
+        self.reasons: dict[int, str] = {}
+        self.kept: list[Any] = []  # originals, so that no id is given twice while it is a key
+
+    def model(self, model: Any, prefix: str, like: Any = None) -> Any:
+        """The model made anew; `like` are the tensors that it is called with, in place of its own inputs."""
+        functional = functional_of(model)
+        structure = input_structure(functional)
+        olds = tree.flatten(structure)
+        likes = dict(zip(map(id, olds), tree.flatten(like) if like is not None else olds, strict=True))
+        inputs = tree.map_structure(lambda tensor: _input_like(tensor, likes[id(tensor)].shape), structure)
+        known = dict(zip(map(id, olds), tree.flatten(inputs), strict=True))
+        for node in nodes_of(functional):
+            path = prefix + name_of(node.operation)
+            outputs = self.call(path, node, *node.arguments.fill_in(known))
+            known.update({id(old): new for old, new in zip(node.outputs, tree.flatten(outputs), strict=True)})
+        self.tensors.update(known)
+        outputs = tree.map_structure(lambda tensor: known[id(tensor)], output_structure(functional))
+        outputs = self.perform(prefix, lambda tensors: tensors, (outputs,), {})
+        _name_apart(tree.flatten(outputs), {id(made) for made in self.made.values()})
+        new = assemble(model, inputs, outputs, self.counterpart)
+        new._trainable = model._trainable
+        return new
+
+    def call(self, path: str, node: Any, arguments: Any, keywords: Any) -> Any:
+        """Calls what stands in the place of a node's operation; it is made at its first call."""
+        operation = node.operation
+        inner = self._inner(operation, node)
+        if inner is None:
+            if id(operation) not in self.made:
+                self._remember(operation, self.make(path, operation))
+                if id(operation) in self.reasons:
+                    leave_alone(self.made[id(operation)], self.reasons[id(operation)])
+            return self.perform(path, self.made[id(operation)], arguments, keywords)
+        if inner is not operation:  # a composite layer: its model takes the tensors among the arguments
+            tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
+            arguments, keywords = (tensors if len(tensors) > 1 else tensors[0],), {}
+
+        def nested(*given: Any, **named: Any) -> Any:
+            if id(operation) not in self.made:
+                self._remember(operation, self.model(inner, path + "/", given[0]))
+            return self.made[id(operation)](*given, **named)
+
+        return self.perform(path, nested, arguments, keywords)
+
+    def counterpart(self, value: Any) -> Any:
+        """What stands in the place of a layer or model; a model between tensors of the network, one between theirs."""
+        if id(value) in self.made:
+            return self.made[id(value)]
+        if isinstance(value, keras.Model) and is_recorded(value):
+            tensors = [*tree.flatten(input_structure(value)), *tree.flatten(output_structure(value))]
+            if all(id(tensor) in self.tensors for tensor in tensors):
+                ends = (input_structure(value), output_structure(value))
+                inputs, outputs = tree.map_structure(lambda tensor: self.tensors[id(tensor)], ends)
+                return keras.Model(inputs, outputs, name=value.name)
+            if value.trainable_weights:  # as a teacher that is trained along
+                self._remember(value, plain_copy(value))
+                return self.made[id(value)]
+        return value
+
+    def _inner(self, operation: Any, node: Any) -> Any:
+        """The recorded model inside of an operation; None for one that is made anew as it is."""
+        if isinstance(operation, keras.Model) and is_recorded(operation):
+            return operation
+        if self.check is None or not is_composite(operation):
+            return None
+        if id(operation) in self.made:  # called before: followed then, or not
+            return self.followed.get(id(operation))
+        try:
+            followed = follow(operation, node.arguments.args, node.arguments.kwargs)
+            self.check(operation, followed, node.arguments.args, node.arguments.kwargs)
+        except ModelError as error:
+            self.reasons[id(operation)] = f"the layer {name_of(operation)} ({type(operation).__name__}): {error}"
+            return None
+        self.followed[id(operation)] = followed
+        return followed
+
+    def _remember(self, operation: Any, made: Any) -> None:
+        self.made[id(operation)] = made
+        self.kept.append(operation)
+
+
+def plain_copy(model: Any) -> Any:
+    """A copy of a recorded model with its state, not compiled."""
+    copies: list[tuple[Any, Any]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        copies.append((operation, clone_layer(operation)))
+        return copies[-1][1]
+
+    new = rebuild(model, make)
+    for old, copy in copies:
+        carry_state(old, copy)
+    return new
+
+
+def _name_apart(outputs: list[Any], made: set[int]) -> None:
+    """Renames operations that `perform` put in where their names are taken: in a model each has a name of its own."""
+    operations: dict[int, Any] = {}
+    seen: set[tuple[int, int]] = set()
+    while outputs:
+        operation, number, node = maker_of(outputs.pop())
+        if (id(operation), number) not in seen:
+            seen.add((id(operation), number))
+            operations[id(operation)] = operation
+            outputs += node.input_tensors
+    new = [one for one in operations.values() if id(one) not in made and not isinstance(one, keras.layers.InputLayer)]
+    taken = {one.name for one in operations.values() if one not in new}
+    for operation in new:
+        name, tried = operation.name, 0
+        while operation.name in taken:
+            tried += 1
+            operation.name = f"{name}_{tried}"
+        taken.add(operation.name)
+
+
+def _input_like(tensor: Any, shape: Any) -> Any:
+    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)

@@ -1,0 +1,229 @@
+"""`switched`: a copy of a model with a switch for each filter, proven to compute what the model computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from shrinknet.comparing import Mismatch, difference
+from shrinknet.drawing import drawn_inputs
+from shrinknet.errors import ModelError, NotEquivalentError
+from shrinknet.graph import trace
+from shrinknet.graph.following import follow, is_over_time, is_recorded, leave_alone, sublayers
+from shrinknet.internals import layers_of
+from shrinknet.layers import switched_class
+from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
+from shrinknet.network.compiled import carry_compilation, carry_optimizer
+from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.guarded import guarded, keep_frozen
+from shrinknet.network.proving import as_array, as_before, prove
+from shrinknet.network.rebuild import Rebuilder
+
+FOLLOWED_TOLERANCE = 1e-4  # of the scale; between a layer and the model that it was followed to
+
+
+def switched(model: Any, sample: Any = None) -> Any:
+    """A copy of the model with switches: same outputs, weights, names, training, compile settings, optimizer state.
+
+    Args:
+        model: a built Keras model; it is not changed. Nested models are copied too. Layers that are made of other
+            layers, and models with a `call` of their own, are followed by calling them with symbolic tensors: what they
+            compute is written out as a model.
+        sample: inputs to prove the copy on, as the model takes them; None: inputs are drawn.
+
+    Returns:
+        A model for `Switches` that trains with the `train_step` of the user's own class. It is of that class where
+        Keras makes models of it from inputs and outputs, else of a Functional one with its methods and attributes.
+        Before a saved one is loaded, `shrinknet.Switches` must have been imported, so that Keras knows the switched
+        layers. Filters of a layer that cannot be copied from its configuration, or followed, are left as they are;
+        `Switches(net).unswitchable` names them with the reason.
+
+    Raises:
+        ModelError: the model is not built, cannot be followed, or shares weights between layers.
+        NotEquivalentError: the copy does not compute what the model computes.
+    """
+    refuse_foreign(model)
+    recorded = written_out(model)
+    if not all(layer.built for layer in layers_of(recorded)):
+        recorded(drawn_inputs(recorded), training=False)  # makes what Keras makes at the first call
+    trace(recorded)  # refuses what cannot be used before anything is copied
+    _refuse_tied(recorded)
+    copies: list[tuple[Any, Any]] = []
+    pairs: list[tuple[Any, Any]] = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        if is_over_time(operation):
+            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
+        _refuse_quantized(path, operation)
+        try:
+            copies.append((operation, clone_layer(operation, switched_class(operation))))
+        except ModelError as error:
+            twin = duplicate(operation)
+            leave_alone(twin, str(error).rstrip("."))
+            pairs.extend(zip(operation.variables, twin.variables, strict=True))
+            return twin
+        return copies[-1][1]
+
+    builder = Rebuilder(make, check=same_function)
+    net = builder.model(recorded, "")
+    for old, new in copies:
+        pairs += carry_state(old, new)
+    kind = plain_class(type(model))
+    if is_remade(kind) or isinstance(model, keras.Sequential):
+        net.__class__ = guarded(type(net))
+    else:
+        as_class(net, guarded(kind), model, builder.counterpart)
+    carry_compilation(model, net, pairs=pairs)
+    carry_optimizer(model, net, pairs=pairs)
+    keep_frozen(net)
+    _prove(model, net, sample)
+    return net
+
+
+def written_out(model: Any) -> Any:
+    """The model itself, or, where Keras did not record its operations, a Functional one of the same layers.
+
+    Raises:
+        ModelError: it is not built, or its call cannot be followed.
+    """
+    if is_recorded(model) or isinstance(model, keras.Sequential):
+        return model
+    inputs = _inputs_like(model)
+    if inputs is None:
+        called = bool(model.weights) and not any(not layer.built for layer in layers_of(model) if layer is not model)
+        problem = (
+            "has a call() of its own that cannot be followed: Keras could not build it with symbolic tensors. Python "
+            "code that looks at the numbers in a tensor cannot be followed; build it with keras.Model(inputs, outputs)."
+            if called
+            else "is not built: the shape of its inputs is unknown. Call it once on a batch of data."
+        )
+        raise ModelError(f"The {type(model).__name__} {model.name} {problem}")
+    try:
+        followed = follow(model, (inputs,), {})
+    except ModelError as error:
+        raise ModelError(
+            f"The model {model.name} has a call() of its own that cannot be followed: {error}. Python code that looks "
+            "at the numbers in a tensor cannot be; build the model with keras.Model(inputs, outputs)."
+        ) from error
+    same_function(model, followed, (inputs,), {})
+    return followed
+
+
+def _inputs_like(model: Any) -> Any:
+    """New symbolic inputs in the structure that a model takes; None where it is unknown."""
+    recorded = getattr(model, "_inputs_struct", None)
+    if recorded is not None:
+        return tree.map_structure(
+            lambda one: keras.Input(batch_shape=one.shape, dtype=one.dtype, name=one.name), recorded
+        )
+    shapes = _input_shapes(model) if model.built else []
+    return tree.map_structure(lambda shape: keras.Input(shape[1:]), shapes[0]) if shapes else None
+
+
+class _Shape(tuple):  # type: ignore[type-arg]
+    """A shape as a leaf of a structure."""
+
+
+def _input_shapes(model: Any) -> list[Any]:
+    """The shapes that a subclassed model was built for, each a structure of shapes; empty where they are unknown."""
+    config = model.get_build_config() or {}
+    shape = config.get("input_shape") or next(iter((config.get("shapes_dict") or {}).values()), None)
+    if shape is None:
+        return []
+    if _is_shape(shape):
+        return [_Shape(shape)]
+    if isinstance(shape, dict):
+        return [{key: _Shape(one) for key, one in shape.items()}]
+    return [[_Shape(one) for one in shape]]
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(size is None or isinstance(size, int) for size in value)
+
+
+def _refuse_quantized(path: str, layer: Any) -> None:
+    if getattr(layer.dtype_policy, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+        raise ModelError(
+            f"The layer {path} is quantized or has LoRA enabled: its kernel is not the trained one. Make the network "
+            "smaller first, then quantize or adapt it."
+        )
+
+
+def _refuse_tied(model: Any) -> None:
+    """Refuses a variable that is held by two layers: copies of the layers would each have one of their own."""
+    holders: dict[int, Any] = {}
+    for layer in layers_of(model):
+        for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+            other = holders.setdefault(id(variable), layer)
+            if other is not layer and layer not in sublayers(other) and other not in sublayers(layer):
+                raise ModelError(
+                    f"The layers {other.name} and {layer.name} share the variable {variable.path}, which copies of "
+                    "them would not. Use one layer in both places instead."
+                )
+
+
+# -- the copy is the model
+
+
+def _prove(model: Any, net: Any, sample: Any) -> None:
+    """Compares the copy with the model.
+
+    Raises:
+        NotEquivalentError: they differ.
+    """
+    try:
+        prove(model, net, drawn_inputs(net) if sample is None else sample)
+    except Mismatch as mismatch:
+        raise NotEquivalentError(
+            f"The switched copy of {model.name} is not the same function as the model: {mismatch}. Nothing was "
+            "returned; this is a fault of shrinknet. Please report it with the model's get_config()."
+        ) from None
+
+
+def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> None:
+    """Compares a layer with the model that it was followed to, in inference and in training.
+
+    Raises:
+        ModelError: they differ; its sentence says how.
+    """
+    random = np.random.default_rng(0)
+    tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
+    drawn = {id(one): _drawn(one, random) for one in tensors}
+    given, named = tree.map_structure(lambda leaf: drawn.get(id(leaf), leaf), (arguments, keywords))
+    flat = [drawn[id(one)] for one in tensors]
+    inner = (flat if len(flat) > 1 else flat[0],)
+    for training in (False, True):
+        one, other = (
+            _results(layer, net, args, kwargs, training)
+            for net, args, kwargs in ((layer, given, named), (followed, inner, {}))
+        )
+        if len(one) != len(other):
+            raise ModelError("it adds losses of its own, which a model made of its layers would not")
+        if not max((_distance(a, b) for a, b in zip(one, other, strict=True)), default=0.0) <= FOLLOWED_TOLERANCE:
+            mode = "training" if training else "inference"
+            raise ModelError(f"what it computes in {mode} is not what its layers compute when they are followed")
+
+
+def _results(layer: Any, net: Any, arguments: Any, keywords: Any, training: bool) -> list[np.ndarray]:
+    """What a layer gives, or the model that it was followed to: outputs, losses, and its variables afterwards."""
+    takes = net._call_has_training_arg or isinstance(net, keras.Model)
+    with as_before(layer):
+        outputs = tree.flatten(net(*arguments, **{**keywords, **({"training": training} if takes else {})}))
+        losses = [ops.sum(ops.stack(net.losses))] if net.losses else []
+        return [*map(as_array, (*outputs, *losses)), *(np.array(ops.convert_to_numpy(one)) for one in layer.variables)]
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    return difference(one, other) if one.shape == other.shape else float("inf")
+
+
+def _drawn(tensor: Any, random: np.random.Generator) -> Any:
+    shape = [2, *(size or 32 for size in tensor.shape[1:])]
+    if "int" in str(tensor.dtype) or str(tensor.dtype) == "bool":
+        return ops.convert_to_tensor(random.integers(0, 2, shape).astype(str(tensor.dtype)))
+    return ops.cast(ops.convert_to_tensor(random.normal(size=shape).astype("float32")), tensor.dtype)

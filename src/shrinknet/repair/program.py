@@ -1,0 +1,170 @@
+"""Program: a recorded network as a list of steps that can be run one at a time, on all calibration data.
+
+Repair works on one layer after the other and needs the inputs of that layer alone. A walk over the steps computes
+each tensor once, hands it to whoever wants to see it, and forgets it after its last use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+
+from shrinknet.internals import functional_of, input_structure, nodes_of
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call of one layer or operation.
+
+    Attributes:
+        operation: the Keras layer or operation.
+        path: its name; in a nested model the path, `body/conv2`.
+        number: how often the operation was called before: 0 but for shared layers.
+        arguments: Keras's symbolic arguments of the call.
+        takes, gives: numbers of the tensors that come in and go out.
+    """
+
+    operation: Any
+    path: str
+    number: int
+    arguments: Any
+    takes: tuple[int, ...]
+    gives: tuple[int, ...]
+
+    def run(self, tensors: Sequence[Any]) -> list[Any]:
+        """The outputs for these values of `takes`, as in inference."""
+        known = {id(symbol): value for symbol, value in zip(self.arguments.keras_tensors, tensors, strict=True)}
+        arguments, keywords = self.arguments.fill_in(known)
+        if getattr(self.operation, "_call_has_training_arg", False):
+            keywords = {**keywords, "training": False}
+        return keras.tree.flatten(self.operation(*arguments, **keywords))
+
+
+@dataclass(frozen=True)
+class Program:
+    """The steps of a network in an order in which each comes after what it reads.
+
+    Attributes:
+        steps: nested models are flattened into them.
+        inputs, outputs: numbers of the tensors that the network takes and returns.
+        functional: the Functional model that was recorded.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    functional: Any
+
+    @cached_property
+    def consumers(self) -> Mapping[int, tuple[Step, ...]]:
+        """Number of a tensor -> the steps that take it."""
+        found: dict[int, list[Step]] = {}
+        for step in self.steps:
+            for slot in dict.fromkeys(step.takes):
+                found.setdefault(slot, []).append(step)
+        return {slot: tuple(steps) for slot, steps in found.items()}
+
+    def stations(self, together: Collection[str] = ()) -> tuple[tuple[Step, ...], ...]:
+        """The steps in an order of execution, with the calls of each layer in `together` side by side.
+
+        A layer that is called several times, as in twin networks, can be repaired only when the inputs of all of its
+        calls are known. Where one call feeds another no order does that: its calls then stand apart.
+        """
+        apart: set[str] = set()
+        while True:
+            station_of, stations = self._contracted(set(together) - apart)
+            order, stuck = _sorted(stations, station_of, self.steps)
+            if not stuck:
+                return tuple(order)
+            apart.add(next(station[0].path for station in stuck if len(station) > 1))
+
+    def _contracted(self, together: set[str]) -> tuple[dict[int, int], list[list[Step]]]:
+        """Id of a step -> place of its station; and the stations."""
+        home: dict[str, int] = {}
+        stations: list[list[Step]] = []
+        station_of: dict[int, int] = {}
+        for step in self.steps:
+            place = home.setdefault(step.path, len(stations)) if step.path in together else len(stations)
+            if place == len(stations):
+                stations.append([])
+            stations[place].append(step)
+            station_of[id(step)] = place
+        return station_of, stations
+
+
+def _sorted(
+    stations: list[list[Step]], station_of: dict[int, int], steps: Sequence[Step]
+) -> tuple[list[tuple[Step, ...]], list[list[Step]]]:
+    """The stations in an order of execution, and those that have none because they wait for themselves."""
+    makers = {slot: station_of[id(step)] for step in steps for slot in step.gives}
+    waits = [{makers[slot] for step in station for slot in step.takes if slot in makers} for station in stations]
+    order: list[tuple[Step, ...]] = []
+    done: set[int] = set()
+    waiting = list(range(len(stations)))
+    while waiting:
+        left = []
+        for place in waiting:  # in the order of the network: one pass does unless something is shared
+            if waits[place] <= done:
+                done.add(place)
+                order.append(tuple(stations[place]))
+            else:
+                left.append(place)
+        if len(left) == len(waiting):
+            break
+        waiting = left
+    return order, [stations[place] for place in waiting if place not in done]
+
+
+def record(model: Any) -> Program:
+    """The program of a Sequential or Functional model, plain or switched, with nested models flattened.
+
+    Raises:
+        ModelError: the model is not built, or is a subclassed model whose operations are not recorded.
+    """
+    functional = functional_of(model)
+    recorder = _Recorder()
+    inputs = recorder.fresh(len(functional.inputs))
+    outputs = recorder.walk(functional, inputs, "")
+    return Program(tuple(recorder.steps), inputs, tuple(outputs), functional)
+
+
+class _Recorder:
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.size = 0
+        self.times: Counter[str] = Counter()
+
+    def fresh(self, count: int) -> tuple[int, ...]:
+        self.size += count
+        return tuple(range(self.size - count, self.size))
+
+    def walk(self, functional: Any, inputs: Sequence[int], prefix: str) -> list[int]:
+        known = {id(tensor): slot for tensor, slot in zip(functional.inputs, inputs, strict=True)}
+        for node in nodes_of(functional):
+            path = prefix + node.operation.name
+            if isinstance(node.operation, keras.Model):
+                nested = functional_of(node.operation)
+                entries = [known[id(tensor)] for tensor in _entries(nested, node)]
+                outputs = self.walk(nested, entries, path + "/")
+            else:
+                takes = tuple(known[id(tensor)] for tensor in node.arguments.keras_tensors)
+                outputs = list(self.fresh(len(node.outputs)))
+                step = Step(node.operation, path, self.times[path], node.arguments, takes, tuple(outputs))
+                self.times[path] += 1
+                self.steps.append(step)
+            known.update({id(tensor): slot for tensor, slot in zip(node.outputs, outputs, strict=True)})
+        return [known[id(tensor)] for tensor in functional.outputs]
+
+
+def _entries(nested: Any, node: Any) -> list[Any]:
+    """The tensors that a nested model is called with, in the order of its inputs: Keras takes them by name too."""
+    arguments, keywords = node.arguments.args, node.arguments.kwargs
+    given = arguments[0] if arguments else keywords["inputs"]
+    if isinstance(given, dict) and not isinstance(input_structure(nested), dict):
+        return [given[tensor.name] for tensor in nested.inputs]
+    return keras.tree.flatten(given)

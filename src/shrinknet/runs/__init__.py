@@ -1,0 +1,1 @@
+"""Runs: a folder that holds everything needed to continue after an interruption."""

@@ -1,0 +1,172 @@
+"""Recorder: writes down what a run does, as plain data, and gives it back when the run is resumed.
+
+The loop hands over everything that is to be kept and applies what it is given; a recorder never touches a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from shrinknet.records import Cost, Summary, Trial
+
+State = Mapping[str, np.ndarray]
+Filters = Mapping[str, list[int]]  # layer -> numbers of its filters
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a run stands.
+
+    Attributes:
+        warmup: (step, validation score) pairs; baseline: the score after the warm-up, None before its end.
+        trials: decided so far.
+        position: how far the streams of data were read.
+        decided: what the engine decided when the run began; results: the names of what an evaluation gives.
+        elapsed: seconds that the run has taken.
+    """
+
+    warmup: tuple[tuple[int, float], ...]
+    baseline: float | None
+    trials: tuple[Trial, ...]
+    position: Mapping[str, int]
+    decided: Mapping[str, Any]
+    results: tuple[str, ...]
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run that was interrupted, or came to its end.
+
+    Attributes:
+        began: configuration, identity and environment that it began with.
+        snapshot: where it stood; arrays: the network and its optimizer.
+        summary: of a run that came to its end; None otherwise.
+    """
+
+    began: Mapping[str, Any]
+    snapshot: Snapshot
+    arrays: State
+    summary: Summary | None = None
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """How far the control is trained: on the batches of these trials, read up to here, with this state."""
+
+    numbers: tuple[int, ...]
+    position: Mapping[str, int]
+    arrays: State
+
+
+@dataclass(frozen=True)
+class Before:
+    """The network after its warm-up, before the first cut.
+
+    Attributes:
+        score: name; higher_is_better: its direction.
+        cost: of the uncut network; uncut: the network itself.
+        kernels: path of each layer with filters -> its kernel, (... kernel axes and channels in, filters).
+    """
+
+    score: str
+    higher_is_better: bool
+    cost: Cost
+    uncut: Any
+    kernels: State
+
+
+@dataclass(frozen=True)
+class After:
+    """The end of a run, or of what could be done today.
+
+    Attributes:
+        summary: before and after; cost: of the slim network.
+        removed: filters that are disabled; kernels: as in `Before`.
+        switched, slim: the networks.
+        finished: False: stopped from outside, the same command continues it.
+    """
+
+    summary: Summary
+    cost: Cost
+    removed: Filters
+    kernels: State
+    switched: Any
+    slim: Any
+    finished: bool
+
+
+class Recorder(Protocol):
+    """Keeps a run, in the order of these methods. Where arrays are a function, it is called only if they are kept."""
+
+    def __enter__(self) -> Recorder: ...
+
+    def __exit__(self, *error: object) -> None:
+        """Releases what is held."""
+
+    def begin(
+        self, config: Mapping[str, Any], identity: Callable[[], Mapping[str, Any]], limits: Collection[str] = ()
+    ) -> Saved | None:
+        """Where the run stood when it was interrupted; None: it begins now.
+
+        Args:
+            config: the settings of the run; identity: gives what model and data it is about, if it is needed.
+            limits: settings that only say how far the run goes; they may differ from those it began with.
+        """
+
+    def warm_state(self) -> State:
+        """The network's state after the warm-up of a run that was interrupted later."""
+
+    def warming(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
+        """A part of the warm-up is done."""
+
+    def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
+        """The warm-up is done, in this process or in one before."""
+
+    def decided(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
+        """One more trial is decided, the last of the snapshot's; the state is that after the decision."""
+
+    def control(self) -> ControlState | None:
+        """How far the control was trained before; None: not at all."""
+
+    def controlled(self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], State]) -> None:
+        """The control was trained on the batches of these trials."""
+
+    def finished(self, after: After) -> None:
+        """The end of the run, or of what could be done today."""
+
+
+class NoRecorder:
+    """Keeps nothing."""
+
+    def __enter__(self) -> NoRecorder:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def begin(
+        self, config: Mapping[str, Any], identity: Callable[[], Mapping[str, Any]], limits: Collection[str] = ()
+    ) -> Saved | None:
+        return None
+
+    def warm_state(self) -> State:
+        return {}
+
+    def warming(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
+
+    def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
+
+    def decided(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
+
+    def control(self) -> ControlState | None:
+        return None
+
+    def controlled(
+        self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], State]
+    ) -> None: ...
+
+    def finished(self, after: After) -> None: ...

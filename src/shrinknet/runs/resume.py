@@ -1,0 +1,167 @@
+"""Resume: what a folder holds of a run - read, compared with what is asked for now, and mended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from shrinknet.errors import RunError, StorageError
+from shrinknet.records import Summary, Trial
+from shrinknet.runs.fingerprint import differences
+from shrinknet.runs.generations import Generations
+from shrinknet.runs.journal import decode, encode
+from shrinknet.runs.recorder import Saved, Snapshot
+from shrinknet.runs.store import RunStore
+
+DATA = "data"  # the part of a run's identity that the user may change
+_LOG = logging.getLogger("shrinknet")
+
+
+def read_saved(store: RunStore, states: Generations, summary: Summary | None = None) -> Saved | None:
+    """The newest checkpoint that is whole; None where there is none, or where the only one was damaged.
+
+    Args:
+        summary: of the run, where it came to its end.
+
+    Raises:
+        RunError: there were two, and both are damaged, or they are of another version.
+    """
+    found = states.read()
+    tell(states.damage)
+    if found is None:
+        if states.files > 1:
+            raise RunError(
+                f"Both checkpoints in {store.path} are damaged, and nothing can go on from them. Put back a copy of "
+                "one, choose another folder, or pass force=True (--force): then this run is set beside, and it begins "
+                "anew."
+            )
+        return None
+    facts, arrays = found
+    try:
+        began = {name: dict(facts["run"][name]) for name in ("config", "identity", "environment")}
+        snapshot = Snapshot(
+            warmup=tuple((int(step), float(score)) for step, score in facts["warmup"]),
+            baseline=None if facts["baseline"] is None else float(facts["baseline"]),
+            trials=tuple(decode(record, store.path) for record in facts["trials"]),
+            position={str(name): int(number) for name, number in facts["position"].items()},
+            decided=dict(facts["engine"]),
+            results=tuple(map(str, facts["results"])),
+            elapsed=float(facts["elapsed"]),
+        )
+        return Saved(began, snapshot, arrays, summary)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"The checkpoints in {store.path} cannot be understood ({error!r}): expected those of this version of "
+            "shrinknet. Use the version that wrote them, or choose another folder."
+        ) from error
+
+
+def compare(
+    store: RunStore,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    *,
+    strict: bool,
+    new_data: bool,
+    limits: Collection[str] = (),
+) -> None:
+    """Refuses to continue with another run than the folder holds, and warns of another environment.
+
+    Args:
+        old, new: configuration, identity and environment: of the run in the folder, and of the one asked for.
+        strict: refuse another environment too; new_data: other data are what the user wants.
+        limits: names of settings that may differ.
+
+    Raises:
+        RunError: its sentence names every difference.
+    """
+    found = differences(*({k: v for k, v in run["config"].items() if k not in limits} for run in (old, new)))
+    for what, parts in new["identity"].items():
+        if what != DATA or not new_data:
+            found += differences(old["identity"].get(what, {}), parts)
+    if found:
+        anew = (
+            " The weights differ: a script that builds its model without a fixed seed makes another one each time. "
+            "Save the model once and load it from the file."
+            if any(one.startswith("weights:") for one in found)
+            else ""
+        )
+        raise RunError(
+            f"The run in {store.path} began with something else: {'; '.join(found)}. Give the same again, choose "
+            "another folder, or pass force=True (--force): then that run is set beside, and this one begins anew."
+            + anew
+        )
+    other = differences(old["environment"], new["environment"])
+    if other and strict:
+        raise RunError(
+            f"The run in {store.path} began in another environment, and would not end in the same bits: "
+            f"{'; '.join(other)}. Go on where it began, or without strict=True (--strict)."
+        )
+    if other:
+        _LOG.warning("The run began in another environment, its end may differ in bits: %s.", "; ".join(other))
+
+
+def mend_journal(store: RunStore, trials: tuple[Trial, ...]) -> None:
+    """Makes the journal tell the checkpoint's trials: a kill between the two writes leaves it a row short.
+
+    Raises:
+        RunError: the two are of different runs.
+        StorageError: the disk is full or fails.
+    """
+    try:
+        store.journal.check()
+        rows = [encode(trial) for trial in store.trials()]
+    except StorageError:
+        raise
+    except RunError as error:
+        aside = store.journal.set_aside()
+        tell([f"{error} It is now {aside.name}, and a new one is written from the checkpoint"])
+        rows = []
+    expected = [encode(trial) for trial in trials]
+    both = min(len(rows), len(expected))
+    if rows[:both] != expected[:both]:
+        raise RunError(
+            f"The journal and the checkpoint in {store.path} tell of different trials: they are of two runs. Put back "
+            "what belongs together, choose another folder, or pass force=True (--force) to begin anew."
+        )
+    if len(rows) > len(expected):
+        tell([f"The journal has {len(rows)} trials, the checkpoint {len(expected)}: the others are made again"])
+    if rows != expected:
+        store.journal.replace(trials)
+
+
+def summary_of(store: RunStore, facts: Mapping[str, Any]) -> Summary | None:
+    """The summary of a run that came to its end, where every file that belongs to it is whole; else None."""
+    if not facts.get("finished"):
+        return None
+    try:
+        for name, digest in facts["files"].items():
+            if not store.has(name) or store.digest(name) != digest:
+                tell([f"{store.path / name} is missing or damaged, and is written anew"])
+                return None
+        return Summary.from_dict(facts["summary"])
+    except (RunError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def stored_seed(folder: str | os.PathLike[str] | None) -> int | None:
+    """The seed that the run in a folder began with; None where there is no run."""
+    if folder is None:
+        return None
+    with contextlib.suppress(RunError):
+        store = RunStore(folder)
+        for read in (lambda: store.read_json("run"), lambda: (Generations(store, "state").read() or ({},))[0]["run"]):
+            with contextlib.suppress(RunError, LookupError, TypeError):
+                seed = read()["config"]["seed"]
+                if isinstance(seed, int):
+                    return seed
+    return None
+
+
+def tell(damage: list[str]) -> None:
+    """Tells the user what was found damaged, and that the run goes on all the same."""
+    for sentence in damage:
+        _LOG.warning("%s; the run goes on from what is whole.", sentence.rstrip("."))

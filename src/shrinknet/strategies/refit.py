@@ -1,0 +1,163 @@
+"""Cuts the filters whose readers can best be made to do without them, by least squares on the filters that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from shrinknet.errors import OptionError
+from shrinknet.filters import Filter
+from shrinknet.records import Trial
+from shrinknet.strategies.answers import Batch
+from shrinknet.strategies.equations import Equations
+from shrinknet.strategies.memory import Memory
+from shrinknet.strategies.protocol import Network
+from shrinknet.strategies.vectors import rounded
+from shrinknet.threads import threads_for
+
+
+@final
+class Refit:
+    """Cuts the group that is missed least once every reader of it was refitted, relative to what its cut saves.
+
+    Backward elimination with the Optimal Brain Surgeon (Hassibi and Stork 1993) on the blocks of columns that read a
+    channel (arXiv:2302.04089, arXiv:2403.12983). For a reader with inputs X, H = X'X / rows + ridge, P = H^-1 and
+    kernel W, the refit without the columns J of a channel adds exactly 1/2 tr(W_J' P_JJ^-1 W_J) to its squared error;
+    afterwards W is W - P_:J P_JJ^-1 W_J and P is P - P_:J P_JJ^-1 P_J:. So the cost of the next cut counts what those
+    before it have left to make up with, without solving anything anew. The cost of a group is the sum over its
+    readers, each as a share of the mean square of its outputs.
+
+    Cost: for each reader of p columns one inverse, p^3; for each filter that is chosen and each of its readers p^2
+    times the columns of a filter.
+
+    Args:
+        patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
+            candidate was rejected since the last acceptance.
+        saves: what the cost is divided by: "multiply_adds", "parameters", "bytes" or "filters".
+        power: exponent of what is saved, from 0: 0 counts the damage alone, 1 damage for each unit saved.
+        ridge: share of the mean diagonal of H that is added to it, above 0.
+        weighted: count each output's error by the mean square of the loss's gradient there, instead of as a share of
+            the reader's outputs; needs targets of the calibration data.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    def __init__(
+        self,
+        patience: int | None = 2,
+        *,
+        saves: str = "multiply_adds",
+        power: float = 1.0,
+        ridge: float = 0.01,
+        weighted: bool = False,
+    ) -> None:
+        if isinstance(power, bool) or not isinstance(power, int | float) or not power >= 0:
+            raise OptionError(f"The strategy's parameter power is a number from 0; not {power!r}.")
+        if isinstance(ridge, bool) or not isinstance(ridge, int | float) or not ridge > 0:
+            raise OptionError(f"The strategy's parameter ridge is a number above 0; not {ridge!r}.")
+        self._memory = Memory(patience)
+        self._saves = saves
+        self._power = power
+        self._ridge = ridge
+        self._weighted = weighted
+
+    def ask(self, network: Network, count: int) -> Sequence[Filter]:
+        """Up to `count` candidates, the least missed first; empty after `patience` rejections in a row."""
+        remaining = self._memory.remaining(network)
+        if not remaining:
+            return ()
+        equations = network.equations(self._weighted)
+        with threads_for(max((len(one.moments) for one in equations), default=0)):
+            return self._chosen(network, remaining, equations, count)
+
+    def _chosen(
+        self, network: Network, remaining: Sequence[Filter], equations: Sequence[Equations], count: int
+    ) -> Sequence[Filter]:
+        place = {filter: position for position, filter in enumerate(remaining)}
+        problems = [Elimination(one, place, self._ridge) for one in equations]
+        total = np.sum([problem.costs for problem in problems], axis=0) if problems else np.zeros(len(remaining))
+        batch, open_ = Batch(network, count), np.ones(len(remaining), bool)
+        while open_.any() and not batch.full:
+            saved = network.savings(self._saves, without=batch.filters)
+            divisor = np.array([saved[filter] for filter in remaining]) ** self._power
+            merit = rounded(np.maximum(total, 0) / np.where(divisor > 0, divisor, 1))
+            best = int(np.argmin(np.where(open_, merit, np.inf)))
+            open_[best] = False
+            if batch.add(remaining[best]):
+                for problem in problems:
+                    total += problem.remove(remaining[best])
+        return batch.filters
+
+    def tell(self, trial: Trial) -> None:
+        """Remembers what became of a trial."""
+        self._memory.tell(trial)
+
+
+@final
+class Elimination:
+    """One reader from which channels are taken away one after the other, with the refit of what is left kept up.
+
+    Args:
+        equations: of the reader.
+        place: candidate -> its place in `costs`.
+        ridge: share of the mean diagonal that is added to it.
+
+    Attributes:
+        costs: what the refit without each candidate would add to the reader's error, as a share of the mean square of
+            its outputs, shape (candidates,); 0 where the reader does not read it.
+    """
+
+    def __init__(self, equations: Equations, place: dict[Filter, int], ridge: float) -> None:
+        moments, kernel = equations.moments, np.array(equations.kernel, np.float64)
+        used = np.diag(moments) > 0
+        penalty = ridge * float(np.diag(moments)[used].mean()) if used.any() else 1.0
+        if equations.weights is not None:
+            kernel *= np.sqrt(equations.weights)
+        energy = float(np.einsum("co,co->", kernel, moments @ kernel)) if equations.weights is None else 1.0
+        self._kernel = kernel / np.sqrt(energy or 1.0)
+        self._inverse = np.linalg.inv(moments + penalty * np.eye(len(moments)))
+        self._reads = equations.reads
+        self._makes = equations.makes
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []  # places of candidates, their columns: one size each
+        sizes: dict[int, list[Filter]] = {}
+        for filter, columns in equations.reads.items():
+            if filter in place:
+                sizes.setdefault(len(columns), []).append(filter)
+        for filters in sizes.values():
+            places = np.array([place[filter] for filter in filters])
+            self._blocks.append((places, np.array([equations.reads[filter] for filter in filters])))
+        self._gone = np.zeros(len(place), bool)
+        self._place = place
+        self.costs = self._costs()
+
+    def remove(self, filter: Filter) -> np.ndarray:
+        """Takes a channel away from what is read and made; returns the change of `costs`."""
+        reads, makes = self._reads.get(filter), self._makes.get(filter)
+        if reads is None and makes is None:
+            return np.zeros_like(self.costs)
+        if makes is not None:
+            self._kernel[:, makes] = 0
+        if reads is not None:
+            across = self._inverse[:, reads]  # (columns, columns of the channel)
+            solved = np.linalg.solve(across[reads], np.hstack([self._kernel[reads], across.T]))
+            outputs = self._kernel.shape[1]
+            self._kernel -= across @ solved[:, :outputs]
+            self._inverse -= across @ solved[:, outputs:]
+            self._kernel[reads] = 0
+            self._inverse[reads], self._inverse[:, reads] = 0, 0
+            self._gone[self._place[filter]] = True
+        before, self.costs = self.costs, self._costs()
+        return self.costs - before
+
+    def _costs(self) -> np.ndarray:
+        costs = np.zeros(len(self._place))
+        for places, columns in self._blocks:
+            open_ = ~self._gone[places]
+            places, columns = places[open_], columns[open_]
+            inverse = self._inverse[columns[:, :, np.newaxis], columns[:, np.newaxis, :]]
+            kernel = self._kernel[columns]  # (candidates, columns of each, outputs)
+            costs[places] = 0.5 * np.einsum("jco,jco->j", kernel, np.linalg.solve(inverse, kernel))
+        return costs

@@ -1,0 +1,125 @@
+"""Cost against worked examples from a course, the textbook formula for sizes, and TensorFlow's profiler."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import hypothesis.strategies as st
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from keras import layers
+from zoo import disable_half
+
+from shrinknet import Switches, cost, slim, switched
+from shrinknet.errors import ModelError
+
+
+def row(shape: tuple[int, ...], layer: Any) -> Any:
+    """The layer's row in the cost of a network that contains only this layer."""
+    inputs = keras.Input(shape)
+    return cost(keras.Model(inputs, layer(inputs))).layers[-1]
+
+
+def test_worked_examples() -> None:
+    """Parameters and output sizes from the course notes on convolutions that the project started from."""
+    assert row((300, 300, 3), layers.Conv2D(100, 5, use_bias=False)).parameters == 5 * 5 * 3 * 100 == 7500
+    volume = row((63, 63, 16), layers.Conv2D(32, 7, strides=2)).shape
+    assert volume == (29, 29, 32) and math.prod(volume) == 26_912
+    assert row((32, 32, 16), layers.MaxPooling2D(2, strides=2)).shape == (16, 16, 16)
+    assert row((64, 64, 16), layers.Conv2D(1, 1)).parameters == 1 * 1 * 16 + 1 == 17
+
+
+@settings(max_examples=15)
+@given(
+    size=st.tuples(st.integers(8, 20), st.integers(8, 20)),
+    kernel=st.integers(1, 5),
+    padding=st.integers(0, 3),
+    stride=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 4), st.integers(1, 5)),
+)
+def test_sizes_and_multiply_adds_by_the_formula(
+    size: tuple[int, int], kernel: int, padding: int, stride: int, channels: tuple[int, int]
+) -> None:
+    """o = floor((n + 2p - m) / s) + 1 for each axis; every output is a sum of m x m x channels products."""
+    inputs = keras.Input((*size, channels[0]))
+    x = layers.Conv2D(channels[1], kernel, strides=stride)(layers.ZeroPadding2D(padding)(inputs))
+    last = cost(keras.Model(inputs, x)).layers[-1]
+    expected = tuple((n + 2 * padding - kernel) // stride + 1 for n in size)
+    assert last.shape == (*expected, channels[1])
+    assert last.multiply_adds == math.prod(expected) * channels[1] * kernel**2 * channels[0]
+    assert last.parameters == kernel**2 * math.prod(channels) + channels[1] and last.bytes == 4 * last.parameters
+
+
+def profiled(model: Any) -> int:
+    """The floating-point operations that TensorFlow's profiler counts for products, for one sample."""
+    import tensorflow as tf
+    from tensorflow.python.profiler import model_analyzer, option_builder
+
+    spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]))
+    graph = tf.function(lambda x: model(x)).get_concrete_function(spec).graph
+    options = option_builder.ProfileOptionBuilder(option_builder.ProfileOptionBuilder.float_operation())
+    counted = model_analyzer.profile(graph, cmd="op", options=options.with_empty_output().build())
+    products = {"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "Conv3D"}
+    total, node = 0, counted
+    while node.children:
+        (node,) = node.children
+        total += node.float_ops if node.name in products else 0
+    return total
+
+
+def every_product() -> Any:
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(inputs)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2)(layers.BatchNormalization()(x))
+    x = layers.SeparableConv2D(6, 3, padding="same")(layers.Conv2D(10, 1, dilation_rate=1)(x))
+    x = layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x)
+    x = layers.Conv2DTranspose(4, 3, strides=3, padding="valid")(x)
+    return keras.Model(inputs, layers.Dense(3)(layers.Dense(7)(layers.Flatten()(layers.MaxPooling2D(4)(x)))))
+
+
+@pytest.mark.tensorflow("it is TensorFlow's profiler")
+@pytest.mark.parametrize("cut", [False, True])
+def test_twice_the_multiply_adds_is_what_tensorflow_counts(cut: bool) -> None:
+    model = every_product()
+    if cut:
+        net = switched(model)
+        disable_half(Switches(net))
+        model = slim(net)
+        assert cost(net).multiply_adds == cost(model).multiply_adds
+        assert cost(net).parameters == cost(model).parameters == model.count_params()
+    assert 2 * cost(model).multiply_adds == profiled(model) > 0
+
+
+@pytest.mark.tensorflow("it is TensorFlow's profiler")
+def test_mobilenet_as_tensorflow_counts_it() -> None:
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), alpha=0.35)
+    assert 2 * cost(model).multiply_adds == profiled(model)
+
+
+def test_a_switched_network_counts_as_the_slim_one_layer_by_layer() -> None:
+    net = switched(every_product())
+    disable_half(Switches(net), seed=3)
+    ours, small = ({row.layer: row for row in cost(each).layers} for each in (net, slim(net)))
+    assert ours.keys() == small.keys()
+    for name in ours:
+        for what in ("shape", "filters", "parameters", "multiply_adds", "bytes"):
+            assert getattr(ours[name], what) == getattr(small[name], what), (name, what)
+
+
+def test_peak_activation_memory_of_a_residual_block() -> None:
+    """While the second convolution runs, its input, its output and the shortcut are in memory."""
+    inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(3, 1)(layers.Conv2D(5, 1)(stem := layers.Conv2D(3, 1)(inputs)))
+    held = 16 * (3 + 5 + 3) * np.dtype("float32").itemsize
+    assert cost(keras.Model(inputs, layers.Add()([stem, x]))).peak_activation_bytes == held
+
+
+def test_undefined_sizes_are_refused() -> None:
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, layers.Conv2D(2, 3, padding="same")(inputs))
+    with pytest.raises(ModelError, match=r"size of the model is undefined.*input_shape"):
+        cost(model)
+    assert cost(model, input_shape=(5, 7, 1)).multiply_adds == 5 * 7 * 9 * 2

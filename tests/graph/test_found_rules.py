@@ -1,0 +1,202 @@
+"""Layers whose rule is inherited, declared in one line, or found by probing; and layers inside other layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from shrinknet import Filter, Switches, cost, slim, switched
+from shrinknet.graph import elementwise, movement, per_channel
+
+RANDOM = np.random.default_rng(2)
+X = RANDOM.normal(size=(2, 8, 8, 3)).astype("float32")
+
+
+def between(layer: Any) -> Any:
+    """A layer between a convolution with 6 filters and one that reads them."""
+    image = keras.Input((8, 8, 3))
+    x = layer(layers.Conv2D(6, 3, name="first")(image))
+    return keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="next")(x))))
+
+
+def cut(model: Any, x: Any = X) -> tuple[Switches, Any]:
+    net = switched(model, x)
+    switches = Switches(net)
+    switches.disable(*switches.filters[::2])
+    small = slim(net, x)
+    assert small.count_params() < model.count_params()
+    return switches, small
+
+
+class Scale(layers.Layer):  # type: ignore[misc]
+    """Takes its width from its input."""
+
+    def build(self, shape: Any) -> None:
+        self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="random_normal")
+
+    def call(self, x: Any) -> Any:
+        return x * self.gamma
+
+
+class WideScale(Scale):
+    """Has its width in its configuration."""
+
+    def __init__(self, width: int, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.width = width
+
+    def build(self, shape: Any) -> None:
+        self.gamma = self.add_weight(name="gamma", shape=(self.width,), initializer="random_normal")
+
+    def get_config(self) -> Any:
+        return {**super().get_config(), "width": self.width}
+
+
+class Affine(layers.Layer):  # type: ignore[misc]
+    """One factor and one offset."""
+
+    def build(self, shape: Any) -> None:
+        self.factor = self.add_weight(name="factor", shape=())
+        self.offset = self.add_weight(name="offset", shape=(1,))
+
+    def call(self, x: Any) -> Any:
+        return x * self.factor + self.offset
+
+
+class Centred(layers.Layer):  # type: ignore[misc]
+    """Mixes its channels through their mean."""
+
+    def call(self, x: Any) -> Any:
+        return x - ops.mean(x, axis=-1, keepdims=True)
+
+
+class TrainingMixes(Scale):
+    """Mixes its channels only in training."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return (x - ops.mean(x, axis=-1, keepdims=True) if training else x) * self.gamma
+
+
+@pytest.mark.parametrize("layer", [Scale(), WideScale(6), Affine()], ids=lambda layer: type(layer).__name__)
+def test_a_layer_that_treats_each_channel_by_itself_is_found_out(layer: Any) -> None:
+    switches, _ = cut(between(layer))
+    assert {filter.layer for filter in switches.filters} == {"first", "next"}
+
+
+@pytest.mark.parametrize("layer", [Centred(), TrainingMixes()], ids=lambda layer: type(layer).__name__)
+def test_a_layer_that_mixes_its_channels_is_found_out(layer: Any) -> None:
+    switches, _ = cut(between(layer))
+    assert "no rule" in switches.unswitchable["first"]
+
+
+class Named(layers.Conv2D):  # type: ignore[misc]
+    """A convolution with its own constructor and configuration."""
+
+    def __init__(self, filters: int, **keywords: Any) -> None:
+        super().__init__(filters, 3, padding="same", **keywords)
+
+    def get_config(self) -> Any:
+        config = super().get_config()
+        return {key: value for key, value in config.items() if key not in ("kernel_size", "padding")}
+
+
+class Standardized(layers.Conv2D):  # type: ignore[misc]
+    """Computes something different from its parent."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        return super().convolution_op(inputs, kernel / ops.max(kernel))
+
+
+def test_a_subclass_that_computes_what_its_parent_does_has_its_rule() -> None:
+    switches, small = cut(between(Named(6, name="named")))
+    assert Filter("named", 0) in switches.filters
+    assert type(small.get_layer("named")) is Named and small.get_layer("named").filters == 3
+
+
+def test_a_subclass_that_computes_something_else_has_none() -> None:
+    switches, _ = cut(between(Standardized(6, 3, name="standardized")))
+    assert "no rule" in switches.unswitchable["first"]
+
+
+class Twice(layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return x + x
+
+
+class Shuffle(layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return ops.flip(x, axis=-1)
+
+
+class Shifted(layers.Layer):  # type: ignore[misc]
+    def build(self, shape: Any) -> None:
+        self.offset = self.add_weight(name="offset", shape=(shape[-1],), initializer="random_normal")
+
+    def call(self, x: Any) -> Any:
+        return x + self.offset
+
+
+def leaky(x: Any) -> Any:
+    return ops.maximum(x, 0.1 * x)
+
+
+def test_declarations_in_one_line() -> None:
+    elementwise(Twice, leaky)
+    per_channel(Shifted, "offset")
+    movement(Shuffle)
+    for layer in (Twice(), Shifted(), Shuffle(), layers.Activation(leaky)):
+        switches, _ = cut(between(layer))
+        assert {filter.layer for filter in switches.filters} == {"first", "next"}
+
+
+def test_time_distributed_is_looked_through() -> None:
+    frames = keras.Input((4, 8, 8, 3))
+    x = layers.TimeDistributed(layers.Conv2D(6, 3, name="conv"), name="each")(frames)
+    model = keras.Model(frames, layers.Dense(2)(layers.GlobalAveragePooling3D()(x)))
+    x = RANDOM.normal(size=(2, 4, 8, 8, 3)).astype("float32")
+    switches, small = cut(model, x)
+    assert {str(filter) for filter in switches.filters} == {f"each/conv[{index}]" for index in range(6)}
+    assert small.get_layer("each").layer.filters == 3
+    one = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(6, 3)])
+    assert cost(model).multiply_adds == 4 * cost(one).multiply_adds + 12
+
+
+def sequence() -> Any:
+    return keras.Input((10, 4))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_what_a_recurrent_layer_reads_is_cut(kind: str) -> None:
+    entry = sequence()
+    recurrent = getattr(layers, kind)(5, return_sequences=True, name="memory")
+    model = keras.Model(entry, layers.Dense(2)(recurrent(layers.Conv1D(6, 3, name="first")(entry))))
+    switches, small = cut(model, RANDOM.normal(size=(2, 10, 4)).astype("float32"))
+    assert {filter.layer for filter in switches.filters} == {"first"}
+    assert small.get_layer("memory").cell.kernel.shape[0] == 3
+
+
+def test_the_width_of_an_embedding_is_cut() -> None:
+    words = keras.Input((10,), dtype="int32")
+    x = layers.Conv1D(6, 3, name="conv")(layers.Embedding(20, 8, name="embedding")(words))
+    model = keras.Model(words, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
+    _, small = cut(model, RANDOM.integers(0, 20, (2, 10)))
+    assert small.get_layer("embedding").output_dim == 4
+
+
+def test_what_an_einsum_reads_is_cut() -> None:
+    entry = sequence()
+    einsum = layers.EinsumDense("abc,cde->abde", (8, 2, 7), name="einsum")
+    x = layers.Flatten()(einsum(layers.Conv1D(6, 3, name="first")(entry)))
+    switches, _ = cut(keras.Model(entry, layers.Dense(2)(x)), RANDOM.normal(size=(2, 10, 4)).astype("float32"))
+    assert {filter.layer for filter in switches.filters} == {"first"}
+
+
+def test_filters_inside_of_wrappers_are_named_with_their_reason() -> None:
+    image = keras.Input((8, 8, 3))
+    x = layers.SpectralNormalization(layers.Conv2D(4, 3, name="inner"), name="outer")(image)
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="next")(x))))
+    assert "norm of the whole kernel" in Switches(switched(model)).unswitchable["outer/inner"]

@@ -1,0 +1,355 @@
+"""Any Keras model: the copy matches the model, whatever its state, classes and layers; nested parts are cut too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from shrinknet import Filter, Switches, slim, switched
+from shrinknet.errors import ModelError, NotEquivalentError
+
+RANDOM = np.random.default_rng(5)
+X = RANDOM.normal(1.0, 2.0, (8, 6, 6, 2)).astype("float32")
+Y = RANDOM.normal(size=(8, 2)).astype("float32")
+
+
+def head(x: Any) -> Any:
+    return layers.Dense(2, name="out")(layers.GlobalAveragePooling2D()(x))
+
+
+def image() -> Any:
+    return keras.Input((6, 6, 2), name="image")
+
+
+def same(model: Any, other: Any, x: Any = X) -> None:
+    expected = np.asarray(ops.convert_to_numpy(model(x, training=False)))
+    received = np.asarray(ops.convert_to_numpy(other(x, training=False)))
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-6)
+
+
+def halved(net: Any) -> Any:
+    """The slim network without every second filter."""
+    switches = Switches(net)
+    switches.disable(*switches.filters[::2])
+    small = slim(net, X)
+    same(net, small)
+    assert small.count_params() < sum(int(np.prod(weight.shape)) for weight in net.weights)
+    return small
+
+
+# -- state that is neither a weight nor a setting
+
+
+def test_an_adapted_normalization_is_carried() -> None:
+    layer = layers.Normalization()
+    layer.adapt(X)
+    model = keras.Model(x := image(), head(layers.Conv2D(4, 3, name="c")(layer(x))))
+    same(model, switched(model))
+    same(model, slim(switched(model)))
+
+
+@pytest.mark.tensorflow("text exists there only")
+def test_a_vocabulary_is_carried() -> None:
+    words = keras.Input((3,), dtype="string")
+    lookup = layers.StringLookup(output_mode="multi_hot")
+    lookup.adapt(np.array([["a", "b", "c"]]))
+    model = keras.Model(words, layers.Dense(2)(layers.Dense(4, name="hidden")(lookup(words))))
+    given = ops.convert_to_tensor(np.array([["a", "b", "z"], ["c", "c", "a"]]))
+    net = switched(model)
+    same(model, net, given)
+    Switches(net).disable(Filter("hidden", 1))
+    same(net, slim(net), given)
+
+
+def test_seeds_are_carried() -> None:
+    model = keras.Model(x := image(), head(layers.Dropout(0.5, seed=3)(layers.Conv2D(4, 3)(x))))
+    model(X, training=True)  # advances the seed
+    net = switched(model)
+    np.testing.assert_array_equal(model(X, training=True), net(X, training=True))
+
+
+# -- layers made of layers
+
+
+@keras.saving.register_keras_serializable("any_model")
+class Block(layers.Layer):  # type: ignore[misc]
+    """Its convolution is built in the first call, as in many published layers."""
+
+    def __init__(self, width: int, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.width = width
+        self.conv = layers.Conv2D(width, 3, padding="same", name="conv")
+        self.norm = layers.BatchNormalization(name="norm")
+
+    def build(self, shape: Any) -> None:
+        self.built = True
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        return ops.relu(self.norm(self.conv(inputs), training=training))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], self.width)
+
+    def get_config(self) -> Any:
+        return {**super().get_config(), "width": self.width}
+
+
+class Odd(Block):
+    """Its configuration does not fit its constructor."""
+
+    def get_config(self) -> Any:
+        return {**super().get_config(), "extra": 1}
+
+
+class Branching(Block):
+    """Computes something else in training, by a Python branch that symbolic tensors do not take."""
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        return self.conv(inputs) * (2.0 if training else 1.0)
+
+
+class Weighing(Block):
+    """Has its own weight besides its layers."""
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
+        self.built = True
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        return ops.multiply(self.conv(inputs), self.scale)
+
+
+class Looking(Block):
+    """Reads values, which symbolic tensors do not have."""
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        return self.conv(inputs) if float(ops.convert_to_numpy(inputs).sum()) > 0 else -self.conv(inputs)
+
+
+def stacked(*blocks: Any) -> Any:
+    x = inputs = image()
+    for block in blocks:
+        x = block(x)
+    model = keras.Model(inputs, head(x), name="stacked")
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def test_a_composite_layer_is_followed_and_cut() -> None:
+    model = stacked(Block(4, name="first"), Block(6, name="second"))
+    model.fit(X, Y, verbose=0)
+    net = switched(model)
+    same(model, net)
+    assert {filter.layer for filter in Switches(net).filters} == {"first/conv", "second/conv"}
+    assert len(Switches(net).filters) == 10
+    small = halved(net)
+    assert small.get_layer("first").get_layer("conv").filters == 2
+    assert [type(layer).__module__.split(".")[0] for layer in small._flatten_layers()].count("keras") > 5
+    small.fit(X, Y, verbose=0)
+
+
+def test_a_composite_layer_that_is_shared_stays_shared() -> None:
+    block = Block(2, name="block")
+    net = switched(stacked(block, block))
+    assert len(Switches(net).filters) == 0  # its channels are added to those of the image, which cannot be cut
+    block = Block(4, name="block")
+    net = switched(stacked(layers.Conv2D(4, 1, name="stem"), block, block))
+    assert len([weight for weight in net.weights if weight.name == "kernel"]) == 3
+    halved(net)
+
+
+def test_training_goes_on_as_the_model_would_have() -> None:
+    model = stacked(Block(4, name="first"), Block(6, name="second"))
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")  # Adam would amplify rounding in a bias before norm
+    model.fit(X, Y, verbose=0, shuffle=False)
+    net = switched(model)
+    for one in (model, net):
+        one.fit(X, Y, batch_size=4, epochs=2, verbose=0, shuffle=False)
+    np.testing.assert_allclose(net(X), model(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        (Branching, "what it computes in training"),
+        (Weighing, "weights that belong to none of its layers"),
+        (Looking, "cannot be followed with symbolic tensors"),
+        (Odd, ""),
+    ],
+)
+def test_what_cannot_be_followed_is_left_as_it_is_and_the_rest_is_cut(block: Any, reason: str) -> None:
+    model = stacked(layers.Conv2D(4, 3, name="a"), layers.Conv2D(4, 1, name="b"), block(4, name="odd"))
+    model(X)
+    net = switched(model)
+    same(model, net)
+    switches = Switches(net)
+    if block is not Odd:  # it can be followed nevertheless
+        assert reason in switches.unswitchable["odd/conv"]
+        assert {filter.layer for filter in switches.filters} == {"a"}
+    for variable in net.weights:
+        assert id(variable) not in {id(weight) for weight in model.weights}
+    halved(net)
+
+
+# -- classes
+
+
+class Distilled(keras.Model):  # type: ignore[misc]
+    """A class with its own constructor, compile and training, and a teacher."""
+
+    def __init__(self, backbone: Any, **keywords: Any) -> None:
+        super().__init__(backbone.input, head(backbone.output), **keywords)
+        self.backbone = backbone
+        self.seen = keras.metrics.Mean(name="seen")
+        self.compile()
+
+    def compile(self, optimizer: Any = "auto", weight: float = 0.5, **keywords: Any) -> None:
+        self.weight = weight
+        super().compile(keras.optimizers.SGD(0.01) if optimizer == "auto" else optimizer, "mse", **keywords)
+
+    def compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True) -> Any:
+        self.seen.update_state(1.0)
+        own = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return own + self.weight * ops.mean(ops.square(y_pred - self.teacher(x)))
+
+
+class Anything(keras.Model):  # type: ignore[misc]
+    """Accepts any arguments of a model."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+
+
+class Subclassed(keras.Model):  # type: ignore[misc]
+    """Its operations are not recorded."""
+
+    def __init__(self, branch: bool = False) -> None:
+        super().__init__()
+        self.block, self.conv, self.tail = Block(4, name="block"), layers.Conv2D(6, 3, name="conv"), layers.Dense(2)
+        self.branch = branch
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        x = self.conv(self.block(inputs, training=training))
+        if self.branch and float(ops.convert_to_numpy(x).sum()) > 0:
+            x = -x
+        return self.tail(ops.mean(x, axis=(1, 2)))
+
+    def train_step(self, *arguments: Any) -> Any:
+        self.steps = getattr(self, "steps", 0) + 1
+        return super().train_step(*arguments)
+
+
+class Doubled(keras.Model):  # type: ignore[misc]
+    """A Functional model with its own call."""
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        return 2 * super().call(inputs)
+
+
+def backbone() -> Any:
+    x = image()
+    return keras.Model(
+        x, layers.Conv2D(4, 3, activation="relu", name="b")(layers.Conv2D(4, 3, name="a")(x)), name="body"
+    )
+
+
+def distilled() -> Any:
+    model = Distilled(backbone(), name="task")
+    model.teacher = keras.Model(x := image(), head(layers.Conv2D(3, 3)(x)))
+    return model
+
+
+def test_a_task_class_is_switched_trained_as_it_trains_and_cut(caplog: pytest.LogCaptureFixture) -> None:
+    model = distilled()
+    net = switched(model)
+    same(model, net)
+    assert isinstance(net, Distilled) and net.teacher is not model.teacher and net.weight == 0.5
+    assert net.backbone is not model.backbone
+    assert net.seen is not model.seen
+    for one in (model, net):
+        one.fit(X, Y, batch_size=4, epochs=2, verbose=0, shuffle=False)
+    np.testing.assert_allclose(net(X), model(X), rtol=1e-4, atol=1e-5)
+    small = halved(net)
+    assert type(small) is not Distilled
+    assert "Distilled has a constructor or a call of its own" in caplog.text
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Anything((m := backbone()).input, head(m.output)),
+    lambda: Doubled((m := backbone()).input, head(m.output)),
+])  # fmt: skip
+def test_classes_with_a_constructor_or_call_of_their_own(make: Callable[[], Any]) -> None:
+    model = make()
+    net = switched(model)
+    same(model, net)
+    assert isinstance(net, type(model))
+    halved(net)
+
+
+def test_a_subclassed_model_is_followed_and_cut() -> None:
+    model = Subclassed()
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    model.fit(X, Y, verbose=0)
+    net = switched(model)
+    same(model, net)
+    assert {filter.layer for filter in Switches(net).filters} == {"block/conv", "conv"}
+    net.fit(X, Y, verbose=0)
+    assert net.steps > 0  # trained by the step of its own class
+    halved(net)
+
+
+def test_a_subclassed_model_that_looks_at_numbers_is_refused() -> None:
+    model = Subclassed(branch=True)
+    model(X)
+    with pytest.raises(ModelError, match=r"call\(\) of its own that cannot be followed.*keras.Model"):
+        switched(model)
+
+
+# -- what cannot be copied is refused with the true reason
+
+
+def tied() -> Any:
+    first, second = Weighing(2, name="first"), Weighing(2, name="second")
+    model = stacked(first, second)
+    second._tracker.unlock()
+    second._trainable_variables.remove(second.scale)
+    second.scale = first.scale
+    return model
+
+
+def test_a_variable_that_two_layers_share_is_refused() -> None:
+    with pytest.raises(ModelError, match="first and second share the variable"):
+        switched(tied())
+
+
+def test_a_lambda_with_functions_of_its_own_is_copied() -> None:
+    x = image()
+    shuffled = layers.Lambda(lambda t: t * 2.0, output_shape=lambda shape: shape)(layers.Conv2D(4, 3)(x))
+    model = keras.Model(x, head(shuffled))
+    same(model, switched(model))
+
+
+def test_what_is_no_keras_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="Expected a Keras model; received str"):
+        switched("model.keras")
+
+
+def test_a_copy_that_is_another_function_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shrinknet.network import switching
+
+    carry = switching.carry_state
+
+    def forgetful(old: Any, new: Any) -> Any:
+        pairs = carry(old, new)
+        for _, target in pairs[:1]:
+            target.assign(ops.zeros_like(target.value))
+        return pairs
+
+    monkeypatch.setattr(switching, "carry_state", forgetful)
+    with pytest.raises(NotEquivalentError, match=r"switched copy of .* is not the same function"):
+        switched(keras.Model(x := image(), head(layers.Conv2D(4, 3)(x))))
