@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from shrinknet.applications.avalanche.extras import require_extra
 from shrinknet.applications.avalanche.prediction import predict_logits, predictor
 from shrinknet.errors import DataError, OptionError
+from shrinknet.extras import require_extra
 from shrinknet.imaging.tiles import Box, Progress, checked_box
 
 INPUTS = ("predictions", "features")

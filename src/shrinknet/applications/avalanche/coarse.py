@@ -16,8 +16,8 @@ from keras import layers, ops
 from shrinknet.applications.avalanche.dense import input_name, window_shape
 from shrinknet.applications.avalanche.dense_layers import ReflectedBorders
 from shrinknet.errors import ModelError
-from shrinknet.graph.channels import functional_of, nodes_of
 from shrinknet.imaging.windows import reach, windows
+from shrinknet.internals import functional_of, nodes_of
 
 _AVERAGES = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 _AS_THEY_ARE = (

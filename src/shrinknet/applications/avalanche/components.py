@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from shrinknet.applications.avalanche.extras import require_extra
 from shrinknet.errors import DataError, OptionError
+from shrinknet.extras import require_extra
 
 
 def explained_variance(windows: np.ndarray, count: int | None = None, *, standardized: bool = False) -> pd.DataFrame:

@@ -16,8 +16,8 @@ from shrinknet.applications.avalanche.dense_fields import Field, NotDense, Pair
 from shrinknet.applications.avalanche.dense_layers import ReflectedBorders
 from shrinknet.applications.avalanche.dense_rules import cut, rule_for, settled
 from shrinknet.errors import ModelError
-from shrinknet.graph.channels import functional_of, nodes_of
 from shrinknet.imaging.windows import reach
+from shrinknet.internals import functional_of, nodes_of
 
 Step = Callable[[dict[int, Any], "_Names"], None]  # adds a tensor of the whole image to those that are there
 

@@ -12,9 +12,9 @@ import numpy as np
 from shrinknet.applications.avalanche.layout import COLUMNS, IMAGES, LIGHT, LIGHTS, MARKED, MASKS, REFERENCES
 from shrinknet.applications.avalanche.references import mask_from_reference
 from shrinknet.errors import DataError
+from shrinknet.files.tables import read_csv
 from shrinknet.imaging.colour_files import read_pixels
 from shrinknet.imaging.files import SUFFIXES
-from shrinknet.tables import read_csv
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shrinknet.applications.avalanche.extras import require_extra
 from shrinknet.applications.avalanche.folder import Slopes
 from shrinknet.applications.avalanche.layout import LIGHTS
 from shrinknet.errors import DataError
+from shrinknet.extras import require_extra
 from shrinknet.imaging.colour_statistics import colour_summary, colour_table
 
 FEATURES = ("red_peak", "green_peak", "blue_peak", "hue_peak", "saturation_peak", "separation", "overlap",

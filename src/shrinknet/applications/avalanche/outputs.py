@@ -14,15 +14,15 @@ import pandas as pd
 
 from shrinknet.applications.avalanche.layout import COLOUR
 from shrinknet.applications.avalanche.prediction import Predictor, predict_image, predictor
-from shrinknet.disk import write_file
 from shrinknet.errors import DataError, OptionError
+from shrinknet.files.disk import write_file
+from shrinknet.files.tables import csv_bytes
 from shrinknet.imaging.cleaning import cleaned
 from shrinknet.imaging.colour_files import read_pixels
 from shrinknet.imaging.overlays import as_rgb, overlay
 from shrinknet.imaging.pictures import png
 from shrinknet.imaging.polygons import Outline, outline
 from shrinknet.imaging.tiles import Box, Progress
-from shrinknet.tables import csv_bytes
 
 TABLE, MASKS, OVERLAYS, POLYGONS = "areas.csv", "masks", "overlays", "polygons"
 

@@ -211,6 +211,6 @@ def _from_litert(network: Network, method: str) -> Predictor:
 
 def _opened(path: Path) -> Any:
     import shrinknet.applications.avalanche.dense_layers  # noqa: F401  registers what a file may hold
-    from shrinknet.modelfiles import open_model
+    from shrinknet.files.models import open_model
 
     return open_model(path)

@@ -19,8 +19,8 @@ from shrinknet.applications.avalanche.outputs import Finishing, drawn, predict_f
 from shrinknet.applications.avalanche.passes import column_maxima, edges, two_passes
 from shrinknet.applications.avalanche.prediction import predictor
 from shrinknet.errors import DataError, ModelError, OptionError
+from shrinknet.files.tables import read_csv
 from shrinknet.imaging.polygons import outline
-from shrinknet.tables import read_csv
 
 SIDE = 7
 

@@ -90,9 +90,9 @@ class TestLight:
 
     def test_without_scikit_learn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(MissingExtraError, match="the extra avalanche, of which sklearn"):
+        with pytest.raises(MissingExtraError, match="the extra avalanche: sklearn"):
             light_classifier([], [])
-        with pytest.raises(MissingExtraError, match="the extra avalanche, of which sklearn"):
+        with pytest.raises(MissingExtraError, match="the extra avalanche: sklearn"):
             explained_variance(np.zeros((3, 2, 2, 1)))
 
 
