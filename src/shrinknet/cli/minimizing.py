@@ -80,11 +80,19 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
     return add
 
 
-def run_and_show(run: Callable[..., Any], *, as_json: bool, run_dir: Path, **options: Any) -> None:
+def run_and_show(
+    run: Callable[..., Any],
+    *,
+    as_json: bool,
+    run_dir: Path,
+    text: Callable[[Mapping[str, Any]], str] | None = None,
+    **options: Any,
+) -> None:
     """Runs a minimization and prints the result.
 
     Args:
         run: takes `run_dir` and the options, and returns a `Finished`; called after Keras is loaded.
+        text: the record as text; None: `before_after`.
         options: those of `minimize_options` and of the command.
     """
     parameters = dict(options.pop("strategy_options", ()))
@@ -97,7 +105,7 @@ def run_and_show(run: Callable[..., Any], *, as_json: bool, run_dir: Path, **opt
         refuse_if_held(run_dir)
         load_keras()
         record = run(run_dir=run_dir, **options).to_dict()
-    show(record, before_after(record), as_json=as_json)
+    show(record, (text or before_after)(record), as_json=as_json)
 
 
 def before_after(record: Mapping[str, Any]) -> str:

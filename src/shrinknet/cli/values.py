@@ -68,6 +68,24 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         return tuple(map(int, parts))
 
 
+class Box(click.ParamType[tuple[int, int, int, int]]):
+    """Left, top, right and bottom in pixels, the last two exclusive."""
+
+    name = "LEFT,TOP,RIGHT,BOTTOM"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        """`10,20,200,180` is a box of 190 x 160 pixels."""
+        try:
+            left, top, right, bottom = value if isinstance(value, tuple) else map(int, str(value).split(","))
+        except ValueError:
+            self.fail(
+                f"expected four whole numbers of pixels, such as 10,20,200,180; received {value!r}.", param, context
+            )
+        return left, top, right, bottom
+
+
 class Names(click.ParamType[tuple[str, ...]]):
     """Words, separated by commas.
 
@@ -131,6 +149,6 @@ def _number(text: str) -> Any:
 # The names that `export` and `compress` accept, repeated here because their modules are slow to load.
 FORMATS = Names(("keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8", "onnx"))
 METHODS = Names(("quantization-aware", "clustering", "pruning", "pruning-2-4"))
-PACE, TARGET, PARAMETER, RATE = Pace(), Target(), Parameter(), Rate()
+BOX, PACE, TARGET, PARAMETER, RATE = Box(), Pace(), Target(), Parameter(), Rate()
 WIDTHS = Numbers("numbers of filters separated by commas, such as 5,5,1")
 SIZES = Numbers("sizes of one sample separated by commas, such as 128,128,1")
