@@ -51,7 +51,7 @@ def avalanche_data(out: Path, count: int, size: int, sunny: float, seed: int, as
 
 @click.command("avalanche")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder with images, and masks or references.  [default: synthetic slopes, drawn beside --run]")  # fmt: skip
+              help="Folder with images, and masks or references.  [default: synthetic slopes, beside --run]")  # fmt: skip
 @click.option("--kind", type=click.Choice(KINDS), default="conv2d", show_default=True, help="The network.")
 @click.option("--window", type=click.IntRange(min=3), default=33, show_default=True,
               help="Height and width of a window, in pixels.")  # fmt: skip
@@ -122,10 +122,10 @@ def avalanche_prediction(images: tuple[Path, ...], model: Path, out: Path, box: 
     A file is written whole or not at all. Coordinates are pixels of the photograph.
     """
     with working():
+        load_keras()
         from shrinknet.applications.avalanche.outputs import Finishing, predict_files
 
         how = Finishing(largest=not all_regions, **finishing)
-        load_keras()
         with bar("tiles") as tell:
             table = predict_files(model, images, out, box=box, finishing=how, method=method, progress=tell)
     record = {"folder": str(out), "images": table.to_dict("records")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -37,5 +38,6 @@ def load_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only fatal errors, not even that there is no GPU
     if "keras" in sys.modules:
         return
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # warnings of retracing when several networks are run
     with quiet(unless_it_fails=True):  # TensorFlow logs some lines before it reads TF_CPP_MIN_LOG_LEVEL
         import keras  # noqa: F401  takes seconds: only here, only when a command needs it

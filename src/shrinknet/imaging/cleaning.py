@@ -54,10 +54,10 @@ def cleaned(
 
 
 def largest_region(mask: np.ndarray) -> np.ndarray:
-    """The largest connected region of a mask of 0 and 1; pixels that touch at a corner are connected."""
+    """The largest connected region of a mask of 0 and 1; pixels that only touch at a corner are not connected."""
     import cv2
 
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, None, None, None, 8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, None, None, None, 4)  # as in `outline`
     if len(statistics) < 2:
         return np.zeros_like(mask)
     return (labels == 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)

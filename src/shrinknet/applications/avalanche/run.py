@@ -87,7 +87,7 @@ def synthetic_slopes(run: Path) -> Slopes:
 def summary_of(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Network -> threshold and mean scores over the test photographs, of the table in `photographs.csv`."""
     means = table.groupby("network", sort=False)[["threshold", *SCORES]].mean()
-    return {str(name): {score: float(value) for score, value in row.items()} for name, row in means.iterrows()}
+    return {str(name): {str(score): float(value) for score, value in row.items()} for name, row in means.iterrows()}
 
 
 def whole_image_scores(
