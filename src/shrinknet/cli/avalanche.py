@@ -51,7 +51,7 @@ def avalanche_data(out: Path, count: int, size: int, sunny: float, seed: int, as
 
 @click.command("avalanche")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder with images, and masks or references.  [default: synthetic slopes, beside --run]")  # fmt: skip
+              help="Folder with images, and masks or references.  [default: synthetic slopes]")  # fmt: skip
 @click.option("--kind", type=click.Choice(KINDS), default="conv2d", show_default=True, help="The network.")
 @click.option("--window", type=click.IntRange(min=3), default=33, show_default=True,
               help="Height and width of a window, in pixels.")  # fmt: skip
