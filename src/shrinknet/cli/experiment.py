@@ -9,7 +9,13 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 
-NAMES = ("correlations", "drop-gain", "strategies", "probes")  # as QUESTIONS, whose import would load NumPy
+NAMES = (
+    "correlations",
+    "drop-gain",
+    "strategies",
+    "avalanche",
+    "probes",
+)  # as QUESTIONS, whose import would load NumPy
 
 
 @click.command()
@@ -60,13 +66,13 @@ def experiment(
     It can be stopped at any moment, even by kill -9; the same command resumes it, with the same result.
     """
     with working():
+        if jobs == 1 and cluster is None:
+            load_keras()  # this process will train: suppress TensorFlow's startup messages
         from shrinknet.experiments import question
         from shrinknet.experiments.settings import load_settings
 
         asked = question(name)
         settings, chosen = load_settings(asked.settings, preset, config, sets)
-        if jobs == 1 and cluster is None:
-            load_keras()  # this process will train: suppress TensorFlow's startup messages
         from shrinknet.experiments.frame import run
 
         with _Bar(name) as bar:

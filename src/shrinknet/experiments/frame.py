@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from shrinknet.errors import OptionError
-from shrinknet.experiments.settings import Settings, as_toml
+from shrinknet.experiments.settings import BaseSettings, as_toml
 from shrinknet.experiments.units import Tell, Unit, complete, seconds
 from shrinknet.files.disk import write_file
 from shrinknet.files.tables import csv_bytes
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 Frames = dict[str, pd.DataFrame]
 # packages that the numbers depend on
 _PACKAGES = ("shrinknet", "keras", "tensorflow", "numpy", "scipy", "pandas", "opencv-python-headless", "scikit-image",
-             "seaborn", "joblib")  # fmt: skip
+             "scikit-learn", "seaborn", "joblib")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the thesis and what our data say about it.
+    """A claim of a thesis or report, and what our data say about it.
 
     Attributes:
         text: the claim; verdict: "holds", "fails" or "undecided"; evidence: numbers with intervals.
@@ -79,7 +79,7 @@ class Question:
     """
 
     name: str
-    settings: type[Settings]
+    settings: type[BaseSettings]
     trains: str
     gather: Callable[[Sequence[Unit]], Frames]
     analyse: Callable[[Frames, Any], Findings]
@@ -120,7 +120,7 @@ class Recorded:
 
 def run(
     question: Question,
-    settings: Settings,
+    settings: BaseSettings,
     out: str | Path,
     *,
     preset: str = "paper",
@@ -162,7 +162,7 @@ def run(
     return Recorded(question.name, as_mapping(main), repetitions, tuple(map(str, files)), findings)
 
 
-def about(settings: Settings, preset: str) -> dict[str, Any]:
+def about(settings: BaseSettings, preset: str) -> dict[str, Any]:
     """The origin of a result: commit, seed, versions, hardware."""
     versions = {}
     for package in _PACKAGES:
@@ -200,7 +200,7 @@ def commit() -> str:
 
 def write(
     question: Question,
-    settings: Settings,
+    settings: BaseSettings,
     preset: str,
     frames: Frames,
     findings: Findings,
@@ -269,8 +269,8 @@ def markdown_table(frame: pd.DataFrame, digits: int = 2) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (columns, rule, *rows))
 
 
-def markdown_claims(claims: Sequence[Claim]) -> str:
-    """The verdicts as a Markdown table."""
-    rows = [{"the thesis says": claim.text, "here": f"**{claim.verdict}**", "evidence": claim.evidence}
+def markdown_claims(claims: Sequence[Claim], source: str = "the thesis") -> str:
+    """The verdicts as a Markdown table; `source` is who says so."""
+    rows = [{f"{source} says": claim.text, "here": f"**{claim.verdict}**", "evidence": claim.evidence}
             for claim in claims]  # fmt: skip
     return markdown_table(pd.DataFrame(rows))

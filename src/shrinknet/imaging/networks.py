@@ -18,6 +18,7 @@ class Network:
         input_shape: height, width and channels that it expects; None where any will do.
         input_name: of its input, as the file has it.
         name: for messages.
+        model: the Keras model; None for a LiteRT file.
     """
 
     def __init__(self, model: Any, threads: int = 1) -> None:
@@ -39,6 +40,7 @@ class Network:
             self.name = str(getattr(model, "name", "model"))
             self._run = _Keras(model, self.name)
         self.input_shape, self.input_name = self._run.input_shape, self._run.input_name
+        self.model = getattr(self._run, "model", None)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The network's answers to images of shape (images, height, width, channels), float32."""

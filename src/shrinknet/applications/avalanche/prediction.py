@@ -49,7 +49,8 @@ def predictor(model: Any, method: str = "auto", threads: int = 1) -> Predictor:
     """Makes a model ready to predict; for several images, make it once and hand it to `predict_image`.
 
     Args:
-        model: a window classifier or a dense network as a Keras model, or the path of a `.keras` or `.tflite` file.
+        model: a window classifier or a dense network as a Keras model, or the path of a `.keras` or `.tflite` file; a
+            `Predictor` is returned as it is.
         method: "dense" applies a window classifier to whole tiles, exactly; "windows" to every window; "approximate" to
             whole tiles in its own strides (see `coarse`); "auto": "dense" where it is exact, else "windows".
         threads: of the LiteRT interpreter.
@@ -60,6 +61,8 @@ def predictor(model: Any, method: str = "auto", threads: int = 1) -> Predictor:
     """
     if method not in METHODS:
         raise OptionError(f"There is no method {method!r} of prediction; expected one of {', '.join(METHODS)}.")
+    if isinstance(model, Predictor):
+        return model
     if isinstance(model, str | os.PathLike) and Path(model).suffix == ".tflite":
         return _from_litert(Network(model, threads), method)
     if isinstance(model, str | os.PathLike):
