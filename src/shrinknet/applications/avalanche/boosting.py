@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from shrinknet.applications.avalanche.prediction import predict_logits, predictor
 from shrinknet.errors import DataError, OptionError
@@ -15,6 +16,8 @@ from shrinknet.imaging.tiles import Box, Progress, checked_box
 
 INPUTS = ("predictions", "features")
 METHODS = ("scikit-learn", "xgboost")
+SMALL = 10_000_000  # numbers that the trees are fitted to by one thread
+PIXELS = 65_536  # that the trees are asked about at a time
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,11 @@ class BoostedHead:
         seen = predict_logits(predictor(self.network), image, box, tile=tile, progress=progress)
         left, top, right, bottom = checked_box(box, seen.shape[:2])
         probability = np.zeros(seen.shape[:2], np.float32)
-        for row in range(top, bottom):  # the trees turn float32 into wider numbers: a row at a time
-            probability[row, left:right] = self.trees.predict_proba(seen[row, left:right])[:, 1]
+        step = max(1, PIXELS // (right - left))
+        for row in range(top, bottom, step):  # the trees turn float32 into wider numbers: some rows at a time
+            rows = slice(row, min(row + step, bottom))
+            flat = seen[rows, left:right].reshape(-1, seen.shape[2])
+            probability[rows, left:right] = self.trees.predict_proba(flat)[:, 1].reshape(-1, right - left)
         return probability
 
 
@@ -96,7 +102,9 @@ def boosted_head(
     network = keras.Model(classifier.input, classifier.output) if on == "predictions" else features_of(classifier)
     trees = _trees(method, iterations, learning_rate, seed)
     seen = np.asarray(network.predict(windows, verbose=0)).reshape(len(windows), -1)
-    return BoostedHead(network, trees.fit(seen, truth.astype(int)))
+    # between the threads there are thousands of short waits, which take minutes where other work runs beside
+    with threadpool_limits(1 if seen.size < SMALL else None, user_api="openmp"):
+        return BoostedHead(network, trees.fit(seen, truth.astype(int)))
 
 
 def features_of(classifier: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from shrinknet.experiments import frame
 from shrinknet.experiments.avalanche.analysis import analyse, gather
 from shrinknet.experiments.avalanche.page import page
-from shrinknet.experiments.avalanche.settings import LARGE, PASSED, SHRUNK, Avalanche
+from shrinknet.experiments.avalanche.settings import LARGE, PASSED, Avalanche
 from shrinknet.experiments.frame import Findings, Frames, Question
 from shrinknet.experiments.units import Unit
 
@@ -44,7 +44,7 @@ def repetition(settings: Avalanche, number: int) -> Unit:
             rows, pictures = predicting.boosting(settings, trained, slopes, parts, seed)
             unit["boosting"] += rows
             unit["panels"] += pictures if number == 0 else []
-        if network.name in SHRUNK:
+        if network.name in settings.shrunk:
             rows, trials = shrinking.shrink(settings, trained, slopes, parts, seed)
             unit["shrinking"] += rows
             unit["trials"] += trials

@@ -18,11 +18,10 @@ from shrinknet.experiments.avalanche.settings import (
     RESNET,
     RMSPROP,
     ROWS,
-    SHRUNK,
     STRATEGIES,
     VGG,
     Avalanche,
-)  # fmt: skip
+)
 from shrinknet.experiments.frame import Claim, Findings, Frames
 from shrinknet.experiments.statistics import DIGITS, Estimate, draws, estimate, mean
 from shrinknet.experiments.units import Unit
@@ -30,8 +29,6 @@ from shrinknet.experiments.units import Unit
 SYNTHETIC = "on synthetic slopes"
 HALF, KEPT = 0.5, 0.98  # multiply-adds that may be left, share of the control's IoU; fixed beforehand
 PEAKED = 0.75  # share of peaks in the report's range from which its claim counts as holding: three of four, as it says
-TEXT = ("network", "image", "canvas", "prediction", "way", "head", "strategy", "stopped", "kind", "picture", "light",
-        "channel", "window", "curve", "found")  # fmt: skip
 
 
 def gather(units: Sequence[Unit]) -> Frames:
@@ -224,7 +221,7 @@ def _between_lights(lights: pd.DataFrame, column: str, sign: int, settings: Aval
 
 def _shrinking_claims(shrinking: pd.DataFrame) -> list[Claim]:
     claims = []
-    for network in SHRUNK:
+    for network in dict.fromkeys(shrinking["network"]):
         for strategy in STRATEGIES:
             rows = _rows(shrinking, {"network": network, "strategy": strategy})
             left = rows["multiply-adds after"] / rows["multiply-adds before"]

@@ -20,7 +20,7 @@ from shrinknet.experiments.avalanche.training import Parts, Trained, log_loss
 from shrinknet.imaging.cleaning import cleaned
 from shrinknet.imaging.pictures import png
 
-SHOWN = 2  # photographs of the panels
+SHOWN = 1  # photographs of the panels
 KINDS = ("first", "edges", "second", "second edges")
 
 
@@ -94,7 +94,7 @@ def boosting(
         logits = np.log(probability / (1 - probability))
         limit = best_threshold(lambda name, head=head: head.image(slopes.image(name, shape[2])),  # type: ignore[misc]
                                slopes, parts["validation"])  # fmt: skip
-        pictures += [{"network": f"trees on {on}", "image": name, "kind": "first",
+        pictures += [{"network": "", "image": name, "kind": f"trees on {on}",
                       "picture": encoded(head.image(slopes.image(name, shape[2])))}
                      for name in parts["test"][:SHOWN]]  # fmt: skip
         start = time.perf_counter()

@@ -47,7 +47,6 @@ NETWORKS = (
     Network(FEW, (33, 33, 3), few=True),
 )
 PASSED = (COLOUR, LARGE, VGG, RESNET)  # networks of the report's figures 6 to 9
-SHRUNK = (GREY, COLOUR, LARGE)
 STRATEGIES = ("default", "random")
 
 
@@ -66,6 +65,7 @@ class Avalanche(BaseSettings):
         eager: whether bodies are trained without compiling, which is faster for a handful of batches.
         components: windows for the principal components.
         boosted: windows of each validation photograph for the boosted trees.
+        shrunk: names of the networks to minimize.
         steps, max_trials, shrink_each, judged: of the minimization; windows of each photograph to train on and to
             decide by.
     """
@@ -85,6 +85,7 @@ class Avalanche(BaseSettings):
     eager: bool = False
     components: int = 2_000
     boosted: int = 512
+    shrunk: tuple[str, ...] = (GREY, COLOUR, LARGE)
     steps: int = 300
     max_trials: int = 100
     shrink_each: int = 256
@@ -98,11 +99,12 @@ class Avalanche(BaseSettings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 1, "slopes": 10, "size": 96, "epochs": 2, "each": 64, "tests": 64,
                   "body_repetitions": 1, "body_epochs": 1, "body_each": 2, "body_tests": 4, "eager": True,
-                  "components": 100, "boosted": 32, "steps": 10, "max_trials": 3, "shrink_each": 32, "judged": 64,
+                  "components": 100, "boosted": 32, "shrunk": (COLOUR,),
+                  "steps": 10, "max_trials": 3, "shrink_each": 32, "judged": 64,
                   "bootstrap": 200},
         "laptop": {"slopes": 40, "size": 256, "each": 256, "tests": 512, "body_repetitions": 1, "body_epochs": 3,
-                   "body_each": 32, "body_tests": 64, "components": 1_500, "boosted": 256, "steps": 100,
-                   "max_trials": 30, "shrink_each": 192, "judged": 256},
+                   "body_each": 32, "body_tests": 64, "components": 1_500, "boosted": 256, "steps": 60,
+                   "max_trials": 24, "shrink_each": 128, "judged": 192},
         "paper": {},
     }  # fmt: skip
 

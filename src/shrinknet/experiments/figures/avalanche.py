@@ -14,7 +14,9 @@ from shrinknet.experiments.figures import COLOURS, MARKERS, new_figure, style
 
 _RGB = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f77b4"}
 _HSV = {"hue": "#e377c2", "saturation": "#ff7f0e", "brightness": "#7f7f7f"}
-_TITLES = {"image": "photograph", "reference": "reference", "mask": "mask", "first": "first prediction",
+_TREES = "trees on predictions"
+_TITLES = {_TREES: "boosted trees on predictions",
+           "image": "photograph", "reference": "reference", "mask": "mask", "first": "first prediction",
            "edges": "its edges", "second": "second prediction", "second edges": "its edges"}  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def panels(table: pd.DataFrame) -> Figure:
     with style():
         figure, axes = new_figure(6.6, 0.3 + 1.5 * len(rows), len(rows), len(kinds))
         for line, (name, image) in zip(axes, rows, strict=True):
-            for axis, kind in zip(line, kinds if name else ("image", "reference", "mask", ""), strict=True):
+            for axis, kind in zip(line, kinds if name else ("image", "reference", "mask", _TREES), strict=True):
                 axis.set_axis_off()
                 picture = pictures.get((name, image, kind))
                 if picture is None:
