@@ -57,6 +57,16 @@ def tiles(box: Box, size: tuple[int, int], before: tuple[int, int] = (0, 0)) -> 
     ]
 
 
+def even_part(whole: int, most: int) -> int:
+    """The size of equal parts of a whole that are at most so large; the last one may be a little smaller.
+
+    Example:
+        >>> even_part(512, 384), even_part(300, 384)
+        (256, 300)
+    """
+    return -(-whole // -(-whole // most))
+
+
 def checked_box(box: Box | None, shape: tuple[int, int]) -> Box:
     """A box as plain numbers; None becomes the whole image.
 

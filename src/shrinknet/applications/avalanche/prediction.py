@@ -17,7 +17,7 @@ from shrinknet.applications.avalanche.dense import dense_network, halo_of, is_de
 from shrinknet.errors import ModelError, OptionError
 from shrinknet.imaging.colour_files import as_numbers, as_pixels, read_pixels
 from shrinknet.imaging.networks import Network
-from shrinknet.imaging.tiles import Box, Progress, Tile, checked_box, tiles, timed
+from shrinknet.imaging.tiles import Box, Progress, Tile, checked_box, even_part, tiles, timed
 from shrinknet.imaging.windows import Windows, windows
 
 METHODS = ("auto", "dense", "windows", "approximate")
@@ -145,7 +145,7 @@ def predict_logits(
     shape = pixels.shape[:2]
     box = checked_box(box, shape)
     side = ready.tile or tuple(size + before + behind for size, before, behind in zip(
-        (min(tile, box[3] - box[1]), min(tile, box[2] - box[0])), ready.before, ready.behind, strict=True))  # fmt: skip
+        (even_part(box[3] - box[1], tile), even_part(box[2] - box[0], tile)), ready.before, ready.behind, strict=True))  # fmt: skip
     inner = tuple(size - before - behind for size, before, behind in zip(side, ready.before, ready.behind, strict=True))
     if min(inner) < 1:
         raise ModelError(
