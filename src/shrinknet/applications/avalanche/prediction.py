@@ -144,8 +144,10 @@ def predict_logits(
     pixels = as_pixels(image, ready.channels)
     shape = pixels.shape[:2]
     box = checked_box(box, shape)
-    side = ready.tile or tuple(size + before + behind for size, before, behind in zip(
-        (even_part(box[3] - box[1], tile), even_part(box[2] - box[0], tile)), ready.before, ready.behind, strict=True))  # fmt: skip
+    parts = even_part(box[3] - box[1], tile), even_part(box[2] - box[0], tile)
+    side = ready.tile or tuple(
+        size + before + behind for size, before, behind in zip(parts, ready.before, ready.behind, strict=True)
+    )
     inner = tuple(size - before - behind for size, before, behind in zip(side, ready.before, ready.behind, strict=True))
     if min(inner) < 1:
         raise ModelError(
