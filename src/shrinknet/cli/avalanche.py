@@ -69,8 +69,10 @@ def avalanche_data(out: Path, count: int, size: int, sunny: float, seed: int, as
               help="Windows of each validation and test photograph, drawn anywhere.")  # fmt: skip
 @click.option("--levels", type=click.IntRange(min=0), default=0, show_default=True,
               help="Levels of the Gaussian pyramid: how often photographs are halved first.")  # fmt: skip
-@click.option("--optimizer", type=click.Choice(["adam", "rmsprop"]), default="adam", show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@click.option("--optimizer", type=click.Choice(["adam", "rmsprop"]), default="adam", show_default=True,
+              help="Of the training before the first trial, and of the trials.")  # fmt: skip
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True,
+              help="Of the optimizer.")  # fmt: skip
 @minimize_options(run_dir=Path("runs/avalanche"), warmup_steps=1500, steps=150)
 def avalanche(data: Path | None, window: int, channels: int, each: int, judged: int, levels: int, kind: str,
               widths: tuple[int, ...], pooling: str, weights: Path | None, frozen: bool, optimizer: str,

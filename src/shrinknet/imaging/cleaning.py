@@ -27,6 +27,7 @@ def cleaned(
         DataError: the mask is none; OptionError: a radius is negative.
 
     Example:
+        >>> import numpy as np
         >>> mask = np.zeros((9, 9), np.uint8)
         >>> mask[2:7, 2:7] = 1
         >>> mask[4, 4], mask[0, 8] = 0, 1

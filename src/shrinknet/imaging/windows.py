@@ -174,6 +174,7 @@ def windows(
         OptionError: an option is outside of its range.
 
     Example:
+        >>> import numpy as np
         >>> image = np.arange(20, dtype=np.uint8).reshape(4, 5)
         >>> cut, value = windows(image, image > 9, 3)[7]  # the window around row 1, column 2
         >>> (255 * cut[..., 0]).round().astype(int).tolist(), value

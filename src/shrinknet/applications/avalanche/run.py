@@ -133,7 +133,7 @@ def in_the_field(classifier: Any, threshold: float) -> Any:
             "threshold could be moved into; use dense_network, and the threshold when you predict."
         )
     last.bias.assign_add(np.full(last.bias.shape, -np.log(threshold / (1 - threshold)), np.float32))
-    return keras.Model(dense.inputs, dense.outputs, name="avalanche")
+    return keras.Model(dense.input, dense.output, name="avalanche")
 
 
 def _scored(finished: Finished, slopes: Slopes, parts: Any, how: Windowing, path: Path) -> pd.DataFrame:

@@ -99,9 +99,8 @@ class Avalanche(BaseSettings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 1, "slopes": 10, "size": 96, "epochs": 2, "each": 64, "tests": 64,
                   "body_repetitions": 1, "body_epochs": 1, "body_each": 2, "body_tests": 4, "eager": True,
-                  "components": 100, "boosted": 32, "shrunk": (COLOUR,),
-                  "steps": 10, "max_trials": 3, "shrink_each": 32, "judged": 64,
-                  "bootstrap": 200},
+                  "components": 100, "boosted": 32, "shrunk": (COLOUR,), "steps": 10,
+                  "max_trials": 3, "shrink_each": 32, "judged": 64, "bootstrap": 200},
         "laptop": {"slopes": 40, "size": 256, "each": 256, "tests": 512, "body_repetitions": 1, "body_epochs": 3,
                    "body_each": 32, "body_tests": 64, "components": 1_500, "boosted": 256, "steps": 60,
                    "max_trials": 24, "shrink_each": 128, "judged": 192},

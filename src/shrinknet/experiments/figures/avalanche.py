@@ -46,9 +46,9 @@ def curves(table: pd.DataFrame, measure: str) -> Figure:
             axis.set_title(name)
             axis.set_xticks(sorted(set(table["epoch"])))
         for row in axes:
-            row[0].set_ylabel(f"{measure} of windows")
+            row[0].set_ylabel(f"{measure} of windows\n(no unit)")
         for axis in axes[-1]:
-            axis.set_xlabel("epoch")
+            axis.set_xlabel("epoch (number)" if axis.axison else "")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         return figure
 
@@ -73,8 +73,8 @@ def panels(table: pd.DataFrame) -> Figure:
                 if picture is None:
                     continue
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
-                axis.set_title(_TITLES[kind], fontsize=7, pad=2)
-            line[0].text(-0.08, 0.5, name or image, transform=line[0].transAxes, rotation=90, fontsize=6.5, va="center",
+                axis.set_title(_TITLES[kind], fontsize=8, pad=2)
+            line[0].text(-0.08, 0.5, name or image, transform=line[0].transAxes, rotation=90, fontsize=8, va="center",
                          ha="center")  # fmt: skip
         return figure
 
@@ -108,10 +108,10 @@ def histograms(table: pd.DataFrame) -> Figure:
                         shares[lines["value"].to_numpy(int)] = lines["share"]
                         axis.plot(np.arange(256), 100 * shares, color=colour, linewidth=0.9, label=channel)
                     axis.set_ylim(0, 1.1 * 100 * float(np.quantile(own["share"], 0.995)))
-                    axis.set_title(f"{light}: {image}", fontsize=7, pad=2)
+                    axis.set_title(f"{light}: {image}", fontsize=8, pad=2)
         for axis in axes[-1]:
-            axis.set_xlabel("value")
-        axes[0, 0].set_ylabel("% of pixels")
+            axis.set_xlabel("value (no unit)")
+        axes[0, 0].set_ylabel("pixels (%)")
         keys = {label: handle for one in (0, 1)
                 for handle, label in zip(*axes[0, one].get_legend_handles_labels(), strict=True)}  # fmt: skip
         figure.legend(keys.values(), keys.keys(), loc="outside upper center", ncols=6)
@@ -135,7 +135,7 @@ def components(table: pd.DataFrame) -> Figure:
                           label=f"{window}{', standardized' if standardized else ''}")  # fmt: skip
         axis.axhline(99, color="0.4", linewidth=1)
         axis.plot([9], [99], "x", color="black", markersize=8, label="the report: 9 hold 99 %")
-        axis.set_xlabel("components")
+        axis.set_xlabel("components (number)")
         axis.set_ylabel("variance held (%)")
         axis.legend(loc="lower right")
         return figure
@@ -163,13 +163,13 @@ def shrinking(trials: pd.DataFrame, runs: pd.DataFrame) -> Figure:
                                          linewidth=1, markersize=3, alpha=0.8,
                                          label=strategy if not place_in_runs else None, **look)  # fmt: skip
                 axes[1, column].scatter(100 * own["multiply-adds after"] / own["multiply-adds before"],
-                                        own["IoU after"] / own["IoU control"], s=26, **look)  # fmt: skip
-            axes[1, column].axhline(0.98, color="0.4", linewidth=1)
+                                        100 * own["IoU after"] / own["IoU control"], s=26, **look)  # fmt: skip
+            axes[1, column].axhline(98, color="0.4", linewidth=1)
             axes[1, column].axvline(50, color="0.4", linewidth=1)
             axes[0, column].set_title(name)
             axes[1, column].set_xlabel("multiply-adds left (%)")
-        axes[0, 0].set_ylabel("IoU of validation windows\nafter each kept cut")
-        axes[1, 0].set_ylabel("IoU of test photographs,\nshare of the control's")
+        axes[0, 0].set_ylabel("IoU of validation windows\nafter each kept cut (no unit)")
+        axes[1, 0].set_ylabel("IoU of test photographs\n(% of the control's)")
         found = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(),
                                                                              strict=True)}  # fmt: skip
         figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=len(found))
