@@ -31,7 +31,7 @@ def cleaned(
         >>> mask = np.zeros((9, 9), np.uint8)
         >>> mask[2:7, 2:7] = 1
         >>> mask[4, 4], mask[0, 8] = 0, 1
-        >>> int(cleaned(mask, opening=1, closing=1).sum())
+        >>> int(cleaned(mask, opening=0, closing=1).sum())
         25
     """
     import cv2

@@ -31,7 +31,7 @@ def window_count(image: tuple[int, int], window: tuple[int, int], borders: str =
 
     Example:
         >>> window_count((4256, 3694), (33, 33))  # the report's example, which it takes for 37 x 10**13
-        15465888
+        15468288
     """
     if borders == "reflect":
         return image[0] * image[1]

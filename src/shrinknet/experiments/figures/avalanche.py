@@ -68,6 +68,7 @@ def panels(table: pd.DataFrame) -> Figure:
         figure, axes = new_figure(6.6, 0.3 + 1.5 * len(rows), len(rows), len(kinds))
         for line, (name, image) in zip(axes, rows, strict=True):
             for axis, kind in zip(line, kinds if name else ("image", "reference", "mask", _TREES), strict=True):
+                axis.set(xticks=[], yticks=[])
                 axis.set_axis_off()
                 picture = pictures.get((name, image, kind))
                 if picture is None:
