@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from shrinknet.experiments.avalanche.predicting import encoded
-from shrinknet.experiments.avalanche.settings import NETWORKS, PASSED, STRATEGIES, Avalanche
+from shrinknet.experiments.avalanche.settings import NETWORKS, PASSED, STEPS, STRATEGIES, Avalanche
 
 CHANNELS = ("red", "green", "blue", "hue", "saturation", "brightness")
 PHOTOGRAPHS = ("a", "b")
@@ -42,7 +42,7 @@ def avalanche_units(count: int, seed: int = 0) -> list[dict[str, Any]]:
                             "for 99 %": 60, "curve": [0.1, 0.3, 0.6, 0.7]}
                            for window in ("(17, 17, 1)", "(33, 33, 3)") for standardized in (False, True)],
             "light": [{"image": "a", "light": "sunny", "found": "sunny", "sunny": 0.9, "right": True}],
-            "repetition": repetition,
+            "repetition": repetition * STEPS,  # the number of the unit
         }  # fmt: skip
         unit |= _shrunk(random)
         unit |= _pictures(random) if repetition == 0 else {"panels": [], "lights": [], "histograms": []}

@@ -29,7 +29,8 @@ from shrinknet.cli.program import program
 from shrinknet.errors import DataError, MissingExtraError, OptionError, RunError
 from shrinknet.experiments import QUESTIONS, correlations, drop_gain, frame, probes, question, strategies, units
 from shrinknet.experiments.avalanche import Avalanche
-from shrinknet.experiments.avalanche.analysis import gather
+from shrinknet.experiments.avalanche.analysis import difference, gather, verdict
+from shrinknet.experiments.avalanche.settings import NETWORKS
 from shrinknet.experiments.correlations import Correlations
 from shrinknet.experiments.frame import Findings, Frames, as_mapping
 from shrinknet.experiments.probes import Probes
@@ -827,3 +828,42 @@ def test_the_settings_for_voc_fit_every_experiment() -> None:
     for kind in THESIS.values():
         for preset in PRESETS:
             assert load_settings(kind, preset, ROOT / "experiments" / "voc2012.toml")[0].train_crops == 1
+
+
+class TestAvalanche:
+    def test_every_network_of_a_repetition_is_a_unit_and_so_are_its_colours(self) -> None:
+        settings = Avalanche.preset("smoke", repetitions=2)
+        assert settings.units == 2 * (len(NETWORKS) + 1)
+        assert Correlations(repetitions=3).units == 3
+
+    def test_a_difference_is_paired_and_a_claim_needs_its_interval(self) -> None:
+        rows = [{"repetition": repetition, "network": network, "image": image, "iou": base + gain * (network == "b")}
+                for repetition, gain in enumerate((0.1, 0.2, 0.3)) for image, base in (("x", 0.1), ("y", 0.6))
+                for network in ("a", "b")]  # fmt: skip
+        one, other = {"network": "b"}, {"network": "a"}
+        found = difference(pd.DataFrame(rows), "iou", one, other, Avalanche(bootstrap=200))
+        assert found.value == pytest.approx(0.2) and 0.1 <= found.low < found.high <= 0.3 + 1e-9
+        assert verdict(found) == "holds"
+        assert verdict(difference(pd.DataFrame(rows), "iou", other, one, Avalanche(bootstrap=200))) == "fails"
+        single = difference(pd.DataFrame(rows[:4]), "iou", one, other, Avalanche(bootstrap=200))
+        assert verdict(single) == "undecided"
+
+    def test_half_of_the_cost_at_almost_all_of_the_score(self) -> None:
+        units = avalanche_units(3)
+        for unit in units:
+            for run in unit["shrinking"]:
+                left, kept = (40, 0.99) if run["strategy"] == "random" else (60, 1.2)
+                run |= {"multiply-adds before": 100, "multiply-adds after": left, "IoU control": 0.5,
+                        "IoU after": 0.5 * kept}  # fmt: skip
+        claims = analysed("avalanche", gather(units)).claims
+        halved = [claim for claim in claims if "half of its multiply-adds" in claim.text]
+        words = {claim.text.split(", ")[-2]: claim.verdict for claim in halved}
+        assert words == {"default choice": "fails", "random choice": "holds"}
+
+    def test_without_known_light_there_is_no_figure_10(self) -> None:
+        units = avalanche_units(1)
+        units[0] |= {"lights": [], "histograms": [], "light": []}
+        frames = gather(units)
+        findings = analysed("avalanche", frames)
+        assert "figure-10" not in question("avalanche").draw(frames, findings)
+        assert "light.csv" in question("avalanche").page(Avalanche(data="mine"), frames, findings)

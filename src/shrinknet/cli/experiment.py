@@ -75,7 +75,7 @@ def experiment(
         settings, chosen = load_settings(asked.settings, preset, config, sets)
         from shrinknet.experiments.frame import run
 
-        with _Bar(name) as bar:
+        with _Bar(name, "repetitions" if settings.units == settings.repetitions else "steps") as bar:
             folder = Path("runs") / f"{name}-{chosen}" if out is None else out
             result = run(asked, settings, folder, preset=chosen, jobs=jobs, cluster=cluster, tell=bar.tell)
     show(result.to_dict(), str(result), as_json=as_json)
@@ -84,8 +84,8 @@ def experiment(
 class _Bar:
     """Repetitions done and time left: redrawn in place on a terminal, otherwise one line each."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, what: str) -> None:
+        self._name, self._what = name, what
         self._live = sys.stderr.isatty()
         self._drawn = False
 
@@ -98,12 +98,12 @@ class _Bar:
 
     def tell(self, done: int, total: int, left: float | None) -> None:
         """Shows the progress of the experiment."""
-        text = line(self._name, done, total, left)
+        text = line(self._name, done, total, left, self._what)
         click.echo(f"\r\x1b[2K{text}" if self._live else text, err=True, nl=not self._live)
         self._drawn = True
 
 
-def line(name: str, done: int, total: int, left: float | None) -> str:
+def line(name: str, done: int, total: int, left: float | None, what: str = "repetitions") -> str:
     """The progress as text.
 
     Example:
@@ -111,7 +111,7 @@ def line(name: str, done: int, total: int, left: float | None) -> str:
         'correlations  [########----------------]  7/20 repetitions  about 13 min left'
     """
     marks = 24 * done // total
-    parts = [name, f"[{'#' * marks}{'-' * (24 - marks)}]", f"{done}/{total} repetitions"]
+    parts = [name, f"[{'#' * marks}{'-' * (24 - marks)}]", f"{done}/{total} {what}"]
     if left:
         parts.append(f"about {_duration(left)} left")
     return "  ".join(parts)

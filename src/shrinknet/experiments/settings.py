@@ -43,6 +43,11 @@ class BaseSettings:
             if getattr(self, name) < bound:
                 raise OptionError(f"Expected {name} of at least {bound}; received {getattr(self, name)!r}.")
 
+    @property
+    def units(self) -> int:
+        """How many units of work there are, each stored when it is done: one for each repetition, or several."""
+        return self.repetitions
+
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
         """The settings of a preset, with changes.

@@ -18,6 +18,7 @@ from shrinknet.experiments.avalanche.settings import (
     RESNET,
     RMSPROP,
     ROWS,
+    STEPS,
     STRATEGIES,
     VGG,
     Avalanche,
@@ -36,7 +37,7 @@ def gather(units: Sequence[Unit]) -> Frames:
     names = [name for name, rows in units[0].items() if isinstance(rows, list)]
     frames = {}
     for name in names:
-        rows = [{"repetition": unit["repetition"], **row} for unit in units for row in unit[name]]
+        rows = [{"repetition": unit["repetition"] // STEPS, **row} for unit in units for row in unit[name]]
         frame = pd.DataFrame(rows)
         if "curve" in frame:
             frame["curve"] = [" ".join(f"{value:.5f}" for value in curve) for curve in frame["curve"]]

@@ -9,6 +9,7 @@ import numpy as np
 
 from shrinknet.applications.avalanche.components import components_for, explained_variance
 from shrinknet.applications.avalanche.folder import Slopes
+from shrinknet.applications.avalanche.layout import LIGHTS
 from shrinknet.applications.avalanche.light import light_classifier, light_scores, shown
 from shrinknet.applications.avalanche.published import COMPONENTS, VARIANCE
 from shrinknet.applications.avalanche.sampling import window_sample
@@ -31,7 +32,9 @@ def lights(slopes: Slopes) -> list[dict[str, Any]]:
 
 
 def figure_10(slopes: Slopes) -> list[dict[str, Any]]:
-    """The histograms of four sunny and four shady photographs."""
+    """The histograms of four sunny and four shady photographs; nothing where the light is not known of both kinds."""
+    if set(LIGHTS) - set(slopes.light.values()):
+        return []
     rows = []
     for light, names in shown(slopes).items():
         for name in names:

@@ -79,10 +79,7 @@ the time.
 
 ## Colour: figure 10
 
-![Histograms of four sunny and four shady slopes](figure-10.png)
-
-The colours of synthetic slopes are those that the generator was given: these verdicts check the drawing more than
-nature.
+{_colours(settings, frames)}
 
 ## Principal components of windows
 
@@ -108,6 +105,16 @@ each network. Megapixels a second are those of dense prediction in Keras; of the
 
 The report adds the positions of windows up instead of counting them; see `applications/avalanche/published.py`.
 """
+
+
+def _colours(settings: Avalanche, frames: Frames) -> str:
+    if frames["histograms"].empty:
+        return "No `light.csv` says which photographs are sunny and which are shady."
+    figure = "![Histograms of four sunny and four shady slopes](figure-10.png)"
+    if settings.data:
+        return figure
+    return (f"{figure}\n\nThe colours of synthetic slopes are those that the generator was given: these verdicts check "
+            "the drawing more than\nnature.")  # fmt: skip
 
 
 def _setting(settings: Avalanche, frames: Frames) -> str:

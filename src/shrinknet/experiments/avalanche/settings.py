@@ -46,6 +46,7 @@ NETWORKS = (
     Network(HALVED, (33, 33, 3), levels=1),
     Network(FEW, (33, 33, 3), few=True),
 )
+STEPS = len(NETWORKS) + 1  # units of work of a repetition: its networks, then its colours
 PASSED = (COLOUR, LARGE, VGG, RESNET)  # networks of the report's figures 6 to 9
 STRATEGIES = ("default", "random")
 
@@ -107,9 +108,10 @@ class Avalanche(BaseSettings):
         "paper": {},
     }  # fmt: skip
 
-    def networks(self, repetition: int) -> tuple[Network, ...]:
-        """The networks of a repetition."""
-        return tuple(one for one in NETWORKS if not one.body or repetition < self.body_repetitions)
+    @property
+    def units(self) -> int:
+        """One for each network of each repetition, and one for its colours."""
+        return STEPS * self.repetitions
 
     def windows(self, network: Network) -> tuple[int, int, int]:
         """Epochs, windows of each training photograph in one, and windows of each test photograph."""
