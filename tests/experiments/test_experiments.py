@@ -28,8 +28,8 @@ from shrinknet.cli.experiment import NAMES, line
 from shrinknet.cli.program import program
 from shrinknet.errors import DataError, MissingExtraError, OptionError, RunError
 from shrinknet.experiments import QUESTIONS, correlations, drop_gain, frame, probes, question, strategies, units
-from shrinknet.experiments.avalanche import Avalanche
-from shrinknet.experiments.avalanche.analysis import difference, gather, verdict
+from shrinknet.experiments.avalanche import Avalanche, analysis
+from shrinknet.experiments.avalanche.analysis import difference, gather
 from shrinknet.experiments.avalanche.settings import NETWORKS
 from shrinknet.experiments.correlations import Correlations
 from shrinknet.experiments.frame import Findings, Frames, as_mapping
@@ -843,10 +843,10 @@ class TestAvalanche:
         one, other = {"network": "b"}, {"network": "a"}
         found = difference(pd.DataFrame(rows), "iou", one, other, Avalanche(bootstrap=200))
         assert found.value == pytest.approx(0.2) and 0.1 <= found.low < found.high <= 0.3 + 1e-9
-        assert verdict(found) == "holds"
-        assert verdict(difference(pd.DataFrame(rows), "iou", other, one, Avalanche(bootstrap=200))) == "fails"
+        assert analysis.verdict(found) == "holds"
+        assert analysis.verdict(difference(pd.DataFrame(rows), "iou", other, one, Avalanche(bootstrap=200))) == "fails"
         single = difference(pd.DataFrame(rows[:4]), "iou", one, other, Avalanche(bootstrap=200))
-        assert verdict(single) == "undecided"
+        assert analysis.verdict(single) == "undecided"
 
     def test_half_of_the_cost_at_almost_all_of_the_score(self) -> None:
         units = avalanche_units(3)
