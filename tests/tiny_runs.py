@@ -37,5 +37,5 @@ def classifier(seed: int = 0, metrics: Any = ("accuracy",), **settings: Any) -> 
 
 
 def run(model: Any = None, **options: Any) -> Any:
-    options = {"warmup_steps": 20, "steps": 5, "seed": 1, "batch_size": 16, "verbose": 0, **options}
+    options = {"preset": "thesis", "warmup_steps": 20, "steps": 5, "seed": 1, "batch_size": 16, "verbose": 0, **options}
     return minimize(model or classifier(), DATA, DATA, **options)
