@@ -73,7 +73,7 @@ def avalanche_data(out: Path, count: int, size: int, sunny: float, seed: int, as
               help="Of the training before the first trial, and of the trials.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True,
               help="Of the optimizer.")  # fmt: skip
-@minimize_options(run_dir=Path("runs/avalanche"), warmup_steps=1500, steps=150)
+@minimize_options(run_dir=Path("runs/avalanche"), warmup_steps=1500)
 def avalanche(data: Path | None, window: int, channels: int, each: int, judged: int, levels: int, kind: str,
               widths: tuple[int, ...], pooling: str, weights: Path | None, frozen: bool, optimizer: str,
               learning_rate: float, **options: Any) -> None:  # fmt: skip

@@ -14,6 +14,8 @@ COUNTED = ("filters", "parameters", "multiply_adds", "bytes")
 MEASURED = ("latency", "latency_ms")
 UNITS = (*COUNTED, *MEASURED)
 Target = int | float | Mapping[str, int | float]
+
+
 @dataclass(frozen=True)
 class Goal:
     """How much of one unit may be left.

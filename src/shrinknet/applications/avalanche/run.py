@@ -23,7 +23,7 @@ from shrinknet.errors import ModelError
 from shrinknet.exporters import export
 from shrinknet.files.disk import write_file
 from shrinknet.files.tables import csv_bytes, read_csv
-from shrinknet.loop.options import RunFolder
+from shrinknet.loop.settings import RunFolder
 
 FIELD = "field"  # folder of the files for the field
 TABLE = "photographs.csv"

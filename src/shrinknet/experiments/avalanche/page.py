@@ -125,8 +125,8 @@ def _setting(settings: Avalanche, frames: Frames) -> str:
         f"{count} repetition{'s' if count > 1 else ''}, each with another division of {slopes} into training, "
         f"validation and test (60, 20 and 20 %) and other kernels. Small networks: {settings.epochs} epochs of "
         f"{settings.each} windows a photograph; bodies, in {min(settings.body_repetitions, count)} of the repetitions: "
-        f"{settings.body_epochs} epochs of {settings.body_each}. Minimization: {settings.steps} steps a trial, at most "
-        f"{settings.max_trials} trials."
+        f"{settings.body_epochs} epochs of {settings.body_each}. Minimization to {100 * settings.left:.0f} % "
+        f"of the multiply-adds: {settings.steps} steps a trial at most, {settings.final_steps} at the end."
     )
 
 

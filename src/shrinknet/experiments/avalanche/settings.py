@@ -67,8 +67,9 @@ class Avalanche(BaseSettings):
         components: windows for the principal components.
         boosted: windows of each validation photograph for the boosted trees.
         shrunk: names of the networks to minimize.
-        steps, max_trials, shrink_each, judged: of the minimization; windows of each photograph to train on and to
-            decide by.
+        left: share of the multiply-adds that is their target.
+        steps, final_steps: of the minimization, in a trial and at its end.
+        shrink_each, judged: windows of each photograph that it trains on and decides by.
     """
 
     repetitions: int = 3
@@ -87,24 +88,25 @@ class Avalanche(BaseSettings):
     components: int = 2_000
     boosted: int = 512
     shrunk: tuple[str, ...] = (GREY, COLOUR, LARGE)
+    left: float = 0.5
     steps: int = 300
-    max_trials: int = 100
+    final_steps: int = 2_000
     shrink_each: int = 256
     judged: int = 512
 
     LEAST: ClassVar[Mapping[str, int]] = {
         **BaseSettings.LEAST, "slopes": 10, "size": 80, "epochs": 1, "each": 2, "tests": 1, "body_repetitions": 0,
-        "body_epochs": 1, "body_each": 2, "body_tests": 1, "components": 20, "boosted": 2, "steps": 1, "max_trials": 1,
+        "body_epochs": 1, "body_each": 2, "body_tests": 1, "components": 20, "boosted": 2, "steps": 1, "final_steps": 0,
         "shrink_each": 2, "judged": 1,
     }  # fmt: skip
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 1, "slopes": 10, "size": 96, "epochs": 2, "each": 64, "tests": 64,
                   "body_repetitions": 1, "body_epochs": 1, "body_each": 2, "body_tests": 4, "eager": True,
                   "components": 100, "boosted": 32, "shrunk": (COLOUR,), "steps": 10,
-                  "max_trials": 3, "shrink_each": 32, "judged": 64, "bootstrap": 200},
+                  "final_steps": 20, "shrink_each": 32, "judged": 64, "bootstrap": 200},
         "laptop": {"slopes": 40, "size": 256, "each": 256, "tests": 512, "body_repetitions": 1, "body_epochs": 3,
                    "body_each": 32, "body_tests": 64, "components": 1_500, "boosted": 256, "steps": 60,
-                   "max_trials": 24, "shrink_each": 128, "judged": 192},
+                   "final_steps": 300, "shrink_each": 128, "judged": 192},
         "paper": {},
     }  # fmt: skip
 

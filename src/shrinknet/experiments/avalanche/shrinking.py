@@ -38,7 +38,8 @@ def shrink(
         with tempfile.TemporaryDirectory() as folder:
             finished = run_task(
                 lambda seed: _task(trained, slopes, how, seed), Path(folder) / "run", seed=seed, warmup_steps=0,
-                steps=settings.steps, max_trials=settings.max_trials, pace="adaptive", verbose=0, **chosen,
+                target={"multiply_adds": settings.left}, steps=settings.steps, final_steps=settings.final_steps,
+                verbose=0, **chosen,
             )  # fmt: skip
             rows.append({**key, **_measured(finished, slopes, parts, how, Path(folder))})
         trials += [
