@@ -17,6 +17,7 @@ from shrinknet.applications.avalanche.training import best_threshold, predicted
 from shrinknet.applications.avalanche.window_metrics import BestIoU
 from shrinknet.applications.task import Samples, Task
 from shrinknet.errors import DataError
+from shrinknet.imaging.cleaning import cleaned
 from shrinknet.imaging.overlays import overlay
 
 BATCH_SIZE = 64
@@ -116,8 +117,8 @@ def _samples(slopes: Slopes, parts: Mapping[str, Sequence[str]], how: Windowing)
 
     def shown(model: Any) -> np.ndarray:
         limit = threshold_of(model, slopes, parts["validation"], how)
-        return pictures([predicted(model, slopes.image(name, how.shape[2]), levels=how.levels) >= limit
-                         for name in names])  # fmt: skip
+        found = [predicted(model, slopes.image(name, how.shape[2]), levels=how.levels) >= limit for name in names]
+        return pictures([cleaned(mask.astype(np.uint8), largest=False) for mask in found])
 
     plain = _same_size([slopes.image(name)[::step, ::step] for name in names])
     return Samples(plain / np.float32(255), pictures([slopes.mask(name) for name in names]), names, shown)
