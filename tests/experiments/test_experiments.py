@@ -860,6 +860,11 @@ class TestAvalanche:
         words = {claim.text.split(", ")[-2]: claim.verdict for claim in halved}
         assert words == {"default choice": "fails", "random choice": "holds"}
 
+    def test_one_repetition_has_no_intervals(self) -> None:
+        frames = gather(avalanche_units(1))
+        findings = analysed("avalanche", frames)
+        assert "nan" not in question("avalanche").page(Avalanche(), frames, findings)
+
     def test_without_known_light_there_is_no_figure_10(self) -> None:
         units = avalanche_units(1)
         units[0] |= {"lights": [], "histograms": [], "light": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -100,6 +101,11 @@ def verdict(found: Estimate) -> str:
     return "holds" if found.low > 0 else "fails" if found.high <= 0 else "undecided"
 
 
+def said(found: Estimate) -> str:
+    """A number with its interval, or alone where one repetition gives none."""
+    return str(found) if math.isfinite(found.low) else f"{found.value:.2f}"
+
+
 def difference(
     frame: pd.DataFrame, column: str, one: Mapping[str, str], other: Mapping[str, str], settings: Avalanche
 ) -> Estimate:
@@ -135,7 +141,7 @@ def _network_claims(frames: Frames, settings: Avalanche) -> list[Claim]:
         iou, accuracy = (difference(frame, column, {"network": one}, {"network": other}, settings)
                          for frame, column in ((photographs, "iou"), (networks, "accuracy")))  # fmt: skip
         claims.append(Claim(f"{text}, {SYNTHETIC}", verdict(iou),
-                            f"{one} minus {other}: IoU {iou}, accuracy of windows {accuracy}"))  # fmt: skip
+                            f"{one} minus {other}: IoU {said(iou)}, accuracy of windows {said(accuracy)}"))  # fmt: skip
     for body in (VGG, RESNET, INCEPTION):
         if not (networks["network"] == body).any():
             continue
@@ -144,7 +150,7 @@ def _network_claims(frames: Frames, settings: Avalanche) -> list[Claim]:
         start = "published weights" if settings.weights else "weights from scratch, not the report's from ImageNet"
         claims.append(Claim(
             f"{body} is better than the small network with as many windows, {SYNTHETIC}", verdict(found),
-            f"accuracy of windows {found}, IoU {iou} ({body} by the approximation); {start}",
+            f"accuracy of windows {said(found)}, IoU {said(iou)} ({body} by the approximation); {start}",
         ))  # fmt: skip
     return claims
 
@@ -159,9 +165,9 @@ def _pass_claims(passes: pd.DataFrame, settings: Avalanche) -> list[Claim]:
         drawn = f"edges drawn on the {canvas}"
         claims += [
             Claim(f"the second prediction narrows the region ({drawn}), {SYNTHETIC}", verdict(narrower),
-                  f"the marked share of a photograph falls by {narrower}"),
+                  f"the marked share of a photograph falls by {said(narrower)}"),
             Claim(f"the second prediction is nearer to the avalanche ({drawn}), {SYNTHETIC}", verdict(nearer),
-                  f"IoU changes by {nearer}"),
+                  f"IoU changes by {said(nearer)}"),
         ]  # fmt: skip
     return claims
 
@@ -173,7 +179,7 @@ def _boosting_claim(boosting: pd.DataFrame, settings: Avalanche) -> Claim:
     spread = difference(boosting, "near 0 or 1", alone, trees, settings)
     return Claim(
         f"boosted trees on the predictions spread them less towards 0 and 1, {SYNTHETIC}", verdict(spread),
-        f"share of windows within 0.05 of 0 or 1 falls by {spread}; IoU changes by {gain}, on features by {features}",
+        f"share of windows within 0.05 of 0 or 1 falls by {said(spread)}; IoU changes by {said(gain)}, on features by {said(features)}",
     )  # fmt: skip
 
 
@@ -206,7 +212,7 @@ def _colour_claims(lights: pd.DataFrame, settings: Avalanche) -> list[Claim]:
                                ("saturation_peak", "shady photographs have a higher saturation peak", 1),
                                ("overlap", "red, green and blue overlap less in shady photographs", -1)):  # fmt: skip
         found = _between_lights(lights, column, sign, settings)
-        claims.append(Claim(f"{text}, {SYNTHETIC}", verdict(found), f"difference {found}"))
+        claims.append(Claim(f"{text}, {SYNTHETIC}", verdict(found), f"difference {said(found)}"))
     return claims
 
 
