@@ -179,7 +179,8 @@ def _boosting_claim(boosting: pd.DataFrame, settings: Avalanche) -> Claim:
     spread = difference(boosting, "near 0 or 1", alone, trees, settings)
     return Claim(
         f"boosted trees on the predictions spread them less towards 0 and 1, {SYNTHETIC}", verdict(spread),
-        f"share of windows within 0.05 of 0 or 1 falls by {said(spread)}; IoU changes by {said(gain)}, on features by {said(features)}",
+        f"share of windows within 0.05 of 0 or 1 falls by {said(spread)}; IoU changes by {said(gain)}, "
+        f"on features by {said(features)}",
     )  # fmt: skip
 
 
