@@ -15,8 +15,11 @@ from shrinknet.cli.exits import EPILOG, Program
 from shrinknet.cli.experiment import experiment
 from shrinknet.cli.model import model
 from shrinknet.cli.models import compress, cost, export, plan, slim
+from shrinknet.cli.predict import predict
 from shrinknet.cli.report import report
 from shrinknet.cli.status import status
+from shrinknet.cli.steel import steel
+from shrinknet.cli.steel_prediction import predict_steel
 from shrinknet.cli.strategies import strategies
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -42,8 +45,24 @@ def minimize() -> None:
 
 
 minimize.add_command(edges)
+minimize.add_command(steel)
+predict.add_command(predict_steel)
 minimize.add_command(model)
-for command in (demo, plan, slim, cost, export, compress, report, status, data, experiment, strategies, doctor):
+for command in (
+    demo,
+    plan,
+    slim,
+    cost,
+    export,
+    compress,
+    predict,
+    report,
+    status,
+    data,
+    experiment,
+    strategies,
+    doctor,
+):
     program.add_command(command)
 
 
