@@ -76,7 +76,7 @@ def complete(
 
     Args:
         what: module of this package whose `repetition(settings, number)` is computed.
-        settings: their `repetitions` is the number of repetitions.
+        settings: their `units` is the number of units.
         folder: of the experiment.
         jobs: number of processes with one thread each; with 1, this process does the work.
         cluster: address of a Dask scheduler to use instead.
@@ -88,17 +88,17 @@ def complete(
     if jobs < 1:
         raise OptionError(f"Expected jobs of at least 1; received {jobs}.")
     store = UnitStore(folder, what, settings)
-    units = {number: unit for number in range(settings.repetitions) if (unit := store.read(number)) is not None}
-    missing = [number for number in range(settings.repetitions) if number not in units]
+    units = {number: unit for number in range(settings.units) if (unit := store.read(number)) is not None}
+    missing = [number for number in range(settings.units) if number not in units]
     tell = tell or (lambda done, total, left: None)
-    tell(len(units), settings.repetitions, None)
+    tell(len(units), settings.units, None)
     start = time.monotonic()
     for count, (number, unit) in enumerate(_computed(what, settings, missing, jobs, cluster), 1):
         store.write(number, unit)
         units[number] = unit
         left = (time.monotonic() - start) / count * (len(missing) - count)
-        tell(len(units), settings.repetitions, left)
-    return [units[number] for number in range(settings.repetitions)]
+        tell(len(units), settings.units, left)
+    return [units[number] for number in range(settings.units)]
 
 
 def _computed(

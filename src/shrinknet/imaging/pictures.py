@@ -110,7 +110,7 @@ def png(picture: np.ndarray, *, fast: bool = False) -> bytes:
 
     Args:
         picture: shape (height, width) or (height, width, red green blue), uint8.
-        fast: a file that is somewhat larger, in a twentieth of the time.
+        fast: a file that is somewhat larger, in a fraction of the time.
 
     Raises:
         DataError: the shape or the type is different.
