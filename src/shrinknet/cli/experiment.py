@@ -9,7 +9,14 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 
-NAMES = ("correlations", "drop-gain", "strategies", "probes")  # as QUESTIONS, whose import would load NumPy
+NAMES = (
+    "correlations",
+    "drop-gain",
+    "strategies",
+    "probes",
+    "steel",
+    "steel-eda",
+)  # as QUESTIONS, whose import would load NumPy
 
 
 @click.command()
@@ -55,7 +62,7 @@ def experiment(
     cluster: str | None,
     as_json: bool,
 ) -> None:
-    """Repeat an experiment of the thesis: train what is missing, print the table, and write figures and page.
+    """Repeat an experiment of the thesis, or of the report on steel plates: train what is missing, print the table, and write figures and page.
 
     It can be stopped at any moment, even by kill -9; the same command resumes it, with the same result.
     """

@@ -38,7 +38,7 @@ _PACKAGES = ("shrinknet", "keras", "tensorflow", "numpy", "scipy", "pandas", "op
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the thesis and what our data say about it.
+    """A claim of the source and what our data say about it.
 
     Attributes:
         text: the claim; verdict: "holds", "fails" or "undecided"; evidence: numbers with intervals.
@@ -269,8 +269,8 @@ def markdown_table(frame: pd.DataFrame, digits: int = 2) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (columns, rule, *rows))
 
 
-def markdown_claims(claims: Sequence[Claim]) -> str:
-    """The verdicts as a Markdown table."""
-    rows = [{"the thesis says": claim.text, "here": f"**{claim.verdict}**", "evidence": claim.evidence}
+def markdown_claims(claims: Sequence[Claim], says: str = "the thesis says") -> str:
+    """The verdicts as a Markdown table; `says` heads the column of the claims."""
+    rows = [{says: claim.text, "here": f"**{claim.verdict}**", "evidence": claim.evidence}
             for claim in claims]  # fmt: skip
     return markdown_table(pd.DataFrame(rows))

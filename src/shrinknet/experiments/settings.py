@@ -86,6 +86,7 @@ class Settings:
         trained = {name: value for name, value in asdict(self).items() if name not in self.ANALYSIS}
         return hashlib.sha256(json.dumps([__version__, trained], sort_keys=True).encode()).hexdigest()[:16]
 
+
 @dataclass(frozen=True, kw_only=True)
 class EdgeSettings(Settings):
     """The settings of experiments on edge detectors; the defaults are those of the thesis if it states them.

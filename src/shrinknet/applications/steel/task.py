@@ -110,7 +110,7 @@ def steel_task(
         test=parts["test"],
         samples=_samples(plates, sample, design),
         batch_size=design.batch,
-        sample=_range_sample(plates, sample, design),
+        sample=range_sample(plates, sample, design),
         facts={"plates": {part: int((sample["part"] == part).sum()) for part in PARTS}, "network": design.network,
                "synthetic": (plates.folder / "SYNTHETIC.txt").exists()},
         agreement=Agreement("Dice of the masks", mask_agreement, _AGREEMENT) if design.network == "unet" else None,
@@ -203,7 +203,7 @@ def _words(classes: Sequence[int]) -> str:
     return "clean" if not classes else "class " + " and ".join(map(str, classes))
 
 
-def _range_sample(plates: Plates, sample: pd.DataFrame, design: Design) -> np.ndarray:
+def range_sample(plates: Plates, sample: pd.DataFrame, design: Design) -> np.ndarray:
     """Training plates from which an int8 file takes its ranges, shape (plates, height, width, channels)."""
     rows = sample[sample["part"] == "train"]
     names = [name for name in rows["ImageId"] if design.network != "multiclass" or plates.classes(name)]
