@@ -62,18 +62,19 @@ def experiment(
     cluster: str | None,
     as_json: bool,
 ) -> None:
-    """Repeat an experiment of the thesis, or of the report on steel plates: train what is missing, print the table, and write figures and page.
+    """Repeat an experiment of the thesis, or of the report on steel plates.
+
+    It trains what is missing, prints the table, and writes figures and page.
 
     It can be stopped at any moment, even by kill -9; the same command resumes it, with the same result.
     """
     with working():
+        load_keras()  # without TensorFlow's startup messages
         from shrinknet.experiments import question
         from shrinknet.experiments.settings import load_settings
 
         asked = question(name)
         settings, chosen = load_settings(asked.settings, preset, config, sets)
-        if jobs == 1 and cluster is None:
-            load_keras()  # this process will train: suppress TensorFlow's startup messages
         from shrinknet.experiments.frame import run
 
         with _Bar(name) as bar:

@@ -44,7 +44,6 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
         "seed": seed,
         "synthetic": True,
     }
-    # fmt: skip
     each = ", ".join(f"{number}: {plates}" for number, plates in classes.items())
     text = (
         f"{count:,} synthetic plates, {record['clean']:,} clean, {record['several']:,} with several classes\n"

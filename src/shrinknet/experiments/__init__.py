@@ -1,4 +1,4 @@
-"""The experiments of the thesis and of the other sources: one file for each question, each with `run(settings, out) -> Recorded`."""
+"""The experiments of the thesis and of other sources: one file for each question, with `run(settings, out)`."""
 
 from __future__ import annotations
 

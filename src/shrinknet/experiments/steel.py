@@ -80,13 +80,14 @@ class Steel(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "repetitions": 1, "count": 120, "each_class": 10, "size": (32, 128), "width": 4, "depth": 3, "epochs": 3,
-            "unet_size": (32, 200), "unet_width": 4, "unet_depth": 2, "unet_epochs": 12, "threshold": 0.5, "steps": 10,
-            "max_trials": 6, "target": 0.75, "shrink_classifiers": False, "quantize_epochs": 1, "bootstrap": 200,
+            "batches": (16, 32), "unet_size": (32, 160), "unet_width": 4, "unet_depth": 2, "unet_batch": 4,
+            "unet_epochs": 24, "threshold": 0.5, "steps": 8, "max_trials": 5, "target": 0.75,
+            "shrink_classifiers": False, "quantize_epochs": 1, "bootstrap": 200,
         },
         "laptop": {
-            "count": 600, "each_class": 60, "size": (64, 256), "width": 6, "depth": 4, "unet_size": (64, 256),
-            "unet_width": 6, "unet_depth": 3, "unet_epochs": 24, "threshold": 0.95, "steps": 30, "max_trials": 16,
-            "quantize_epochs": 2,
+            "count": 400, "each_class": 30, "size": (48, 192), "width": 4, "depth": 4, "unet_size": (48, 192),
+            "unet_width": 6, "unet_depth": 3, "unet_epochs": 24, "threshold": 0.9, "steps": 24, "max_trials": 12,
+            "shrink_classifiers": False, "quantize_epochs": 2,
         },
         "paper": {},
     }  # fmt: skip

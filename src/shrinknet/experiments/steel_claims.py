@@ -119,7 +119,7 @@ def _of_segmentation(frames: Frames, estimated: Estimated) -> tuple[Claim, ...]:
         Claim(
             f"a U-Net outlines defects with the Dice of {name}, {numbers['dice']}",
             _reached(dice, numbers["dice"]),
-            f"{dice} with blank masks that are found blank counted as 1, as the competition does; {marked} without them",
+            f"{dice}, blank masks found blank counted as 1, as the competition does; {marked} without them",
         )
         for name, numbers in published.BENCHMARKS.items()
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from shrinknet.applications.steel import exploration, published
-from shrinknet.applications.steel.layout import CLASSES, COLOURS
+from shrinknet.applications.steel.layout import CLASSES
 from shrinknet.experiments import frame
 from shrinknet.experiments.frame import Claim, Findings, Frames, Question, markdown_claims, markdown_table
 from shrinknet.experiments.settings import Settings
@@ -267,7 +267,5 @@ the same way:
 
 
 _NAMED = ("blue", "purple", "yellow", "red")
-assert len(_NAMED) == len(COLOURS)  # noqa: S101  the report's colours, in the order of the classes
-
 QUESTION = Question("steel-eda", Exploration, "steel_eda", gather, analyse, draw, page)
 run = functools.partial(frame.run, QUESTION)

@@ -59,8 +59,9 @@ activations have the same weights, loss and accuracy; they differ in what exceed
 
 {markdown_table(findings.tables["system"], 3)}
 
-`accuracy` is over five answers: clean, or one of four classes. `detected`: share of plates with a defect that are found;
-`false_alarms`: share of clean plates that are not found clean; `named`: share of detected plates with the right class.
+`accuracy` is over five answers: clean, or one of four classes. `detected`: share of plates with a defect that are
+found; `false_alarms`: share of clean plates that are not found clean; `named`: share of detected plates with the right
+class.
 
 {markdown_table(findings.tables["confusion-sums"])}
 
