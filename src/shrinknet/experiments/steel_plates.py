@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from shrinknet.applications.steel.checking import check_images
 from shrinknet.applications.steel.generation import Mixture, generate
 from shrinknet.applications.steel.layout import CLASSES
 from shrinknet.applications.steel.table import Plates, read
@@ -22,9 +23,17 @@ def plates_for(folder: str, count: int, seed: int, *, balanced: bool) -> Plates:
         balanced: as many of each class, instead of the report's imbalance.
 
     Raises:
-        DataError: the folder is malformed.
+        DataError: the folder is malformed, or an image cannot be used.
     """
-    return read(folder) if folder else _synthetic(count, seed, balanced)
+    return _checked(folder) if folder else _synthetic(count, seed, balanced)
+
+
+@functools.cache
+def _checked(folder: str) -> Plates:
+    """The plates in a folder, after every image was decoded once."""
+    plates = read(folder)
+    check_images(plates)
+    return plates
 
 
 @functools.cache

@@ -91,6 +91,33 @@ class TestTasks:
                 assert np.array_equal(x, other_x) and np.array_equal(y, other_y)
 
 
+@pytest.mark.slow
+def test_a_folder_larger_than_memory(tmp_path: Path) -> None:
+    """Batches of whole plates are read and let go: 150 plates and masks take 1.2 GB, and some 200 MB of memory."""
+    import subprocess
+    import sys
+
+    generate(tmp_path / "plates", 150, 0)
+    program = f"""
+import resource
+from shrinknet.applications.steel import read
+from shrinknet.applications.steel.streams import Augmentation, plate_batches
+plates = read({str(tmp_path / "plates")!r})
+data = plate_batches(plates, plates.images, size=(256, 1600), batch=2, shuffle=True, augment=Augmentation())
+most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+for x, y in data.take(5):
+    pass
+before, total = most(), 0
+for x, y in data:
+    total += (x.numpy().nbytes + y.numpy().nbytes) / 2**20
+print(total, most() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    total, grown = map(float, done.stdout.split())
+    assert total > 1_000
+    assert grown < 0.4 * total
+
+
 class TestExports:
     """A network whose int8 file moves a few pixels over the threshold."""
 
@@ -189,7 +216,8 @@ class TestCommands:
         run = tmp_path / "run"
         words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--width", 4, "--depth", 2, "--run", run,
                  "--warmup-steps", 600, "--steps", 10, "--max-trials", 2, "--threshold", 0.2, "--batch-size", 4,
-                 "--formats", "keras,litert,litert-int8,onnx", "--quantize-epochs", 1, "--seed", 1, "--json")  # fmt: skip
+                 "--formats", "keras,litert,litert-int8,onnx", "--quantize-epochs", 1, "--seed", 1,
+                 "--json")  # fmt: skip
         done = invoke(*words)
         assert done.exception is None, done.output
         record = json.loads(done.stdout)
