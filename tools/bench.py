@@ -193,12 +193,34 @@ def compression() -> list[Row]:
     ]
 
 
+def runlengths() -> list[Row]:
+    """Masks of plates of steel, 256x1600, to run lengths and back."""
+    from shrinknet.applications.steel import mask2rle, rle2mask
+    from shrinknet.applications.steel.generation import plate
+
+    rows: list[Row] = []
+    for number, what in ((1, "specks"), (3, "dense traces"), (4, "rounded areas")):
+        mask = plate((number,), np.random.default_rng(number))[1][..., number - 1]
+        text = mask2rle(mask)
+        both, there, back = interleaved(
+            lambda mask=mask: rle2mask(mask2rle(mask)), lambda mask=mask: mask2rle(mask),
+            lambda text=text: rle2mask(text), rounds=50,
+        )  # fmt: skip
+        rows += [
+            (f"mask2rle and back, ms, {what}", 1000 * both, "<= 2"),
+            (f"  mask2rle alone, ms, {what}", 1000 * there, ""),
+            (f"  rle2mask alone, ms, {what}", 1000 * back, ""),
+        ]
+    return rows
+
+
 SECTIONS = {
     "switching": switching,
     "loop": loop,
     "checkpoint": checkpoint,
     "resnet": resnet,
     "compression": compression,
+    "runlengths": runlengths,
 }
 
 
