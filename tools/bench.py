@@ -198,13 +198,16 @@ def runlengths() -> list[Row]:
     from shrinknet.applications.steel import mask2rle, rle2mask
     from shrinknet.applications.steel.generation import plate
 
+    def round_trip(mask: np.ndarray) -> np.ndarray:
+        return rle2mask(mask2rle(mask))
+
     rows: list[Row] = []
     for number, what in ((1, "specks"), (3, "dense traces"), (4, "rounded areas")):
         mask = plate((number,), np.random.default_rng(number))[1][..., number - 1]
         text = mask2rle(mask)
         both, there, back = interleaved(
-            lambda mask=mask: rle2mask(mask2rle(mask)), lambda mask=mask: mask2rle(mask),
-            lambda text=text: rle2mask(text), rounds=50,
+            functools.partial(round_trip, mask), functools.partial(mask2rle, mask),
+            functools.partial(rle2mask, text), rounds=50,
         )  # fmt: skip
         rows += [
             (f"mask2rle and back, ms, {what}", 1000 * both, "<= 2"),

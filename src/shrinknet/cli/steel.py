@@ -77,6 +77,8 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
 @click.option(
     "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="How often the network halves a plate."
 )
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+              help="Of Adam.  [default: 0.002 for the U-Net, 0.001 for classifiers]")  # fmt: skip
 @click.option(
     "--augment/--no-augment",
     default=True,
@@ -104,23 +106,24 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
     help="Also write an int8 file, after so many passes of quantization-aware training (extra tfmot).",
 )
 @minimize_options(run_dir=Path("runs/steel"), warmup_steps=1_500, steps=100, pace="adaptive", reference="baseline")
-def steel(
-    data: Path, network: str, size: tuple[int, int], width: int, depth: int, augment: bool, count: int | None,
-    each_class: int | None, memory: int, **options: Any,
-) -> None:  # fmt: skip
+def steel(data: Path, **options: Any) -> None:
     """Shrink a network for plates of steel: train it, and remove the filters that it does not need.
 
     Prints the before/after table, measured on plates that no decision saw, and the path of the page of the run. Repeat
     the command to resume an interrupted run.
     """
+    settings = {name: options.pop(name) for name in _DESIGN}
 
     def run(**given: Any) -> Any:
         from shrinknet.applications.steel.run import minimize_steel
         from shrinknet.applications.steel.task import Design
 
-        batch = given.pop("batch_size", 8)
-        design = Design(network, size, width, depth, augment, batch, memory, each_class, count)
+        design = Design(**settings, batch=given.pop("batch_size", 8))
         with counting("images checked") as tell:
             return minimize_steel(data=data, design=design, progress=tell, **given)
 
     run_and_show(run, **options)
+
+
+# the options that say which network is trained on what; the others are those of `minimize`
+_DESIGN = ("network", "size", "width", "depth", "learning_rate", "augment", "count", "each_class", "memory")

@@ -81,12 +81,12 @@ class Steel(Settings):
         "smoke": {
             "repetitions": 1, "count": 120, "each_class": 10, "size": (32, 128), "width": 4, "depth": 3, "epochs": 3,
             "batches": (16, 32), "unet_size": (32, 160), "unet_width": 4, "unet_depth": 2, "unet_batch": 4,
-            "unet_epochs": 24, "threshold": 0.5, "steps": 8, "max_trials": 5, "target": 0.75,
+            "unet_epochs": 16, "threshold": 0.5, "steps": 8, "max_trials": 5, "target": 0.75,
             "shrink_classifiers": False, "quantize_epochs": 1, "bootstrap": 200,
         },
         "laptop": {
             "count": 400, "each_class": 30, "size": (48, 192), "width": 4, "depth": 4, "unet_size": (48, 192),
-            "unet_width": 6, "unet_depth": 3, "unet_epochs": 24, "threshold": 0.9, "steps": 24, "max_trials": 12,
+            "unet_width": 6, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 60, "threshold": 0.9, "steps": 24, "max_trials": 12,
             "shrink_classifiers": False, "quantize_epochs": 2,
         },
         "paper": {},

@@ -116,7 +116,7 @@ def _first_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def analyse(frames: Frames, settings: Exploration) -> Findings:
     """The report's tables on our plates, and what it says of them."""
-    images = frames["images"].assign(ClassId=[_numbers(text) for text in frames["images"]["ClassId"]])
+    images = frames["images"].assign(ClassId=frames["images"]["ClassId"].map(_numbers))
     areas = frames["areas"]
     statistics = exploration.pixel_statistics(areas)
     tables = {
@@ -187,8 +187,8 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
     }
     for kind, rows in frames["pictures"].groupby("kind", sort=False):
         made = {
-            row["name"]: {what: _decoded(row[what]) for what in ("image", "overlay", "mask")}
-            for row in rows.to_dict("records")
+            str(name): {what: _decoded(text) for what, text in (("image", image), ("overlay", over), ("mask", mask))}
+            for name, image, over, mask in rows[["name", "image", "overlay", "mask"]].itertuples(index=False)
         }
         name = _figure_name(str(kind))
         figures[name] = steel.examples(made)

@@ -132,7 +132,8 @@ def beside_the_report(scores: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for step, report in (("binary", published.BINARY), ("multiclass", published.MULTICLASS)):
         ours = scores[scores["step"] == step]
-        rows += [{"source": "ours", **row} for row in ours.to_dict("records")]
+        rows += [{"source": "ours", **{str(name): value for name, value in row.items()}}
+                 for row in ours.to_dict("records")]  # fmt: skip
         batch = 32 if step == "binary" else 16
         rows += [
             {"source": "report", "step": step, "batch": batch, "part": part, "activation": "sigmoid",

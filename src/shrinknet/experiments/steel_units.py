@@ -35,6 +35,10 @@ def repetition(settings: Steel, number: int) -> Unit:
             (plates.folder / "SYNTHETIC.txt").exists()}  # fmt: skip
 
 
+def _records(table: pd.DataFrame) -> Rows:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def design(settings: Steel, network: str, batch: int) -> Design:
     """How plates are prepared for a network, and what it is."""
     from shrinknet.applications.steel.task import Design
@@ -80,7 +84,7 @@ def classifiers(settings: Steel, plates: Plates, seed: int) -> Unit:
         system = TwoSteps(models["binary", batch], models["multiclass", batch])
         found = system.classify(arrays["binary", "test"][0])
         systems.append({"batch": batch, **class_scores.system_scores(truth, found)})
-        confusion += [{"batch": batch, **row} for row in class_scores.confusion(truth, found).to_dict("records")]
+        confusion += [{"batch": batch, **row} for row in _records(class_scores.confusion(truth, found))]
     shrunk: Rows = []
     trials: Rows = []
     for step, batch in (("binary", settings.shrunk_batch), ("multiclass", settings.shrunk_batch)):
@@ -102,7 +106,7 @@ def _fitted_classifier(
 
     model = build(how, seed)
     parts = [part_batches(plates, sample, how, part, seed) for part in ("train", "validation")]
-    history = fit_classifier(model, *parts, settings.epochs)
+    history = fit_classifier(model, parts[0], parts[1], settings.epochs)
     return model, [
         {"epoch": epoch + 1, **{name: values[epoch] for name, values in history.items()}}
         for epoch in range(settings.epochs)
@@ -184,7 +188,7 @@ def shrink(settings: Steel, plates: Plates, how: Design, model: Any, strategy: s
 
     sample = chosen_plates(plates, how, seed)
     parts = {part: part_batches(plates, sample, how, part, seed) for part in ("train", "validation", "test")}
-    named = {} if strategy == "default" else {"strategy": strategy}
+    named: dict[str, Any] = {} if strategy == "default" else {"strategy": strategy}
     return minimize(
         model, parts["train"], parts["validation"], test_data=parts["test"], score=SCORES[how.network],
         threshold=settings.threshold, target=settings.target, reference="baseline", pace=settings.pace,
@@ -222,7 +226,7 @@ def mask_rows(name: str, network: Any, test: tuple[np.ndarray, np.ndarray]) -> R
 
     found = np.asarray(network(test[0])) > 0.5
     table = mean_and_spread(mask_scores(found, test[1]))
-    return [{"masks_of": name, **row} for row in table.to_dict("records")]
+    return [{"masks_of": name, **row} for row in _records(table)]
 
 
 def exported(

@@ -54,7 +54,7 @@ def minimize_steel(
     design = design or Design()
     if quantize_epochs:
         _require_tfmot()
-    found: list[Plates] = []
+    found: list[Plates] = []  # what `make` read, for the int8 file
 
     def make(given: int) -> Any:
         plates = read(data, shape)

@@ -123,7 +123,7 @@ def build(design: Design, seed: int) -> Any:
     Raises:
         OptionError: an option is outside of its range.
     """
-    rate = {} if design.learning_rate is None else {"learning_rate": design.learning_rate}
+    rate: dict[str, Any] = {} if design.learning_rate is None else {"learning_rate": design.learning_rate}
     if design.network == "unet":
         return unet(design.shape, width=design.width, depth=design.depth, seed=seed, **rate, **design.options)
     widths = tuple(design.width * 2 ** min(level, 3) for level in range(design.depth))
@@ -141,13 +141,14 @@ def chosen_plates(plates: Plates, design: Design, seed: int) -> pd.DataFrame:
     if design.network == "unet":
         count = None if design.count is None else min(design.count, len(master))
         return split_plates(master, seed=seed, count=count)
-    single = master.loc[master["Defect_no"] == 1, "ClassId"].map(lambda numbers: numbers[0]).value_counts()
-    rarest = int(single.reindex(CLASSES, fill_value=0).min())
+    single = master.loc[master["Defect_no"] == 1, "ClassId"].map(lambda numbers: numbers[0])
+    counts = {number: int((single == number).sum()) for number in CLASSES}
+    rarest = min(counts.values())
     each = min(180, rarest) if design.each_class is None else design.each_class
     if each < len(PARTS):
         raise DataError(
             f"A classifier expects at least {len(PARTS)} plates with each class alone; class "
-            f"{int(single.reindex(CLASSES, fill_value=0).idxmin())} has {rarest}: add plates, or generate some with "
+            f"{min(counts, key=counts.__getitem__)} has {rarest}: add plates, or generate some with "
             "`shrinknet data steel OUT --balanced`."
         )
     clean = min(len(CLASSES) * each, int((master["Defect_no"] == 0).sum()))
