@@ -86,8 +86,8 @@ class Steel(Settings):
         },
         "laptop": {
             "count": 400, "each_class": 30, "size": (48, 192), "width": 4, "depth": 4, "unet_size": (48, 192),
-            "unet_width": 6, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 60, "threshold": 0.9, "steps": 24, "max_trials": 12,
-            "shrink_classifiers": False, "quantize_epochs": 2,
+            "unet_width": 6, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 60, "threshold": 0.9,
+            "steps": 24, "max_trials": 12, "shrink_classifiers": False, "quantize_epochs": 2,
         },
         "paper": {},
     }  # fmt: skip

@@ -156,7 +156,7 @@ def _claims(images: pd.DataFrame, areas: pd.DataFrame, statistics: pd.DataFrame)
               f"{several:.3f} of all plates"),
         Claim("class 2 has the smallest mean area, and class 4 the largest of single classes",
               verdict(singles.idxmin() == "Class_2" and singles.idxmax() == "Class_4", bool(singles.notna().all())),
-              ", ".join(f"{name[-1]}: {value:.2f} %" for name, value in singles.items())),
+              ", ".join(f"{str(name)[-1]}: {value:.2f} %" for name, value in singles.items())),
         Claim("plates with several classes have the highest mean area", verdict(multi > singles.max(), multi == multi),
               f"{multi:.2f} % against at most {singles.max():.2f} %"),
         Claim("a plate's area does not tell its class: the ranges overlap", verdict(bool(overlap)),
