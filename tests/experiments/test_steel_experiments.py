@@ -158,7 +158,7 @@ class TestPages:
         frames = steel_eda.gather([unit])
         findings = steel_eda.analyse(frames, settings)
         page = self.check(steel_eda.QUESTION, settings, frames, findings, tmp_path)
-        assert "179.80" in page and len(frames["images"]) == 40
+        assert "179.8" in page and len(frames["images"]) == 40
         head = pd.read_csv(tmp_path / "head.csv")
         assert list(head.columns) == ["ImageId", "Defect", "Defect_no", "ClassId", "EncodedPixels"]
         assert head["EncodedPixels"].isna().sum() == 2  # clean plates, as in the report's figure 3
