@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BACKEND
+from tiny_runs import BACKEND
 
 import shrinknet
 from shrinknet.strategies.registry import BUILT_IN, ENTRY_POINTS

@@ -434,8 +434,8 @@ class TestStrategies:
         train, validation, test = (table.parts[part].arrays for part in ("train", "validation", "test"))
         model = edge_network(16, learning_rate=settings.learning_rate, seed=table.seed)
         expected = minimize(
-            model, train, validation, strategy=name, threshold=threshold, warmup_steps=40, steps=10, batch_size=3,
-            test_data=test, control=True, seed=table.seed, verbose=0,
+            model, train, validation, preset="thesis", strategy=name, threshold=threshold, warmup_steps=40, steps=10,
+            batch_size=3, test_data=test, control=True, seed=table.seed, verbose=0,
         )  # fmt: skip
         assert [trial["score"] for trial in run["trials"]] == [trial.score for trial in expected.records]
         assert [trial["filters"] for trial in run["trials"]] == list(expected.trials["filters"])

@@ -35,7 +35,8 @@ from shrinknet import minimize, switched
 from shrinknet.engine.data import read_data
 from shrinknet.errors import OptionError, RunError
 from shrinknet.filters import Filter
-from shrinknet.loop.pace import Pace
+from shrinknet.loop.pace import make_pace
+from shrinknet.loop.proposals import ByCount
 from shrinknet.network.checkpoint import from_arrays, to_arrays
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.lock import RunLock, refuse_if_held
@@ -186,17 +187,17 @@ def _fields(trial: Any) -> dict[str, Any]:
     return {name: getattr(trial, name) for name in type(trial).__dataclass_fields__}
 
 
-@given(st.lists(st.booleans(), max_size=30))
-def test_a_pace_that_was_told_the_same_continues_the_same(verdicts: list[bool]) -> None:
+@given(st.lists(st.booleans(), max_size=30), st.sampled_from(["adaptive", "one", 3]))
+def test_a_pace_that_was_told_the_same_continues_the_same(verdicts: list[bool], spec: Any) -> None:
     filters = tuple(Filter("conv", index) for index in range(12))
-    pace, kept, told = Pace("adaptive"), set(), []
+    pace, kept, told = make_pace(spec, has_goals=True, decides=True), set(), []
     for accepted in verdicts:
         left = [filter for filter in filters if filter not in kept]
-        batch = pace.next(lambda count, left=left: tuple(left[:count]), left)
-        again = Pace("adaptive")
+        batch = pace.next(ByCount(lambda count, left=left: tuple(left[:count])), left)
+        again = make_pace(spec, has_goals=True, decides=True)
         for earlier in told:
             again.tell(*earlier)
-        assert again.next(lambda count, left=left: tuple(left[:count]), left) == batch
+        assert again.next(ByCount(lambda count, left=left: tuple(left[:count])), left) == batch
         if not batch:
             return
         pace.tell(batch, accepted)

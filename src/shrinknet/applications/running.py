@@ -18,7 +18,7 @@ from shrinknet.engine.data import read_data
 from shrinknet.exporters import DEFAULT_FORMATS, Exported, Exports, export
 from shrinknet.files.disk import write_file
 from shrinknet.imaging.states import Kernel, Picture
-from shrinknet.loop.options import RunFolder
+from shrinknet.loop.settings import RunFolder
 from shrinknet.minimizer import Result, check_options, minimize
 from shrinknet.network.switches import Switches
 from shrinknet.records import finite

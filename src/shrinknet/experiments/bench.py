@@ -18,7 +18,8 @@ from shrinknet.applications.edges.targets import target_named
 from shrinknet.engine.data import CALIBRATION_SAMPLES, Arrays, Feed, Stream
 from shrinknet.experiments.settings import EdgeSettings
 from shrinknet.filters import Filter
-from shrinknet.loop.view import NetworkView
+from shrinknet.loop.settings import Scope
+from shrinknet.loop.view import NetworkView, floors
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.switching import switched
 
@@ -101,7 +102,8 @@ class Bench:
         """The network as a strategy sees it, the same as in the loop."""
         train = self.parts["train"]
         rows = np.linspace(0, train.samples - 1, min(CALIBRATION_SAMPLES, train.samples)).astype(int)
-        return self.work.view(min_filters, Arrays(train.take(rows), self.settings.batch))
+        self.work.floors = floors(Scope(min_filters=min_filters), self.switches)
+        return self.work.view(Arrays(train.take(rows), self.settings.batch))
 
     def vectors(self) -> dict[Filter, np.ndarray]:
         """Every filter's kernel, flattened, with its bias appended, float64; including filters that cannot be cut."""
