@@ -185,7 +185,7 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"size": (1, 2, 3)}, {"threshold": 0.0}, {"target": 1.0}, {"pace": "fast"}, {"shrunk_batch": 5}, {"count": 1}],
+        [{"size": (1, 2, 3)}, {"target": 1.0}, {"steps": -1}, {"shrunk_batch": 5}, {"count": 1}],
     )
     def test_values_out_of_range(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(OptionError):

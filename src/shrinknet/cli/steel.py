@@ -105,7 +105,7 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
     show_default=True,
     help="Also write an int8 file, after so many passes of quantization-aware training (extra tfmot).",
 )
-@minimize_options(run_dir=Path("runs/steel"), warmup_steps=1_500, steps=100, pace="adaptive", reference="baseline")
+@minimize_options(run_dir=Path("runs/steel"), warmup_steps=1_500)
 def steel(data: Path, **options: Any) -> None:
     """Shrink a network for plates of steel: train it, and remove the filters that it does not need.
 

@@ -10,7 +10,7 @@ from shrinknet.applications.steel import published
 from shrinknet.experiments.frame import Findings, Frames, markdown_claims, markdown_table
 
 if TYPE_CHECKING:
-    from shrinknet.experiments.steel import Steel
+    from shrinknet.experiments.steel_settings import Steel
 
 
 def page(settings: Steel, frames: Frames, findings: Findings) -> str:

@@ -17,7 +17,7 @@ from shrinknet.experiments.units import Unit
 if TYPE_CHECKING:
     from shrinknet.applications.steel.table import Plates
     from shrinknet.applications.steel.task import Design
-    from shrinknet.experiments.steel import Steel
+    from shrinknet.experiments.steel_settings import Steel
     from shrinknet.minimizer import Result
 
 KINDS = ("classifiers", "unet")  # of units; unit number = repetition * 2 + place
@@ -191,8 +191,8 @@ def shrink(settings: Steel, plates: Plates, how: Design, model: Any, strategy: s
     named: dict[str, Any] = {} if strategy == "default" else {"strategy": strategy}
     return minimize(
         model, parts["train"], parts["validation"], test_data=parts["test"], score=SCORES[how.network],
-        threshold=settings.threshold, target=settings.target, reference="baseline", pace=settings.pace,
-        warmup_steps=0, steps=settings.steps, max_trials=settings.max_trials, control=True, seed=seed, verbose=0,
+        target={"multiply_adds": settings.target}, steps=settings.steps, final_steps=settings.final_steps,
+        control=True, seed=seed, verbose=0,
         **named,
     )  # fmt: skip
 
