@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from shrinknet.applications.steel import published
 from shrinknet.applications.steel.layout import CLASSES, COLOURS, NAMES
@@ -116,6 +117,7 @@ def histories(tables: Mapping[str, pd.DataFrame], measures: Sequence[str] = ("lo
                 axis.set_ylabel(f"{measure} (no unit)")
         for axis in axes[-1]:
             axis.set_xlabel("epoch (number)")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
         return figure
@@ -149,6 +151,7 @@ def batches(table: pd.DataFrame, measure: str = "val_f1") -> Figure:
                       label=f"{batch}")  # fmt: skip
             axis.fill_between(epochs, groups.min(), groups.max(), color=SERIES[place], alpha=0.15, linewidth=0)
         axis.set_xlabel("epoch (number)")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_ylabel("validation F1 (no unit)")
         axis.legend(title="batch size", loc="lower right")
         return figure
