@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import DATA, X, classifier
 
 from shrinknet import Filter, Scope, Switches, cost, minimize, slim, switched
+from shrinknet.cli.program import program
 from shrinknet.engine.data import read_data
-from shrinknet.errors import OptionError
+from shrinknet.errors import OptionError, RunError
 from shrinknet.loop.goals import Goal, goals_of, unit_of
 from shrinknet.loop.meter import Meter
 from shrinknet.loop.presets import THRESHOLD, filled
 from shrinknet.loop.proposals import ByCost
 from shrinknet.loop.view import floors
 from shrinknet.loop.workbench import Data, Workbench
+from shrinknet.runs.points import SPACING, net_at, points
 
 
 @pytest.fixture(scope="module")
@@ -160,13 +164,27 @@ def test_a_target_in_bytes_is_reached_and_the_summary_says_what_it_cost() -> Non
     assert np.allclose(rates, 0.01)  # what the user compiled, not the end of a schedule
 
 
-def test_every_pair_of_points_on_the_frontier_is_apart() -> None:
-    from shrinknet.runs.points import SPACING, points
-
-    result = minimize(classifier(), DATA, DATA, target=2, pace="one", final_steps=0, seed=1, verbose=0)
-    kept = [result.summary.before.multiply_adds, *(t.multiply_adds for t in points(kept_from(result), result.records))]
-    assert all(a - b >= SPACING * kept[0] for a, b in itertools.pairwise(kept))
-
-
-def kept_from(result: Any) -> int:
-    return int(result.summary.before.multiply_adds)
+def test_any_point_of_the_frontier_can_be_cut_out_later(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = minimize(
+        classifier(), DATA, DATA, target=2, pace="one", final_steps=3, seed=1, verbose=0, run_dir=run
+    )  # fmt: skip
+    uncut = result.summary.before.multiply_adds
+    kept = points(uncut, result.records)
+    apart = [uncut, *(trial.multiply_adds for trial in kept)]
+    assert all(a - b >= SPACING * uncut for a, b in itertools.pairwise(apart)) and len(kept) > 1
+    for trial in kept:
+        net = net_at(run, trial.multiply_adds / uncut)
+        small = slim(net)
+        assert cost(small).multiply_adds <= trial.multiply_adds
+        score = float(np.mean((small.predict(X, verbose=0) > 0.5) == DATA[1].reshape(-1, 1)))
+        chosen = max(
+            (t for t in kept if t.multiply_adds <= trial.multiply_adds), key=lambda t: (t.score, t.multiply_adds)
+        )
+        assert score == pytest.approx(chosen.score)
+        assert cost(small).multiply_adds == chosen.multiply_adds
+    with pytest.raises(RunError, match="smallest has"):
+        net_at(run, 0.001)
+    made = CliRunner().invoke(program, ["slim", str(run), str(tmp_path / "small.keras"), "--at", "0.9"])
+    assert made.exit_code == 0, made.output
+    assert cost(keras.models.load_model(tmp_path / "small.keras")).multiply_adds <= 0.9 * uncut

@@ -171,7 +171,7 @@ def test_the_time_that_a_run_has_taken_counts(tmp_path: pathlib.Path, monkeypatc
     options = {"max_seconds": 1e6, "control": False}
     interrupted(tmp_path / "run", 6, monkeypatch, **options)
     seconds = iter(range(0, 10**9, 400_000))
-    monkeypatch.setattr("shrinknet.loop.loop.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("shrinknet.loop.notebook.time.monotonic", lambda: float(next(seconds)))
     assert "1e+06 seconds" in story(tmp_path / "run", **options).summary.stopped
 
 
@@ -337,7 +337,7 @@ def folder(begun: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
         ({"threshold": 0.5}, "threshold: 0.9 there, 0.5 here"),
         ({"seed": 5}, "seed: 4 there, 5 here"),
         ({"strategy": "sequential"}, "strategy: random there, sequential here"),
-        ({"pace": "one"}, "pace: adaptive there, 1 here"),
+        ({"pace": "one"}, "pace: adaptive there, one here"),
         ({"score": "loss"}, "score: None there, loss here"),
         ({"control": False}, "control: True there, False here"),
         ({"steps": 3, "batch_size": 6}, "steps: 2 there, 3 here; batch_size: 4 there, 6 here"),

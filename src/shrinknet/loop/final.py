@@ -15,6 +15,7 @@ from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import Options
 from shrinknet.loop.rates import final_optimizer
 from shrinknet.loop.standin import Standin
+from shrinknet.loop.teaching import taught
 from shrinknet.loop.workbench import Workbench
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
@@ -77,7 +78,8 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
     for part in range(1, PARTS + 1):
         mark = math.ceil(steps * part / PARTS)
         if mark > done:
-            pupil.engine.train(mark - done, LESSON, start=done)
+            with taught(pupil.net, outcome.warm.uncut, options.final.distill):
+                pupil.engine.train(mark - done, LESSON, start=done)
             done, score = mark, pupil.score(bench)
             bench.progress.state(score, bench.filters_left())
             state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net))
@@ -138,12 +140,14 @@ def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: A
             if options.training.reset:
                 bench.reset()
             number, steps = lessons[place]
-            bench.engine.train(steps, number)
+            with taught(bench.net, outcome.warm.uncut, options.training.distill):
+                bench.engine.train(steps, number)
             recorder.controlled(numbers[: place + 1], bench.engine.position(), bench.arrays)
         if options.final.steps and outcome.accepted:
             before, score = bench.checkpoint(), bench.score()
             bench.take_optimizer(final_optimizer(options.final, options.training, own))
-            bench.engine.train(options.final.steps, LESSON)
+            with taught(bench.net, outcome.warm.uncut, options.final.distill):
+                bench.engine.train(options.final.steps, LESSON)
             if not is_as_good(bench, bench.score(), score):
                 before.restore()
         return bench.slim()

@@ -14,6 +14,8 @@ COUNTED = ("filters", "parameters", "multiply_adds", "bytes")
 MEASURED = ("latency", "latency_ms")
 UNITS = (*COUNTED, *MEASURED)
 Target = int | float | Mapping[str, int | float]
+
+
 @dataclass(frozen=True)
 class Goal:
     """How much of one unit may be left.
@@ -70,6 +72,6 @@ def unit_of(goals: tuple[Goal, ...]) -> str:
 
 def _refusal(target: Any) -> OptionError:
     return OptionError(
-        "Expected target to be a number of filters (int), a share of them below 1 (float), or a dictionary of these with "
-        f"the keys {', '.join(UNITS)}, such as {{'multiply_adds': 0.5}}; received {target!r}."
+        "Expected target to be a number of filters (int), a share of them below 1 (float), or a dictionary of these "
+        f"with the keys {', '.join(UNITS)}, such as {{'multiply_adds': 0.5}}; received {target!r}."
     )

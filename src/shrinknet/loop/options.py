@@ -96,6 +96,8 @@ KEYWORDS: Mapping[str, tuple[str, type, str]] = {
     "schedule": ("steps", Training, "schedule"),
     "train": ("steps", Training, "train"),
     "checks": ("steps", Training, "checks"),
+    "distill": ("steps", Training, "distill"),
+    "final_distill": ("final_steps", Final, "distill"),
     "final_optimizer": ("final_steps", Final, "optimizer"),
     "max_trials": ("stop", Stop, "trials"),
     "max_seconds": ("stop", Stop, "seconds"),

@@ -37,9 +37,11 @@ class Training:
         steps: training steps at most, from 0; None: as many as an epoch of the training data has, between 50 and 500.
         optimizer: an optimizer or its name; a learning rate or a schedule for the model's own; None: the model's own.
         reset: whether the optimizer begins each trial as new: slots, momentum, and the schedule's steps.
-        schedule: "cosine": the rate falls to 0 within each trial, where the optimizer is reset and has no schedule of
-            its own; "constant": as the optimizer has it.
+        schedule: "cosine": the rate falls to 0 within each trial, where the optimizer is reset; from the rate of the
+            optimizer, or from what Keras takes for its class where the model was trained with a schedule. "constant":
+            as the optimizer has it, and so for a schedule in `optimizer`.
         train: "when-needed": a trial that is good enough without training is not trained; "always".
+        distill: share of the loss that is the distance from the outputs of the uncut network, in [0, 1).
         checks: how often a training is scored, from 1, at equal distances. With more than one, a training ends early
             when two scores in a row are good enough, and is given up when it cannot get there: when twice the gain
             since the last score, in each part that is left, would not do.
@@ -51,6 +53,7 @@ class Training:
     schedule: str = "cosine"
     train: str = "when-needed"
     checks: int = 4
+    distill: float = 0.0
 
     def __post_init__(self) -> None:
         at_least("steps", self.steps, 0, optional=True)
@@ -58,6 +61,7 @@ class Training:
         one_of("schedule", self.schedule, ("constant", "cosine"))
         one_of("train", self.train, ("when-needed", "always"))
         at_least("checks", self.checks, 1)
+        _part("distill", self.distill)
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,23 @@ class Final:
 
     Attributes:
         steps: training steps, from 0; None: as many as five epochs of the training data have, between 500 and 5,000.
-        optimizer: as in `Training`; None: that of the trials.
+        optimizer: as in `Training`; None: that of the trials, where one is given, else the model's own with a rate of
+            at least what Keras takes for its class: a model that was trained often has a small rate left.
+        distill: share of the loss that is the distance from the outputs of the uncut network, in [0, 1).
     """
 
     steps: int | None = None
     optimizer: Any = None
+    distill: float = 0.0
 
     def __post_init__(self) -> None:
         at_least("final_steps", self.steps, 0, optional=True)
+        _part("final_distill", self.distill)
+
+
+def _part(name: str, value: Any) -> None:
+    if not (is_number(value) and 0 <= value < 1):
+        raise OptionError(f"Expected {name} to be a share from 0 and below 1; received {value!r}.")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from shrinknet.loop.options import Options
 from shrinknet.loop.pace import Filters, Proposals
 from shrinknet.loop.proposals import ByCost
 from shrinknet.loop.search import Ask, Attempt, Search
+from shrinknet.loop.teaching import taught
 from shrinknet.loop.warming import Warm
 from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.records import Trial
@@ -96,7 +97,8 @@ class Trials:
         for left in reversed(range(training.checks)):
             mark = math.ceil(steps * (training.checks - left) / training.checks)
             if mark > done:
-                self.bench.engine.train(mark - done, number, start=done)
+                with taught(self.bench.net, self.warm.uncut, training.distill):
+                    self.bench.engine.train(mark - done, number, start=done)
             before, score, done = score, self.bench.score(), mark
             good = good + 1 if self._suffices(score) else 0
             if good > 1 or self._is_hopeless(before, score, left):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shrinknet.cutting.slimmer import slim
 from shrinknet.errors import RunError
 from shrinknet.files.models import open_model
 from shrinknet.network.checkpoint import weights_from_arrays
@@ -36,10 +35,10 @@ def points(uncut: int, trials: Sequence[Trial]) -> list[Trial]:
     return [trial for number, trial in enumerate(accepted) if is_point(uncut, accepted[: number + 1])]
 
 
-def point_at(folder: str | Path, share: float, *, trust: bool = False) -> tuple[Any, Trial]:
-    """The slim network of a run at an earlier point: the most accurate of those that cost no more than asked for.
+def net_at(folder: str | Path, share: float, *, trust: bool = False) -> Any:
+    """The switched network of a run at an earlier point: the most accurate of those that cost no more than asked for.
 
-    It is as it was in the run: repaired, and trained as far as its trial was, but without the final training.
+    It is as it was in the run: repaired, and trained as far as its trials were, but without the final training.
 
     Args:
         folder: of a run that came to its end; share: of the uncut network's multiply-adds, in (0, 1).
@@ -56,10 +55,12 @@ def point_at(folder: str | Path, share: float, *, trust: bool = False) -> tuple[
     known = [trial for trial in points(uncut, store.trials()) if store.has(f"{point_name(trial.number)}.npz")]
     fitting = [trial for trial in known if trial.multiply_adds <= share * uncut]
     if not fitting:
-        smallest = f"the smallest has {min(t.multiply_adds for t in known) / uncut:.1%}" if known else "there is none"
+        smallest = (
+            f"the smallest has {min(t.multiply_adds for t in known) / uncut:.1%}" if known else "it has no points"
+        )
         raise RunError(f"No point of the run in {store.path} has {share:.1%} of the multiply-adds or less: {smallest}.")
     higher = facts["score"]["higher_is_better"]
     best = max(fitting, key=lambda trial: (trial.score if higher else -trial.score, trial.multiply_adds))
     net = open_model(store.path / "switched.keras", trust=trust)
     weights_from_arrays(net, store.read_arrays(point_name(best.number)))
-    return slim(net), best
+    return net
