@@ -14,9 +14,9 @@ QUESTIONS = {
     "correlations": "Do a filter's similarities to the others predict the cost of losing it? (thesis 4.1, table 4.1)",
     "drop-gain": "Does the drop at disabling predict how far the network recovers? (thesis 4.2, figure 4.1)",
     "strategies": "Which strategy removes most and loses least? (thesis 4.3, figure 4.2)",
+    "probes": "Does a filter that was removed come back, and what do the others do? (thesis 2.4.1)",
     "steel": "How well are steel plates classified and outlined, and by how small a network? (Terra 2020)",
     "steel-eda": "What is in the plates? (Terra 2020, sections 5 and 6)",
-    "probes": "Does a filter that was removed come back, and what do the others do? (thesis 2.4.1)",
 }
 
 

@@ -32,7 +32,10 @@ def invoke(*words: Any) -> Any:
 class TestTasks:
     @pytest.mark.parametrize(
         ("network", "outputs"),
-        [("unet", (16, 32, 4)), ("binary", (1,)), pytest.param("multiclass", (4,), marks=pytest.mark.slow)],
+        [
+            ("unet", (16, 32, 4)),
+            *(pytest.param(*one, marks=pytest.mark.slow) for one in (("binary", (1,)), ("multiclass", (4,)))),
+        ],
     )
     def test_every_network_has_its_plates(self, plates: Any, network: str, outputs: tuple[int, ...]) -> None:
         from shrinknet.applications.steel.task import SCORES, Design, steel_task
@@ -132,6 +135,7 @@ class TestExports:
         model.get_layer("masks").set_weights([np.full((1, 1, 4, 1), 60.0), np.zeros(1)])
         return model
 
+    @pytest.mark.slow
     def test_the_largest_difference_is_refused_and_the_masks_are_alike(self, tmp_path: Path) -> None:
         from shrinknet.exporters import export
 

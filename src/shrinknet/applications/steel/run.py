@@ -15,7 +15,7 @@ from shrinknet.applications.steel.table import Plates, read
 from shrinknet.applications.steel.task import RANGES, SCORES, Design, chosen_plates, part_arrays, steel_task
 from shrinknet.exporters import Exports
 from shrinknet.files.disk import write_file
-from shrinknet.loop.options import RunFolder
+from shrinknet.loop.settings import RunFolder
 
 QUANTIZED = "quantization-aware.json"  # in the run folder: the records of `quantize`
 
