@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +175,17 @@ class TestPages:
             texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
             assert min(text.get_fontsize() for text in texts) >= 8, name
             assert figure.get_size_inches()[0] <= 8
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow("it trains, and writes LiteRT files")
+@pytest.mark.parametrize("name", ["steel", "steel-eda"])
+def test_the_smoke_preset_runs(name: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "shrinknet", "experiment", name, "--preset", "smoke", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    record = json.loads(done.stdout)
+    assert record["claims"] and all((tmp_path / path).is_file() for path in record["files"])
+    assert any("synthetic" in note for note in record["notes"])
 
 
 class TestSettings:
