@@ -219,6 +219,30 @@ def avalanche() -> list[Row]:
     ]
 
 
+def runlengths() -> list[Row]:
+    """Masks of plates of steel, 256x1600, to run lengths and back."""
+    from shrinknet.applications.steel import mask2rle, rle2mask
+    from shrinknet.applications.steel.generation import plate
+
+    def round_trip(mask: np.ndarray) -> np.ndarray:
+        return rle2mask(mask2rle(mask))
+
+    rows: list[Row] = []
+    for number, what in ((1, "specks"), (3, "dense traces"), (4, "rounded areas")):
+        mask = plate((number,), np.random.default_rng(number))[1][..., number - 1]
+        text = mask2rle(mask)
+        both, there, back = interleaved(
+            functools.partial(round_trip, mask), functools.partial(mask2rle, mask),
+            functools.partial(rle2mask, text), rounds=50,
+        )  # fmt: skip
+        rows += [
+            (f"mask2rle and back, ms, {what}", 1000 * both, "<= 2"),
+            (f"  mask2rle alone, ms, {what}", 1000 * there, ""),
+            (f"  rle2mask alone, ms, {what}", 1000 * back, ""),
+        ]
+    return rows
+
+
 SECTIONS = {
     "switching": switching,
     "loop": loop,
@@ -226,6 +250,7 @@ SECTIONS = {
     "resnet": resnet,
     "compression": compression,
     "avalanche": avalanche,
+    "runlengths": runlengths,
 }
 
 

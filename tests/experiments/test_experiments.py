@@ -45,6 +45,7 @@ ROOT = Path(__file__).parents[2]
 TINY = {"repetitions": 2, "crop": 16, "train_crops": 6, "grid": 2, "warmup_steps": 40, "steps": 10, "bootstrap": 50}
 FILTERS = [f"conv{layer}[{index}]" for layer in (1, 2) for index in range(5)]
 THESIS = {"correlations": Correlations, "drop-gain": Correlations, "strategies": Strategies, "probes": Probes}
+# The steel experiments have their own data and settings: see tests/experiments/test_steel_experiments.py.
 SETTINGS = {**THESIS, "avalanche": Avalanche}
 
 
@@ -565,7 +566,7 @@ def _drawn(figure: Figure) -> Iterator[Text]:
     yield from (text for text in texts(figure) if text not in hidden)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=tuple(SETTINGS))
 def figures(request: pytest.FixtureRequest) -> dict[str, Figure]:
     """All figures of an experiment."""
     frames = made_up(request.param)
@@ -608,7 +609,7 @@ class TestFigures:
 
 
 class TestResult:
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("name", tuple(SETTINGS))
     def test_everything_is_written_and_can_be_read(self, name: str, tmp_path: Path) -> None:
         asked, frames = question(name), made_up(name)
         settings = SETTINGS[name](bootstrap=50)
@@ -804,7 +805,7 @@ def _wait_for(condition: Any, process: subprocess.Popen[bytes], seconds: float =
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", tuple(SETTINGS))
 def test_the_smoke_preset_prints_a_table(name: str, tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "shrinknet", "experiment", name, "--preset", "smoke", "--json"]
     run = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path, env={**os.environ})

@@ -100,7 +100,7 @@ def run_task(
         exports = _exported(store)
         if not exports:
             sample = task.sample if task.sample is not None or task.samples is None else task.samples.x[:4]
-            exports = export(result.model, folder / "export", formats, sample=sample)
+            exports = export(result.model, folder / "export", formats, sample=sample, agreement=task.agreement)
             _add_to_run(store, task, result, exports)
             _draw(store, task, result, options["batch_size"], seed)
         page = write_page(folder)

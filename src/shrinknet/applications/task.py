@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from shrinknet.comparing import Agreement
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -40,6 +42,7 @@ class Task:
         samples: for pictures; None: no pictures of samples.
         batch_size: samples per batch, for arrays.
         sample: inputs for checking exported files, the first also for feature maps; None: those of `samples`.
+        agreement: what exported int8 files are compared by, see `export`; None: the largest difference of any output.
         facts: plain JSON types that the task adds to the run and its result, such as skipped photographs.
     """
 
@@ -51,4 +54,5 @@ class Task:
     samples: Samples | None = None
     batch_size: int = 32
     sample: Any = None
+    agreement: Agreement | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)

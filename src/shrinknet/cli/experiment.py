@@ -15,6 +15,8 @@ NAMES = (
     "strategies",
     "avalanche",
     "probes",
+    "steel",
+    "steel-eda",
 )  # as QUESTIONS, whose import would load NumPy
 
 
@@ -61,7 +63,9 @@ def experiment(
     cluster: str | None,
     as_json: bool,
 ) -> None:
-    """Repeat an experiment of the thesis: train what is missing, print the table, and write figures and page.
+    """Repeat an experiment of the thesis, or of the report on steel plates.
+
+    It trains what is missing, prints the table, and writes figures and page.
 
     It can be stopped at any moment, even by kill -9; the same command resumes it, with the same result.
     """

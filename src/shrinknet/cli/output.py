@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -31,6 +31,27 @@ def working() -> Iterator[None]:
     """Within the block, what libraries print to stdout goes to stderr: stdout is only for the result."""
     with contextlib.redirect_stdout(sys.stderr), descriptor_to(1, 2):
         yield
+
+
+@contextlib.contextmanager
+def counting(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Within the block, a bar with the time left, moved by calls with the number done and the total.
+
+    It appears with the first call, and only on a terminal.
+    """
+    bar: Any = click.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+    entered = contextlib.ExitStack()
+
+    def tell(done: int, total: int) -> None:
+        if bar.pos == 0 and not bar.finished:
+            entered.enter_context(bar)
+        bar.length = total
+        bar.update(done - bar.pos)
+        if done >= total:
+            entered.close()
+
+    with entered:
+        yield tell
 
 
 def load_keras() -> None:

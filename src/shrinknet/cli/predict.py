@@ -1,4 +1,4 @@
-"""`shrinknet predict`: what trained networks say of photographs; each application adds its own command."""
+"""`shrinknet predict`: what a trained network says of new images."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import click
 
 @click.group()
 def predict() -> None:
-    """Apply a trained network to photographs, and write what it finds."""
+    """Run a trained network on images, and write what it finds."""

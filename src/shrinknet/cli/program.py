@@ -19,6 +19,8 @@ from shrinknet.cli.models import compress, cost, export, plan, slim
 from shrinknet.cli.predict import predict
 from shrinknet.cli.report import report
 from shrinknet.cli.status import status
+from shrinknet.cli.steel import steel
+from shrinknet.cli.steel_prediction import predict_steel
 from shrinknet.cli.strategies import strategies
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -44,18 +46,20 @@ def minimize() -> None:
 
 
 minimize.add_command(edges)
+minimize.add_command(steel)
+predict.add_command(predict_steel)
 minimize.add_command(model)
 minimize.add_command(avalanche)
 data.add_command(avalanche_data)
 predict.add_command(avalanche_prediction)
 for command in (
     demo,
-    predict,
     plan,
     slim,
     cost,
     export,
     compress,
+    predict,
     report,
     status,
     data,

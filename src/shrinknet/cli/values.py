@@ -67,19 +67,21 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
     Args:
         what: a description with an example, for the error message.
+        count: how many there must be; None: one or more.
     """
 
     name = "N,N,..."
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, count: int | None = None) -> None:
+        self.what, self.count = what, count
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
         """`5,5,1` is three of them."""
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdigit() and int(part) >= 1 for part in parts):
+        right = all(part.isdigit() and int(part) >= 1 for part in parts)
+        if not right or self.count not in (None, len(parts)):
             self.fail(f"expected {self.what}; received {value!r}.", param, context)
         return tuple(map(int, parts))
 
@@ -168,3 +170,4 @@ METHODS = Names(("quantization-aware", "clustering", "pruning", "pruning-2-4"))
 BOX, PACE, TARGET, PARAMETER, RATE = Box(), Pace(), Target(), Parameter(), Rate()
 WIDTHS = Numbers("numbers of filters separated by commas, such as 5,5,1")
 SIZES = Numbers("sizes of one sample separated by commas, such as 128,128,1")
+SIZE = Numbers("height and width separated by a comma, such as 64,400", 2)

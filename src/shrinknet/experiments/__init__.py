@@ -1,4 +1,4 @@
-"""The experiments of the thesis: one file for each question, each with `run(settings, out) -> Recorded`."""
+"""The experiments of the thesis and of other sources: one file for each question, with `run(settings, out)`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ QUESTIONS = {
     "strategies": "Which strategy removes most and loses least? (thesis 4.3, figure 4.2)",
     "avalanche": "What do the avalanche report's networks, pipeline and colours give, and how far do they shrink?",
     "probes": "Does a filter that was removed come back, and what do the others do? (thesis 2.4.1)",
+    "steel": "How well are steel plates classified and outlined, and by how small a network? (Terra 2020)",
+    "steel-eda": "What is in the plates? (Terra 2020, sections 5 and 6)",
 }
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from shrinknet.errors import OptionError
-from shrinknet.experiments.settings import BaseSettings, as_toml
+from shrinknet.experiments.settings import Settings, as_toml
 from shrinknet.experiments.units import Tell, Unit, complete, seconds
 from shrinknet.files.disk import write_file
 from shrinknet.files.tables import csv_bytes
@@ -79,7 +79,7 @@ class Question:
     """
 
     name: str
-    settings: type[BaseSettings]
+    settings: type[Settings]
     trains: str
     gather: Callable[[Sequence[Unit]], Frames]
     analyse: Callable[[Frames, Any], Findings]
@@ -120,7 +120,7 @@ class Recorded:
 
 def run(
     question: Question,
-    settings: BaseSettings,
+    settings: Settings,
     out: str | Path,
     *,
     preset: str = "paper",
@@ -162,7 +162,7 @@ def run(
     return Recorded(question.name, as_mapping(main), repetitions, tuple(map(str, files)), findings)
 
 
-def about(settings: BaseSettings, preset: str) -> dict[str, Any]:
+def about(settings: Settings, preset: str) -> dict[str, Any]:
     """The origin of a result: commit, seed, versions, hardware."""
     versions = {}
     for package in _PACKAGES:
@@ -200,7 +200,7 @@ def commit() -> str:
 
 def write(
     question: Question,
-    settings: BaseSettings,
+    settings: Settings,
     preset: str,
     frames: Frames,
     findings: Findings,

@@ -20,16 +20,14 @@ _LARGEST_TOML = 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseSettings:
+class Settings:
     """The settings of every experiment.
 
     Attributes:
-        repetitions: how often everything is done, each time with another initialization; from 1.
-        seed: of data, initialization, orders and bootstrap; from 0.
-        bootstrap: samples for the 95 % intervals.
+        repetitions: from 1; seed: of everything, from 0; bootstrap: samples for the 95 % intervals.
     """
 
-    repetitions: int = 100
+    repetitions: int = 1
     seed: int = 0
     bootstrap: int = 2_000
 
@@ -90,10 +88,12 @@ class BaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(BaseSettings):
-    """The settings of the experiments of the thesis; the defaults are those of the thesis if it states them.
+class EdgeSettings(Settings):
+    """The settings of experiments on edge detectors; the defaults are those of the thesis if it states them.
 
     Attributes:
+        repetitions: number of networks, each with its own initialization; from 1.
+        seed: of data, initialization, orders and bootstrap; from 0.
         images: folders of photographs, VOC2012 or any other; none: the fourteen of scikit-image.
         edges: "canny" or "sobel", the edge map that is learnt.
         crop: height and width of the crops in pixels; train_crops: crops of each training photograph, a single one
@@ -108,6 +108,7 @@ class Settings(BaseSettings):
         warmup_steps: training steps of the first phase; steps: of the second phase, or of each trial.
     """
 
+    repetitions: int = 100
     images: tuple[str, ...] = ()
     edges: str = "canny"
     crop: int = 256
@@ -125,9 +126,9 @@ class Settings(BaseSettings):
     warmup_steps: int = 10_000
     steps: int = 10_000
 
-    ANALYSIS: ClassVar[frozenset[str]] = BaseSettings.ANALYSIS | {"cache", "memory"}
+    ANALYSIS: ClassVar[frozenset[str]] = Settings.ANALYSIS | {"cache", "memory"}
     LEAST: ClassVar[Mapping[str, int]] = {
-        **BaseSettings.LEAST, "crop": 8, "train_crops": 1, "grid": 1, "kernel": 1, "batch": 1, "warmup_steps": 0,
+        **Settings.LEAST, "crop": 8, "train_crops": 1, "grid": 1, "kernel": 1, "batch": 1, "warmup_steps": 0,
         "steps": 1, "memory": 0,
     }  # fmt: skip
 
@@ -140,7 +141,7 @@ class Settings(BaseSettings):
             raise OptionError(f"Expected three shares: train, validation, test; received {list(self.shares)}.")
 
 
-Kind = TypeVar("Kind", bound=BaseSettings)
+Kind = TypeVar("Kind", bound=Settings)
 
 
 def load_settings(
@@ -172,7 +173,7 @@ def load_settings(
     return settings, str(name)
 
 
-def as_toml(settings: BaseSettings, preset: str) -> str:
+def as_toml(settings: Settings, preset: str) -> str:
     """The settings as a TOML file that reproduces them: the name of the preset and the changes to it."""
     lines = {"preset": preset, **settings.difference(preset)}
     # numbers, strings and lists are the same in JSON and TOML

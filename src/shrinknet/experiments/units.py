@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shrinknet.errors import OptionError, RunError
-from shrinknet.experiments.settings import BaseSettings
+from shrinknet.experiments.settings import Settings
 from shrinknet.extras import require_extra
 from shrinknet.files.disk import write_file
 from shrinknet.files.streams import quiet
@@ -36,7 +36,7 @@ class UnitStore:
         settings: their digest is part of the folder name, so that other settings never use these files.
     """
 
-    def __init__(self, folder: Path, what: str, settings: BaseSettings) -> None:
+    def __init__(self, folder: Path, what: str, settings: Settings) -> None:
         self.folder = folder / "units" / f"{what}-{settings.digest()}"
 
     def read(self, number: int) -> Unit | None:
@@ -71,7 +71,7 @@ def _digest(unit: Unit) -> str:
 
 def complete(
     what: str,
-    settings: BaseSettings,
+    settings: Settings,
     folder: Path,
     *,
     jobs: int = 1,
@@ -108,7 +108,7 @@ def complete(
 
 
 def _computed(
-    what: str, settings: BaseSettings, numbers: list[int], jobs: int, cluster: str | None
+    what: str, settings: Settings, numbers: list[int], jobs: int, cluster: str | None
 ) -> Iterator[tuple[int, Unit]]:
     """The repetitions with these numbers, in the order in which they finish."""
     if not numbers:
@@ -152,7 +152,7 @@ def _backend(joblib: Any, cluster: str | None) -> Iterator[None]:
         yield
 
 
-def compute(what: str, settings: BaseSettings, number: int) -> tuple[int, Unit]:
+def compute(what: str, settings: Settings, number: int) -> tuple[int, Unit]:
     """One repetition; this is what worker processes run."""
     with _ONE_AT_A_TIME:
         threads = use_one_thread()

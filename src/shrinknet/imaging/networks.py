@@ -71,13 +71,16 @@ class _LiteRT:
     def __init__(self, path: Path, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        from shrinknet.files.streams import quiet
+
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
         try:
-            self.interpreter = Interpreter(model_content=content, num_threads=threads)
-            self.interpreter.allocate_tensors()
+            with quiet():  # it logs its delegates
+                self.interpreter = Interpreter(model_content=content, num_threads=threads)
+                self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"The file {path} cannot be opened as a LiteRT model; it may be damaged ({str(error)[:200]})."

@@ -86,7 +86,9 @@ def from_arrays(net: Any, arrays: Mapping[str, np.ndarray], switches: Switches |
         raise RunError(f"The checkpoint is of another network: {len(arrays)} variables, expected {len(variables)}.")
     for variable, array in zip(variables, values, strict=True):
         variable.assign(array)
-    (switches or Switches(net)).refresh()
+    optimizer = getattr(net, "optimizer", None)
+    if switches is not None or (optimizer is not None and is_freezing(optimizer)):
+        (switches or Switches(net)).refresh()
 
 
 def weights_to_arrays(net: Any) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from shrinknet.experiments.settings import BaseSettings
+from shrinknet.experiments.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ STRATEGIES = ("default", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Avalanche(BaseSettings):
+class Avalanche(Settings):
     """Settings of the experiment `avalanche`.
 
     Attributes:
@@ -95,7 +95,7 @@ class Avalanche(BaseSettings):
     judged: int = 512
 
     LEAST: ClassVar[Mapping[str, int]] = {
-        **BaseSettings.LEAST, "slopes": 10, "size": 80, "epochs": 1, "each": 2, "tests": 1, "body_repetitions": 0,
+        **Settings.LEAST, "slopes": 10, "size": 80, "epochs": 1, "each": 2, "tests": 1, "body_repetitions": 0,
         "body_epochs": 1, "body_each": 2, "body_tests": 1, "components": 20, "boosted": 2, "steps": 1, "final_steps": 0,
         "shrink_each": 2, "judged": 1,
     }  # fmt: skip
