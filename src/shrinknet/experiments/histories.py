@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from shrinknet.criterion import Criterion
+from shrinknet.engine.data import Arrays
+from shrinknet.errors import OptionError
 from shrinknet.experiments.bench import Bench
 from shrinknet.filters import Filter
 from shrinknet.loop.pace import Fixed
 from shrinknet.loop.proposals import ByCount
 from shrinknet.loop.search import Ask, Attempt, Search
 from shrinknet.loop.view import NetworkView
+from shrinknet.minimizer import minimize
 from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.records import Trial
 from shrinknet.strategies import load_strategy
@@ -86,7 +89,32 @@ class Histories:
         }
         disabled = [str(filter) for _, filters in history for filter in filters]
         return {**scores, "disabled": len(disabled), "tried": len(trials), "accepted": len(history),
+                "steps": self.steps * len(trials),
                 "filters": " ".join(disabled), "trials": [_plain(trial) for trial in trials]}  # fmt: skip
+
+    def by_default(self, threshold: float, min_filters: int) -> dict[str, Any]:
+        """As `minimize`, by the default of `shrinknet.minimize` from the same network."""
+        self.restore(())
+        bench = self.bench
+        train, validation, test = (bench.parts[name] for name in ("train", "validation", "test"))
+        if not (isinstance(train, Arrays) and isinstance(validation, Arrays) and isinstance(test, Arrays)):
+            raise OptionError("The strategy 'default' needs crops that fit in memory: raise memory=, or take fewer.")
+        result = minimize(
+            bench.work.slim(), train.arrays, validation.arrays, test_data=test.arrays, threshold=threshold, min_filters=min_filters,
+            score="soft_f1", mode="max", seed=bench.seed, batch_size=bench.settings.batch, control=True, verbose=0,
+        )  # fmt: skip
+        summary, trials = result.summary, result.records
+        scores = {
+            "baseline": summary.before.validation_score, "score": summary.after.validation_score,
+            "control": bench.work.score_of(result.control, validation),
+            "test_baseline": summary.before.score, "test_score": summary.after.score,
+            "test_control": summary.control_score,
+        }  # fmt: skip
+        kept = [trial for trial in trials if trial.accepted]
+        disabled = [str(filter) for trial in kept for filter in trial.filters]
+        return {**scores, "disabled": len(disabled), "tried": len(trials), "accepted": len(kept),
+                "steps": summary.spent, "filters": " ".join(disabled),
+                "trials": [_plain(trial) for trial in trials]}  # fmt: skip
 
 
 class _Run:

@@ -33,13 +33,20 @@ MEASURES = {
     "control, test": "control, test photographs",
 }
 
+DEFAULT = "default"  # stands for `minimize` as it is, where a strategy is named
+
+
+if TYPE_CHECKING:
+    from shrinknet.experiments.histories import Histories
+
 
 @dataclass(frozen=True, kw_only=True)
 class Strategies(EdgeSettings):
     """EdgeSettings of the experiment `strategies`.
 
     Attributes:
-        strategies: names that `shrinknet strategies` lists, or .py files; each runs until it ends.
+        strategies: names that `shrinknet strategies` lists, or .py files; each runs until it ends. "default" is all of
+            `minimize(model, train, validation, threshold=...)`: its strategy, repair, pace and trainings.
         thresholds: shares of the reference that a cut must keep, in (0, 1].
         reference: "last" or "baseline", see `minimize`. min_filters: filters that every layer keeps.
         steps: training steps of a trial.
@@ -81,11 +88,16 @@ def repetition(settings: Strategies, number: int) -> Unit:
     network.train(settings.warmup_steps, trial=0)
     histories = Histories(network, settings.steps)
     runs = [
-        {"strategy": name, "threshold": threshold,
-         **histories.minimize(name, threshold, settings.reference, settings.min_filters)}
+        {"strategy": name, "threshold": threshold, **_minimized(histories, name, threshold, settings)}
         for name in settings.strategies for threshold in settings.thresholds
     ]  # fmt: skip
     return {"runs": runs, "trained": histories.trained}
+
+
+def _minimized(histories: Histories, name: str, threshold: float, settings: Strategies) -> dict[str, Any]:
+    if name == DEFAULT:
+        return histories.by_default(threshold, settings.min_filters)
+    return histories.minimize(name, threshold, settings.reference, settings.min_filters)
 
 
 def gather(units: Sequence[Unit]) -> Frames:
@@ -123,7 +135,8 @@ def analyse(frames: Frames, settings: Strategies) -> Findings:
                 found = estimate(mean(cell[column].to_numpy(float), weights))
                 row[label] = found.value
                 intervals.append({"strategy": name, "threshold": threshold, "measure": label, **found._asdict()})
-            rows.append({**row, "trials": cell["tried"].mean(), "runs": len(cell)})
+            steps = {"steps": cell["steps"].mean()} if "steps" in cell else {}
+            rows.append({**row, "trials": cell["tried"].mean(), **steps, "runs": len(cell)})
     tables = {"table": pd.DataFrame(rows), "intervals": pd.DataFrame(intervals)}
     return Findings(tables, _claims(runs, thresholds, weights), _notes(frames["runs"]))
 
@@ -138,7 +151,12 @@ def _claims(runs: pd.DataFrame, thresholds: Sequence[float], weights: np.ndarray
     names = list(dict.fromkeys(runs["strategy"]))
     claims = []
     for other in (name for name in names if name != "random" and "random" in names):
-        for column, text in (("disabled", "disables more filters than"), ("kept", "keeps more of the score than")):
+        texts = {
+            "disabled": "disables more filters than",
+            "kept": "keeps more of the score than",
+            "kept, test": "keeps more of the score on test photographs than",
+        }
+        for column, text in list(texts.items())[: 3 if other == DEFAULT else 2]:
             by_threshold = {
                 threshold: mean(_difference(runs, column, "random", other, threshold), weights)
                 for threshold in thresholds

@@ -29,6 +29,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "warmup_steps": 10_000,
         "steps": 2_000,
         "final_steps": 0,
+        "final_distill": 0.0,
         "schedule": "constant",
         "train": "always",
         "checks": 1,

@@ -77,7 +77,7 @@ class Final:
 
     steps: int | None = None
     optimizer: Any = None
-    distill: float = 0.0
+    distill: float = 0.5
 
     def __post_init__(self) -> None:
         at_least("final_steps", self.steps, 0, optional=True)

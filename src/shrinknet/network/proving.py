@@ -13,6 +13,7 @@ from keras import ops, tree
 from shrinknet.comparing import Mismatch, largest_difference
 from shrinknet.drawing import drawn_inputs
 from shrinknet.internals import layers_of
+from shrinknet.network.precision import full_precision
 
 TOLERANCE = 1e-5  # of the output's scale; float32 sums in another order differ by about 1e-6
 HALF_TOLERANCE = 1e-2
@@ -60,7 +61,7 @@ def outputs_of(layer: Any, arguments: Any, keywords: Any, *, training: bool = Fa
     """The outputs of a layer or model as a flat list of arrays; its variables are as before when this returns."""
     takes = layer._call_has_training_arg or isinstance(layer, keras.Model)
     keywords = {**keywords, "training": training} if takes else keywords
-    with as_before(layer):
+    with as_before(layer), full_precision():
         return [as_array(output) for output in tree.flatten(layer(*arguments, **keywords))]
 
 
