@@ -205,7 +205,8 @@ def page(records: list[dict[str, Any]]) -> str:
             for name, task in TASKS.items()
         ),
         "",
-        "Scores are on test data that influenced no decision: accuracy for the digits; soft F1 of Canny edges for",
+        "Scores are on test data that decided no trial (but see below on the settings): accuracy for the digits;",
+        "soft F1 of Canny edges for",
         "the photographs, cut into squares of 32x32 pixels that do not overlap and are split at random, so that",
         "each photograph is in all three parts. *Kept* is the score of the slim network divided by that of its",
         "control, the uncut network trained on exactly the same batches.",

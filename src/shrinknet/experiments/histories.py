@@ -100,7 +100,8 @@ class Histories:
         if not (isinstance(train, Arrays) and isinstance(validation, Arrays) and isinstance(test, Arrays)):
             raise OptionError("The strategy 'default' needs crops that fit in memory: raise memory=, or take fewer.")
         result = minimize(
-            bench.work.slim(), train.arrays, validation.arrays, test_data=test.arrays, threshold=threshold, min_filters=min_filters,
+            bench.work.slim(), train.arrays, validation.arrays, test_data=test.arrays, threshold=threshold,
+            min_filters=min_filters,
             score="soft_f1", mode="max", seed=bench.seed, batch_size=bench.settings.batch, control=True, verbose=0,
         )  # fmt: skip
         summary, trials = result.summary, result.records

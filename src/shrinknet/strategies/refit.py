@@ -47,7 +47,7 @@ class Refit:
 
     def __init__(
         self,
-        patience: int | None = 2,
+        patience: int | None = 5,
         *,
         saves: str = "multiply_adds",
         power: float = 1.0,
