@@ -65,7 +65,7 @@ def test_a_slim_quantized_network_scores_as_the_slim_one(tmp_path: Path) -> None
         assert files[name].score >= accuracy - 0.1
         assert files[name].zipped_bytes < files["litert"].zipped_bytes
         assert Path(files[name].path).stat().st_size == files[name].bytes
-    assert "16 different numbers" in files["clustering"].note
+    assert "16 different values" in files["clustering"].note
     assert all(np.array_equal(old, new) for old, new in zip(weights, small.weights, strict=True))
 
 
