@@ -374,7 +374,7 @@ def test_a_generator_that_runs_dry_in_a_trial_rolls_back_and_keeps_what_was_deci
         ({"callbacks": object()}, OptionError, "callbacks to be a list; received object"),
         ({"callbacks": [3]}, OptionError, "on_trial_begin.*received 3"),
         ({"trial_optimizer": {}}, OptimizerError, "trial_optimizer.*received {}"),
-        ({"trial_optimizer": math.nan}, OptimizerError, "learning rate for the trials above 0; received nan"),
+        ({"trial_optimizer": math.nan}, OptimizerError, "learning rate above 0 for the trials; received nan"),
         ({"trial_optimizer": -1}, OptimizerError, "received -1"),
         ({"strategy": "cosine-maximum"}, StrategyError, "cosine-maximum.*cosine-max"),
         ({"strategy": Script([Filter("conv1", 0)] * 2), "pace": 2}, StrategyError, "conv1.0..*twice"),

@@ -588,7 +588,7 @@ def test_the_state_of_another_network_is_refused(change: str) -> None:
     else:
         array = arrays[name]
         arrays[name if change != "more" else "x"] = array.astype("float64") if change == "type" else array[:1]
-    with pytest.raises(RunError, match="checkpoint is of another network"):
+    with pytest.raises(RunError, match="checkpoint belongs to another network"):
         from_arrays(net, arrays)
 
 
