@@ -32,7 +32,7 @@ def prove(net: Any, other: Any, sample: Any = None) -> float:
 
     Raises:
         Mismatch: they differ by more than that.
-        ModelError: no inputs could be drawn.
+        ModelError: no random inputs could be made that the model accepts.
     """
     sample = drawn_inputs(net) if sample is None else sample
     half = any("float16" in str(layer.compute_dtype) for layer in layers_of(net))  # or bfloat16
