@@ -157,7 +157,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "toggling-retraces-the-training-step",
         4,
         "network/switches.py",
-        "            self.net.train_function = None  # traced before: it calls the optimizer as it was",
+        "            self.net.train_function = None  # it was traced with the optimizer as it was before",
         "        self.net.train_function = None",
         (f"{SWITCHES}::test_toggling_traces_nothing",),
     ),

@@ -1,4 +1,4 @@
-"""The one place that touches Keras's private graph API: what Keras recorded of a model, and in which order."""
+"""The only module that uses Keras's private graph API: the operations that Keras recorded, and their order."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def functional_of(model: Any) -> Any:
 def _refuse_own_call(model: Any, kind: Any) -> None:
     if type(model).call is not kind.call:
         raise ModelError(
-            f"The class {type(model).__name__} of model {model.name} has a call() of its own: what it computes is not "
-            "what Keras recorded. Build what it computes with keras.Model(inputs, outputs)."
+            f"The class {type(model).__name__} of model {model.name} overrides call(), so it does not compute the "
+            "graph that Keras recorded. Build the same computation with keras.Model(inputs, outputs)."
         )
 
 
 def nodes_of(functional: Any) -> Iterator[Any]:
-    """The calls of a recorded graph in an order in which each comes after what it reads; inputs left out."""
+    """The calls of a recorded graph in topological order, without the inputs."""
     for depth in sorted(functional._nodes_by_depth, reverse=True):
         for node in functional._nodes_by_depth[depth]:
             if not node.is_input:
@@ -64,28 +64,28 @@ def nodes_of(functional: Any) -> Iterator[Any]:
 
 
 def input_structure(model: Any) -> Any:
-    """The symbolic inputs of a Functional or Sequential model in the structure that it takes: tensor, list or dict."""
+    """The symbolic inputs of a Functional or Sequential model, in the structure it takes: tensor, list or dict."""
     return functional_of(model)._inputs_struct
 
 
 def output_structure(model: Any) -> Any:
-    """The symbolic outputs of a Functional or Sequential model in the structure that it returns."""
+    """The symbolic outputs of a Functional or Sequential model, in the structure it returns."""
     return functional_of(model)._outputs_struct
 
 
 def layers_of(model: Any) -> Iterator[Any]:
-    """The model, and every layer inside it at whatever depth, nested models and composite layers included."""
+    """The model and every layer inside it, at any depth, including nested models and composite layers."""
     return iter(model._flatten_layers())
 
 
 def maker_of(tensor: Any) -> tuple[Any, int, Any]:
-    """What made a symbolic tensor: the operation, the number of its call, and the record of that call."""
+    """The operation that produced a symbolic tensor, the number of its call, and Keras's record of that call."""
     operation, number, _ = tensor._keras_history
     return operation, number, operation._inbound_nodes[number]
 
 
 def is_training_call(keywords: Mapping[str, Any]) -> bool:
-    """Whether a layer that is called with these keywords is called for training, by itself or by what calls it."""
+    """Whether a layer called with these keywords runs in training mode, as its caller or the context says."""
     if keywords.get("training") is not None:
         return bool(keywords["training"])
     context = global_state.get_global_attribute("current_call_ctx")
@@ -93,5 +93,5 @@ def is_training_call(keywords: Mapping[str, Any]) -> bool:
 
 
 def compile_config(model: Any) -> Mapping[str, Any]:
-    """What a compiled model was compiled with, by the names of `compile`'s arguments; {} if it is not compiled."""
+    """The arguments that a model was compiled with, by name; {} if it is not compiled."""
     return model._compile_config.config if model.compiled else {}

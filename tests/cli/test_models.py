@@ -79,7 +79,11 @@ def test_plan_shows_what_would_be_removed(files: Path) -> None:
     assert record["unswitchable"].keys() == {"out"}
     assert record["after"]["parameters"] < record["before"]["parameters"]
     text = run("plan", files / "net.keras").stdout
-    assert "3 filters go." in text and "a[1] + c[1]" in text and "Never cut: out: the activation softmax" in text
+    assert (
+        "3 filters will be removed." in text
+        and "a[1] + c[1]" in text
+        and "Never cut: out: the activation softmax" in text
+    )
 
 
 def test_plan_of_a_plain_network_shows_what_can_be_cut(files: Path) -> None:

@@ -262,19 +262,19 @@ BAD = np.where(np.arange(48)[:, None, None, None] == 3, np.nan, X)
         ((X[:0], Y[:0]), DATA, "training data are empty.*length 0"),
         (DATA, (X[:0], Y[:0]), "validation data are empty"),
         ((X, Y[:5]), DATA, "same number of samples.*48.*5"),
-        ((BAD, Y), DATA, "training data hold 64 numbers that are not finite"),
+        ((BAD, Y), DATA, "training data contain 64 numbers that are not finite"),
         (
             DATA,
             (X, np.where(np.arange(48) == 1, np.inf, Y[:, 0])),
-            "validation data hold 1 numbers that are not finite",
+            "validation data contain 1 numbers that are not finite",
         ),
         (X, DATA, "training data as .x, y.*ndarray"),
         (None, DATA, "training data as .x, y.*NoneType"),
         (DATA, iter([DATA]), "validation data are a generator"),
-        ((X, np.tile(Y, 2)), DATA, "targets have shape .2,.*output .1,.*broadcast"),
+        ((X, np.tile(Y, 2)), DATA, "targets have shape .2,.*output has .1,.*broadcast"),
         (DATA, (X[:, :4], Y), r"shape .8, 8, 1. in the validation data.*received .4, 8, 1."),
         ((np.full((48, 8, 8, 1), "a"), Y), DATA, "Expected numbers in the training data"),
-        (((X[:4], Y[:4]) for _ in range(3)), DATA, "ran dry after 3 batches.*while True"),
+        (((X[:4], Y[:4]) for _ in range(3)), DATA, "ended after 3 batches.*while True"),
     ],
 )
 def test_data_that_cannot_be_used(train: Any, validation: Any, message: str) -> None:
@@ -285,9 +285,9 @@ def test_data_that_cannot_be_used(train: Any, validation: Any, message: str) -> 
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (np.eye(3)[Y[:, 0].astype(int)], r"shape .3,. a sample.*class numbers.*categorical_crossentropy"),
-        (Y + 2, "hold the class 3.0; the model's output knows 0 to 2"),
-        (Y - 1, "hold the class -1.0"),
+        (np.eye(3)[Y[:, 0].astype(int)], r"shape .3,. per sample.*class indices.*categorical_crossentropy"),
+        (Y + 2, "contain class 3.0; the model's output has 0 to 2"),
+        (Y - 1, "contain class -1.0"),
     ],
 )
 def test_invalid_class_numbers(targets: Any, message: str) -> None:
@@ -345,7 +345,7 @@ def test_a_generator_that_runs_dry_in_a_trial_rolls_back_and_keeps_what_was_deci
         steps=5,
     )
     assert [trial.accepted for trial in result.records] == [True]
-    assert "ran dry after 8 batches" in result.summary.stopped
+    assert "ended after 8 batches" in result.summary.stopped
     assert Switches(result.switched).disabled == result.records[0].filters
 
 
@@ -374,7 +374,7 @@ def test_a_generator_that_runs_dry_in_a_trial_rolls_back_and_keeps_what_was_deci
         ({"callbacks": object()}, OptionError, "callbacks to be a list; received object"),
         ({"callbacks": [3]}, OptionError, "on_trial_begin.*received 3"),
         ({"trial_optimizer": {}}, OptimizerError, "trial_optimizer.*received {}"),
-        ({"trial_optimizer": math.nan}, OptimizerError, "learning rate for the trials above 0; received nan"),
+        ({"trial_optimizer": math.nan}, OptimizerError, "learning rate above 0 for the trials; received nan"),
         ({"trial_optimizer": -1}, OptimizerError, "received -1"),
         ({"strategy": "cosine-maximum"}, StrategyError, "cosine-maximum.*cosine-max"),
         ({"strategy": Script([Filter("conv1", 0)] * 2), "pace": 2}, StrategyError, "conv1.0..*twice"),

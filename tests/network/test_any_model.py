@@ -176,7 +176,7 @@ def test_training_goes_on_as_the_model_would_have() -> None:
 @pytest.mark.parametrize(
     ("block", "reason"),
     [
-        (Branching, "what it computes in training"),
+        (Branching, "in training it computes something else"),
         (Weighing, "weights that belong to none of its layers"),
         (Looking, "cannot be followed with symbolic tensors"),
         (Odd, ""),

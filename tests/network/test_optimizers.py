@@ -242,7 +242,7 @@ def test_an_optimizer_whose_config_does_not_describe_it_is_refused_by_name() -> 
             if self.extra:
                 self.add_variable((1,), name="extra")
 
-    with pytest.raises(OptimizerError, match="Needy cannot be built anew"):
+    with pytest.raises(OptimizerError, match="Needy cannot be re-created"):
         reset_optimizer(Needy(0.1))
     grown = Growing(0.1)
     grown.extra = True

@@ -333,29 +333,31 @@ def folder(begun: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 3}, "steps: 2 there, 3 here"),
-        ({"threshold": 0.5}, "threshold: 0.9 there, 0.5 here"),
-        ({"seed": 5}, "seed: 4 there, 5 here"),
-        ({"strategy": "sequential"}, "strategy: random there, sequential here"),
-        ({"pace": "one"}, "pace: adaptive there, one here"),
-        ({"score": "loss"}, "score: None there, loss here"),
-        ({"control": False}, "control: True there, False here"),
-        ({"steps": 3, "batch_size": 6}, "steps: 2 there, 3 here; batch_size: 4 there, 6 here"),
+        ({"steps": 3}, "steps: was 2, now 3"),
+        ({"threshold": 0.5}, "threshold: was 0.9, now 0.5"),
+        ({"seed": 5}, "seed: was 4, now 5"),
+        ({"strategy": "sequential"}, "strategy: was random, now sequential"),
+        ({"pace": "one"}, "pace: was adaptive, now one"),
+        ({"score": "loss"}, "score: was None, now loss"),
+        ({"control": False}, "control: was True, now False"),
+        ({"steps": 3, "batch_size": 6}, "steps: was 2, now 3; batch_size: was 4, now 6"),
     ],
 )
 def test_another_configuration_is_refused(options: dict[str, Any], message: str, folder: pathlib.Path) -> None:
-    with pytest.raises(RunError, match=rf"began with something else: {message}\. Give the same.*--force"):
+    with pytest.raises(
+        RunError, match=rf"started with other settings, model or data: {message}\. Use the same.*--force"
+    ):
         story(folder, **options)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("weights", "weights: [0-9a-f]{16} there, [0-9a-f]{16} here"),
-        ("optimizer", 'optimizer: SGD.*"learning_rate": 0.1.* there, SGD.*"learning_rate": 0.2.* here'),
-        ("layers", "layers: [0-9a-f]{16} there, [0-9a-f]{16} here"),
-        ("names", "layers with filters: first second out there, another second out here"),
-        ("loss", "loss: mse there, mae here"),
+        ("weights", "weights: was [0-9a-f]{16}, now [0-9a-f]{16}"),
+        ("optimizer", 'optimizer: was SGD.*"learning_rate": 0.1.*, now SGD.*"learning_rate": 0.2'),
+        ("layers", "layers: was [0-9a-f]{16}, now [0-9a-f]{16}"),
+        ("names", "layers with filters: was first second out, now another second out"),
+        ("loss", "loss: was mse, now mae"),
     ],
 )
 def test_another_model_is_refused(
@@ -363,13 +365,13 @@ def test_another_model_is_refused(
 ) -> None:
     other = _other_model(change)
     monkeypatch.setattr(crashing, "model", lambda: other)
-    with pytest.raises(RunError, match=f"began with something else: {message}"):
+    with pytest.raises(RunError, match=f"started with other settings, model or data: {message}"):
         story(folder)
 
 
 def test_other_data_are_refused_unless_they_are_meant(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crashing, "Y", crashing.Y + 1)
-    with pytest.raises(RunError, match=r"training data: 12 samples, float32.*sha256 \w+ there, 12 samples.* here"):
+    with pytest.raises(RunError, match=r"training data: was 12 samples, float32.*sha256 \w+, now 12 samples"):
         story(folder)
     assert len(story(folder, new_data=True).records) == 5
 
@@ -385,10 +387,10 @@ def test_another_environment_is_a_warning_and_refused_if_strict(
 ) -> None:
     here = shrinknet.runs.fingerprint.of_environment()
     monkeypatch.setattr("shrinknet.runs.folder.of_environment", lambda: {**here, "numpy": "9.9"})
-    with pytest.raises(RunError, match=rf"another environment.*numpy: {np.__version__} there, 9.9 here.*--strict"):
+    with pytest.raises(RunError, match=rf"another environment.*numpy: was {np.__version__}, now 9.9.*--strict"):
         story(folder, strict=True)
     assert bits(story(folder)) == bits(whole)
-    assert "began in another environment, its end may differ in bits: numpy: " in caplog.text
+    assert "started in another environment, so its last bits may differ: numpy: " in caplog.text
 
 
 def test_the_environment_says_what_bits_depend_on() -> None:
@@ -420,7 +422,7 @@ def test_a_seed_that_was_drawn_is_kept(tmp_path: pathlib.Path, monkeypatch: pyte
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: pathlib.Path) -> None:
     (tmp_path / "photographs").mkdir()
     (tmp_path / "photographs" / "cat.png").write_bytes(b"cat")
-    with pytest.raises(RunError, match="holds other files"):
+    with pytest.raises(RunError, match="contains other files"):
         story(tmp_path / "photographs")
     assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["cat.png"]
 
@@ -461,8 +463,8 @@ def test_the_older_checkpoint_stands_in_for_a_damaged_one(
 ) -> None:
     flip(newest(folder))
     assert bits(story(folder)) == bits(whole)
-    assert re.search(r"state-\d.npz is damaged.*goes on from what is whole", caplog.text)
-    assert "The journal has 1 trials, the checkpoint 0: the others are made again" in caplog.text
+    assert re.search(r"state-\d.npz is damaged.*continues from what is intact", caplog.text)
+    assert "The journal has 1 trials, the checkpoint 0: the others are repeated" in caplog.text
 
 
 def test_two_damaged_checkpoints_are_refused_or_set_aside(folder: pathlib.Path, whole: Any) -> None:
@@ -520,7 +522,7 @@ def test_files_of_a_finished_run_are_rewritten(name: str, tmp_path: pathlib.Path
 def test_a_journal_of_another_run_is_refused(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     story(tmp_path / "other", seed=9)
     shutil.copy(tmp_path / "other" / "journal.db", folder)
-    with pytest.raises(RunError, match="tell of different trials: they are of two runs"):
+    with pytest.raises(RunError, match="contain different trials, so they belong to two runs"):
         story(folder)
 
 
@@ -588,7 +590,7 @@ def test_the_state_of_another_network_is_refused(change: str) -> None:
     else:
         array = arrays[name]
         arrays[name if change != "more" else "x"] = array.astype("float64") if change == "type" else array[:1]
-    with pytest.raises(RunError, match="checkpoint is of another network"):
+    with pytest.raises(RunError, match="checkpoint belongs to another network"):
         from_arrays(net, arrays)
 
 
@@ -809,7 +811,7 @@ def test_the_same_command_resumes_and_ends_the_same(tmp_path: pathlib.Path) -> N
     assert _facts(resumed) == _facts(whole) and json.loads(again) == json.loads(resumed)
     other = shrinknet_edges(tmp_path / "moved", "--steps", "41")
     _, said = other.communicate()
-    assert other.returncode == 2 and "steps: 40 there, 41 here" in said
+    assert other.returncode == 2 and "steps: was 40, now 41" in said
     assert RunStore(tmp_path / "whole").digest("kernels.npz") == RunStore(tmp_path / "moved").digest("kernels.npz")
 
 

@@ -124,7 +124,7 @@ def test_an_empty_or_unfinished_folder_becomes_a_run_and_others_are_refused(tmp_
     (tmp_path / "photographs" / "a.png").write_bytes(b"")
     with pytest.raises(RunError, match="found a folder"):
         RunStore(tmp_path / "photographs")
-    with pytest.raises(RunError, match=r"holds other files \(a\.png"):
+    with pytest.raises(RunError, match=r"contains other files \(a\.png"):
         RunStore(tmp_path / "photographs", create=True)
     with pytest.raises(RunError, match="is a file"):
         RunStore(tmp_path / "photographs" / "a.png", create=True)
@@ -200,8 +200,8 @@ def test_rows_taken_out_of_the_journal_are_missed(tmp_path: pathlib.Path) -> Non
         (1, "DELETE FROM trials WHERE row = 5", "should end in row 5, not in row 4"),
         (2, "DELETE FROM trials WHERE row = 2", "row 2 does not match"),
         (3, "UPDATE trials SET record = replace(record, 'conv2[3]', 'conv2[4]')", "row 3 does not match"),
-        (4, "DELETE FROM head", "last row is gone"),
-        (5, "DROP TABLE trials", "it holds head"),
+        (4, "DELETE FROM head", "last row is missing"),
+        (5, "DROP TABLE trials", "it contains head"),
     ]:
         store = filled(tmp_path / str(number))
         connection = sqlite3.connect(store.path / "journal.db")
@@ -238,7 +238,7 @@ def test_an_array_file_is_not_believed(store: RunStore) -> None:
             archive.comment = b"sha256:" + bytes(64)
         signed = path.read_bytes()[:-64]
         path.write_bytes(signed + hashlib.sha256(signed).hexdigest().encode())
-        with pytest.raises(RunError, match="something else than plain arrays"):
+        with pytest.raises(RunError, match="something other than plain arrays"):
             store.read_arrays(name)
 
 

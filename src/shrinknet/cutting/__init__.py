@@ -1,1 +1,1 @@
-"""Cutting: the small network without the disabled filters, compared with the switched one."""
+"""Cutting: makes the small network without the disabled filters, and verifies it against the switched one."""

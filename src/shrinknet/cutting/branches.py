@@ -1,8 +1,8 @@
-"""Branches and layers that compute nothing: a residual branch none of whose filters is left adds a constant, and goes.
+"""Removes branches and layers that compute nothing: a residual branch without filters is replaced by a constant.
 
-A layer that has lost all of its filters keeps one as a hull, and whoever reads it reads zeros: that is exact wherever
-the layer stands. Where the branch then ends in an addition, its constant is added instead, and the branch is no longer
-part of the network. A layer that is bypassed hands its input on: only its activation function stays.
+A layer that has lost all of its filters keeps one placeholder filter, and its readers multiply it by zeros. That is
+exact everywhere. If the branch ends in an addition, it is removed and its constant is added instead. A bypassed layer
+passes its input on, so only its activation function is left.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from shrinknet.network.rebuild import rebuild
 
 
 def without_idle(model: Any, bypassed: Container[str] = ()) -> tuple[Any, list[tuple[Any, Any]]]:
-    """The plain model with every added branch that is constant replaced by its constant, and without the layers that
-    are bypassed and whose kernels are square; not compiled.
+    """The plain model without constant branches and bypassed layers; not compiled.
 
-    Also returns the variables that are left, each of the model with its counterpart.
+    An added branch that is constant is replaced by its constant. A bypassed layer is removed if its kernel is square.
+    Also returns each variable of the model that is left, with its counterpart.
     """
     surgeon = _Surgeon(model, bypassed)
     small = rebuild(model, surgeon.make, surgeon.perform)
     pairs: list[tuple[Any, Any]] = []
     for new, old in surgeon.old.values():
-        if isinstance(old, keras.layers.Layer) and (new.built or not old.built):  # what was left out was never built
+        if isinstance(old, keras.layers.Layer) and (new.built or not old.built):  # removed layers were never built
             pairs += carry_state(old, new)
     return small, pairs
 
@@ -47,7 +47,7 @@ class _Surgeon:
             if not weight.owned:
                 kernels.setdefault(id(weight.layer), []).append(ops.convert_to_numpy(weight.variable))
         self.silent = {layer for layer, arrays in kernels.items() if not any(array.any() for array in arrays)}
-        self.old: dict[int, tuple[Any, Any]] = {}  # id of what stands in an operation's place -> (it, the operation)
+        self.old: dict[int, tuple[Any, Any]] = {}  # id of an operation's replacement -> (replacement, operation)
 
     def make(self, path: str, operation: Any) -> Any:
         new = clone_layer(operation) if isinstance(operation, keras.layers.Layer) else operation
@@ -73,7 +73,7 @@ class _Surgeon:
         return total if not np.any(value) else total + value
 
     def constant(self, tensor: Any) -> np.ndarray | None:
-        """The numbers of a tensor that do not depend on any input, broadcastable to it; None where they may."""
+        """The value of a tensor that depends on no input, broadcastable to it; None if it may depend on one."""
         if not isinstance(tensor, keras.KerasTensor):
             return None
         new, _, node = maker_of(tensor)
@@ -93,7 +93,7 @@ class _Surgeon:
 
 
 def _is_identity(layer: Any) -> bool:
-    """Whether the kernel hands each channel on as the one of the same number."""
+    """Whether the kernel passes each channel on with the same index."""
     kernel = ops.convert_to_numpy(layer.kernel)
     place = identity_place(layer)
     return place is not None and np.array_equal(kernel[place], np.eye(*kernel.shape[-2:]))

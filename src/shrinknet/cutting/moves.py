@@ -1,7 +1,8 @@
-"""Movements after a cut: what becomes of reshapes, splits and shuffles when channels are gone.
+"""Movements after a cut: what reshapes, splits and shuffles become when channels are missing.
 
-A movement is followed by the places of its numbers. While channels are missing, a chain of movements is only noted
-down; when something else reads its end, one operation fetches every number that is left from where it now lies.
+A movement is followed by the positions of its numbers. While channels are missing, a chain of movements is only
+recorded. When another operation reads the end of the chain, one operation gathers the remaining numbers from their
+new positions.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class Moved:
     """The end of a chain of movements that has not been carried out.
 
     Attributes:
-        source: the small tensor at the chain's beginning.
-        shape: the uncut shape at the chain's end, None where a size is open.
-        kept: which places of the uncut source are left, bool, batch of 1.
-        places: for each place of the uncut end of the chain, its place in the uncut source, counted row by row.
-        steps: the movements, each as its call and what performs it on real tensors.
+        source: the small tensor at the start of the chain.
+        shape: the uncut shape at the end of the chain, None where a size is open.
+        kept: which positions of the uncut source are left, bool, batch of 1.
+        places: for each position of the uncut end of the chain, its flat index in the uncut source.
+        steps: the movements, each as its call and a function that performs it on tensors.
     """
 
     source: Any
@@ -43,12 +44,12 @@ class Moved:
 
     @classmethod
     def begin(cls, source: Any, channels: np.ndarray, shape: Shape, gone: np.ndarray) -> Moved:
-        """A chain that begins at a tensor with these channels, broadcastable to its uncut shape."""
+        """A chain that starts at a tensor with these channels, broadcastable to its uncut shape."""
         kept = full(~gone[channels], shape)
         return cls(source, shape, kept, np.arange(kept.size).reshape(kept.shape))
 
     def then(self, call: Call, perform: Callable[[Any], Any]) -> list[Moved]:
-        """The chain with one more movement; one for each of its outputs."""
+        """The chain extended by one movement; one chain for each of its outputs."""
 
         def step(index: int) -> tuple[Call, Callable[[Any], Any]]:
             return call, lambda tensor: keras.tree.flatten(perform(tensor))[index]
@@ -57,10 +58,10 @@ class Moved:
         return [Moved(self.source, shape, self.kept, end, (*self.steps, step(i))) for i, (shape, end) in ends]
 
     def carry_out(self) -> Any:
-        """The small tensor at the chain's end.
+        """The small tensor at the end of the chain.
 
-        The chain's own movements where they still bring the right numbers; else one reshape, one selection along an
-        axis, or one of single numbers.
+        It is made by the chain's own movements if they still give the right numbers; otherwise by one reshape, one
+        selection along an axis, or one selection of single numbers.
         """
         left = self.kept.reshape(-1)[self.places]
         where = (np.cumsum(self.kept) - 1)[self.places[left]].reshape(_box(left))
@@ -79,27 +80,27 @@ class Moved:
                 return ops.take(self.source, chosen, axis)
         if -1 in shape or None in self.source.shape[1:]:
             raise ModelError(
-                f"{last.kind} {last.path} cannot be followed without the channels that go while the model leaves sizes "
-                "open. Build the model with inputs of a fixed size, as keras.Input((128, 128, 3))."
+                f"{last.kind} {last.path} cannot be followed after the cut while the model leaves sizes open. Build "
+                "the model with inputs of a fixed size, such as keras.Input((128, 128, 3))."
             )
         flat = keras.layers.Reshape((have.size,))(self.source)
         return keras.layers.Reshape(shape)(ops.take(flat, where.reshape(-1), 1))
 
     def _native(self, have: np.ndarray, where: np.ndarray) -> bool:
-        """Whether the chain's own movements, run on the small tensor, bring the right numbers."""
+        """Whether the chain's own movements, run on the small tensor, give the right numbers."""
         if len({id(step[0].operation) for step in self.steps}) < len(self.steps):
             return False
         try:
             for call, _ in self.steps:
                 ends = run_on(call, [have])
                 have = ends[0] if len(ends) == 1 else np.empty(0)
-        except Exception:  # a shape that no longer fits: the movement has to become another one
+        except Exception:  # a shape that no longer fits, so another operation must replace the movement
             return False
         return np.array_equal(have, where)
 
 
 def slice_constants(structure: Any, channels: np.ndarray, gone: np.ndarray) -> Any:
-    """Arguments of an operation, with its constant arrays cut to the channels that are left.
+    """Arguments of an operation, with its constant arrays sliced to the channels that are left.
 
     `channels` are those of the operation's output, broadcastable to it; constants are aligned with its last axes.
     """
@@ -118,21 +119,21 @@ def slice_constants(structure: Any, channels: np.ndarray, gone: np.ndarray) -> A
 
 
 class Movements:
-    """Performs the operations of a network while it is rebuilt without some channels.
+    """Performs the operations of a network while it is rebuilt without some of its channels.
 
     Args:
-        graph: the uncut network's; gone: which of its channels go, bool.
+        graph: of the uncut network; gone: which of its channels are cut, bool.
     """
 
     def __init__(self, graph: ChannelGraph, gone: np.ndarray) -> None:
         self.graph = graph
         self.gone = gone
         self.chains: dict[int, tuple[Any, Moved]] = {}  # id of a placeholder -> (the placeholder, its chain)
-        self.carried: dict[int, Any] = {}  # id of a placeholder -> the tensor, once a reader has asked for it
-        self.calls: Counter[str] = Counter()  # path of an operation -> how often it was called, as a shared layer is
+        self.carried: dict[int, Any] = {}  # id of a placeholder -> the tensor, once a reader needed it
+        self.calls: Counter[str] = Counter()  # path of an operation -> number of calls so far, for shared layers
 
     def perform(self, path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
-        """Calls an operation; a movement of channels that are gone is noted down, and carried out by its reader."""
+        """Calls an operation; a movement with missing channels is recorded, and carried out when its output is read."""
         key = path, self.calls[path]
         self.calls[path] += 1
         if key in self.graph.moves:
@@ -149,7 +150,7 @@ class Movements:
         return operation(*arguments, **keywords)
 
     def _note(self, chains: list[Moved], call: Call) -> Any:
-        """Placeholders for outputs that do not exist yet."""
+        """Placeholders for outputs that are not computed yet."""
         notes = [
             keras.KerasTensor(shape, dtype=chain.source.dtype)
             for chain, shape in zip(chains, call.output_shapes, strict=True)
@@ -166,7 +167,7 @@ class Movements:
 
 
 def _replacing(tensor: Any, operation: Any, arguments: Any, keywords: Any) -> Callable[[Any], Any]:
-    """Performs the operation with another tensor in this one's place."""
+    """A function that performs the operation with another tensor in place of this one."""
 
     def perform(other: Any) -> Any:
         given, named = keras.tree.map_structure(
@@ -178,8 +179,8 @@ def _replacing(tensor: Any, operation: Any, arguments: Any, keywords: Any) -> Ca
 
 
 def _box(left: np.ndarray) -> tuple[int, ...]:
-    """The shape of what is left of an array: as many on each axis as have anything left."""
+    """The shape of what is left of an array: on each axis, the number of indices with anything left."""
     axes = [left.any(tuple(other for other in range(left.ndim) if other != axis)) for axis in range(left.ndim)]
     if not left[np.ix_(*axes)].all():
-        raise NotEquivalentError("A movement would be left with holes. This is a fault of shrinknet: please report it.")
+        raise NotEquivalentError("A cut would leave holes in a tensor. This is a bug in shrinknet: please report it.")
     return tuple(int(axis.sum()) for axis in axes)

@@ -1,4 +1,4 @@
-"""Slim: cut what is disabled out for good. plan (plain data, printable) -> apply (no decisions) -> verify."""
+"""Slim: removes disabled filters for good. plan (plain data, printable) -> apply (no decisions) -> verify."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ Fate = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class LayerCut:
-    """What becomes of one layer.
+    """How one layer is cut.
 
     Attributes:
-        config: entries of its configuration that change, as `{"filters": 3}`.
-        keep: for each of its variables, axis -> the positions that stay; an axis that is not named stays whole.
-        silent: for each of its variables, axis -> the positions whose numbers become 0: they read channels that are
-            disabled, but stay so that a width is a multiple.
+        config: entries of its configuration that change, such as `{"filters": 3}`.
+        keep: for each of its variables, axis -> the indices that are left; an axis that is not listed is not cut.
+        silent: for each of its variables, axis -> the indices whose numbers become 0: they read channels that are
+            disabled but stay, for example to round a width up.
     """
 
     config: dict[str, int]
@@ -57,10 +57,10 @@ class Plan:
     """What would be cut, as plain data; prints as a table.
 
     Attributes:
-        cuts: path of a layer -> what becomes of it; a layer that is not named stays as it is.
-        gone: which channels of the graph go, bool.
-        graph: the channels that it was made for.
-        disabled: groups that are switched off; more than go where a width is kept to multiples.
+        cuts: path of a layer -> how it is cut; a layer that is not listed does not change.
+        gone: which channels of the graph are removed, bool.
+        graph: the channel graph that the plan was made for.
+        disabled: number of disabled groups; larger than the number of removed ones if widths are rounded up.
     """
 
     cuts: dict[str, LayerCut]
@@ -70,12 +70,12 @@ class Plan:
 
     @cached_property
     def removed(self) -> tuple[Group, ...]:
-        """The groups that go."""
+        """The groups that are removed."""
         return tuple(group for channel, group in self.graph.cuttable.items() if self.gone[channel])
 
     @cached_property
     def before(self) -> Cost | None:
-        """The cost with all filters; None where the network leaves sizes open."""
+        """The cost with all filters; None if the network leaves sizes open."""
         return known_cost(self.graph, np.zeros_like(self.gone))
 
     @cached_property
@@ -90,7 +90,7 @@ class Plan:
 
     def __str__(self) -> str:
         together = [str(group) for group in self.removed if len(group.filters) > 1]
-        lines = [f"{len(self.removed)} filters go."]
+        lines = [f"{len(self.removed)} filters will be removed."]
         if self.before is not None and self.after is not None:
             rows = [
                 {
@@ -106,18 +106,18 @@ class Plan:
                 if old.parameters
             ]
             lines.insert(0, table(rows))
-        lines += [f"Only together: {names}" for names in together[:20]]
+        lines += [f"Cut together: {names}" for names in together[:20]]
         lines += [f"... and {len(together) - 20} more groups"] if len(together) > 20 else []
         lines += [f"Never cut: {layer}: {reason}" for layer, reason in self.unswitchable.items()]
         return "\n".join(lines)
 
 
 def plan(net: Any, input_shape: tuple[int, ...] | None = None, round_to: int = 1) -> Plan:
-    """What `slim(net)` would cut, before it does.
+    """What `slim(net)` would remove, without removing it.
 
     Args:
-        net: a switched network; input_shape: shape of one sample where the network leaves sizes open; it is only
-            needed for the costs.
+        net: a switched network; input_shape: shape of one sample if the network leaves sizes open; it is only needed
+            for the costs.
         round_to: see `slim`.
 
     Raises:
@@ -127,7 +127,7 @@ def plan(net: Any, input_shape: tuple[int, ...] | None = None, round_to: int = 1
 
 
 def plan_of(switches: Switches, round_to: int = 1) -> Plan:
-    """The plan for a network whose switches are at hand."""
+    """The plan for a network, given its switches."""
     graph, disabled = switches.graph, switches.read("disabled")
     gone = disabled & ~_kept_for_width(graph, disabled, round_to)
     mute = disabled & ~gone
@@ -142,10 +142,10 @@ def plan_of(switches: Switches, round_to: int = 1) -> Plan:
 
 
 def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
-    """Which disabled channels stay: a hull for each tensor that lost all, and what makes widths multiples.
+    """Which disabled channels stay: a placeholder for each tensor that lost all, and those that round widths up.
 
-    Widths become multiples of `round_to`, or stay the old ones. Channels that a normalisation averages over cannot stay
-    without changing it: those always go.
+    Widths become multiples of `round_to`, or keep their old value. Channels that a normalisation averages over would
+    change its result if they stayed, so they are always removed.
     """
     at_least("round_to", round_to, 1)
     stays = graph.hulls(disabled)
@@ -166,20 +166,20 @@ def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) ->
 
 
 def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced") -> Any:
-    """The small network that is left: a plain Keras model without switches, proven to compute the same.
+    """The small network that is left: a plain Keras model without switches, verified to compute the same.
 
     Args:
         net: a switched network; it is not changed.
-        sample: inputs to prove it on, as the model takes them; None: inputs are drawn.
-        round_to: widths that are left are multiples of this number, or the old widths: some disabled filters stay,
-            with zeros in everything that reads them, so that the function is the same. 8 suits most hardware.
-        optimizer: "sliced": its slots are those of the switched network, without what was cut, so that training goes
-            on (factored slots, as Adafactor's, start anew); "fresh": as newly built.
+        sample: inputs to verify it on, as the model takes them; None: random inputs.
+        round_to: the new widths are multiples of this number, or the old widths: some disabled filters stay, with
+            zeros in everything that reads them, so that the function is the same. 8 suits most hardware.
+        optimizer: "sliced": its slots are those of the switched network, without what was cut, so that training
+            continues (factored slots, such as Adafactor's, start new); "fresh": a newly built optimizer.
 
     Returns:
-        A plain Keras model, compiled as before, that loads where shrinknet is not installed. It is of the user's own
-        class where Keras makes models of that class from inputs and outputs, else a Functional one, and a warning says
-        so. A layer made of other layers that lost filters is a nested model in it.
+        A plain Keras model, compiled as before, that loads where shrinknet is not installed. It has the user's own
+        class if Keras creates models of that class from inputs and outputs; otherwise it is a Functional model, and a
+        warning says so. A composite layer that lost filters becomes a nested model.
 
     Raises:
         ModelError: the network has no switches.
@@ -193,19 +193,19 @@ def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal[
 def slim_of(
     switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
 ) -> Any:
-    """See `slim`; for a network whose switches are at hand."""
+    """Like `slim`, for a network whose switches are given."""
     return cut_out(switches, sample, round_to=round_to, optimizer=optimizer)[0]
 
 
 def cut_out(
     switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
 ) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
-    """As `slim_of`, and what became of each variable that is left; see `apply`."""
+    """Like `slim_of`, and also returns how each variable that is left was cut; see `apply`."""
     net, made = switches.net, plan_of(switches, round_to)
     if made.disabled and not made.removed:
         _LOG.warning(
-            "Nothing is cut out: round_to=%d keeps all %d disabled filters. Disable more of a layer, or take a smaller "
-            "number.", round_to, made.disabled,
+            "Nothing is removed: round_to=%d keeps all %d disabled filters. Disable more filters of a layer, or use a "
+            "smaller number.", round_to, made.disabled,
         )  # fmt: skip
     small, cuts = apply(switches, made)
     disabled = switches.read("disabled")
@@ -233,9 +233,9 @@ def _say_if_another_class(net: Any, small: Any) -> None:
 
 
 def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
-    """The network with the cuts of a plan made; not compiled, not verified.
+    """The network with the cuts of a plan applied; not compiled, not verified.
 
-    Also returns what became of each variable: the old one, the new one, and a function from its value to the new one.
+    Also returns for each variable: the old one, the new one, and a function that turns the old value into the new one.
     """
     copies: list[tuple[Any, Any, LayerCut]] = []
 
@@ -263,7 +263,7 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
             continue
         nothing: tuple[dict[int, np.ndarray], ...] = ({},) * len(new.variables)
         parts = zip(old.variables, new.variables, cut.keep, cut.silent or nothing, strict=False)
-        for source, target, keep, silent in parts:  # switches come last
+        for source, target, keep, silent in parts:  # the old layer's switches come last and have no counterpart
             cuts.append((source, target, functools.partial(_cut, keep=keep, silent=silent)))
             target.assign(cuts[-1][2](ops.convert_to_numpy(source)))
     return small, cuts
@@ -286,7 +286,7 @@ def verify(net: Any, small: Any, sample: Any = None) -> float:
     """The largest difference between the outputs of two networks, as a share of the outputs' scale.
 
     Raises:
-        NotEquivalentError: it is more than `prove` allows, or not a number.
+        NotEquivalentError: the difference is larger than `prove` allows, or not a number.
     """
     try:
         return prove(net, small, sample)
@@ -298,8 +298,8 @@ def _report(what: str, net: Any) -> str:
     own = {type(layer) for layer in layers_of(net) if (known := registered(type(layer))) and is_users(known)}
     names = ", ".join(sorted(getattr(kind, "plain_class", kind).__name__ for kind in own))
     blame = (
-        f"Check the rule that you registered for {names}: it may say something else than the layer does."
+        f"Check the rule that you registered for {names}: it may not describe what the layer does."
         if names
-        else "This is a fault of shrinknet. Please report it with print(shrinknet.plan(net)) and the model's config."
+        else "This is a bug in shrinknet. Please report it with print(shrinknet.plan(net)) and the model's config."
     )
     return f"The slim network is not the same function as the switched one: {what}. Nothing was returned. {blame}"

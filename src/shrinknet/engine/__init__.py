@@ -1,4 +1,4 @@
-"""The engine: trains so many steps, and measures; compiled loops on TensorFlow, Keras `fit` for everything else."""
+"""The engine: trains for a number of steps and evaluates; compiled loops on TensorFlow, Keras's `fit` elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Engine", "FitEngine", "make_engine"]
 def _suits_tensorflow(net: Any, callbacks: Sequence[Any]) -> bool:
     if keras.backend.backend() != "tensorflow" or net.run_eagerly or any(map(needs_fit, callbacks)):
         return False
-    from shrinknet.engine.tensorflow import is_distributed  # imports TensorFlow, which other backends do without
+    from shrinknet.engine.tensorflow import is_distributed  # imports TensorFlow, which other backends do not need
 
     return not is_distributed(net)
 
@@ -29,8 +29,8 @@ def _make_tensorflow(*arguments: Any) -> Engine:
     return TensorFlowEngine(*arguments)
 
 
-# (whether it honours what the user compiled and which callbacks they gave, what makes it): the first that suits is
-# taken. The fastest come first; the last suits always.
+# (whether the engine supports how the user compiled the network and their callbacks, how to make it). The first that
+# is suitable is used. The fastest come first; the last is always suitable.
 ENGINES: list[tuple[Callable[[Any, Sequence[Any]], bool], Callable[..., Engine]]] = [
     (_suits_tensorflow, _make_tensorflow),
     (lambda net, callbacks: True, FitEngine),
@@ -45,6 +45,6 @@ def make_engine(
     callbacks: Sequence[Any] = (),
     on_step: Callable[..., None] | None = None,
 ) -> Engine:
-    """The fastest engine that honours what the user compiled and which callbacks they gave."""
+    """The fastest engine that supports how the user compiled the network, and their callbacks."""
     make = next(make for suits, make in ENGINES if suits(net, callbacks))
     return make(net, train, validation, seed, callbacks, on_step)

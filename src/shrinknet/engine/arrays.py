@@ -1,4 +1,4 @@
-"""Arrays: data in memory, or in files that are read as they are needed, and the order in which training sees them."""
+"""Arrays: data in memory, or in files that are read as needed, and the order in which training uses them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 Batch = tuple[Any, ...]
-CHUNK = 64 * 2**20  # bytes that are looked at at once
-SHARE = 4  # arrays that take more than this part of the machine's memory are not copied as a whole
+CHUNK = 64 * 2**20  # bytes that are checked at a time
+SHARE = 4  # arrays larger than 1 / SHARE of the machine's memory are not copied as a whole
 
 
 def order(seed: int, trial: int, epoch: int, samples: int) -> np.ndarray:
@@ -27,8 +27,8 @@ def order(seed: int, trial: int, epoch: int, samples: int) -> np.ndarray:
 class Arrays:
     """(x, y) or (x, y, sample_weight), each an array or a structure of arrays.
 
-    NumPy arrays, memory-mapped files (`numpy.memmap`) and anything that can be indexed by rows and has a shape and a
-    dtype, as a dataset in an HDF5 file.
+    They are NumPy arrays, memory-mapped files (`numpy.memmap`), or anything that can be indexed by rows and has a shape
+    and a dtype, such as a dataset in an HDF5 file.
     """
 
     arrays: Batch
@@ -41,7 +41,7 @@ class Arrays:
 
     @cached_property
     def fits_in_memory(self) -> bool:
-        """Whether the arrays are in memory, and may be copied to the device as a whole."""
+        """Whether the arrays are in memory and small enough to be copied to the device as a whole."""
         leaves = keras.tree.flatten(self.arrays)
         plain = all(type(leaf) is np.ndarray and not is_mapped(leaf) for leaf in leaves)
         return plain and sum(leaf.nbytes for leaf in leaves) <= memory() // SHARE
@@ -51,8 +51,9 @@ class Arrays:
         return keras.tree.map_structure(lambda array: take_rows(array, rows), self.arrays)
 
     def batches(self, seed: int, trial: int, steps: int, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
-        """(epoch, rows of one batch) for the batches `start` to `start + steps` of a trial; the last batch of an epoch
-        may be smaller.
+        """(epoch, rows of one batch) for the batches `start` to `start + steps` of a trial.
+
+        The last batch of an epoch may be smaller.
         """
         each = -(-self.samples // self.batch_size)
         for epoch in range(start // each, -(-(start + steps) // each)):
@@ -62,20 +63,20 @@ class Arrays:
 
 
 def take_rows(array: Any, rows: np.ndarray) -> np.ndarray:
-    """The rows of an array, in this order; 64-bit numbers in the precision that Keras computes in."""
+    """The rows of an array, in this order; 64-bit floats are converted to Keras's precision."""
     if isinstance(array, np.ndarray):
         return in_precision(array[rows])
-    places, back = np.unique(rows, return_inverse=True)  # HDF5 wants them in order, each once
+    places, back = np.unique(rows, return_inverse=True)  # HDF5 requires increasing indices without duplicates
     return in_precision(np.asarray(array[places])[back])
 
 
 def in_precision(array: np.ndarray) -> np.ndarray:
-    """64-bit floating-point numbers in the precision that Keras computes in; all else as it is."""
+    """The array, with 64-bit floats converted to Keras's precision (`floatx`)."""
     return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
 
 
 def is_mapped(array: Any) -> bool:
-    """Whether a NumPy array lies in a memory-mapped file."""
+    """Whether a NumPy array is memory-mapped."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True
@@ -84,7 +85,7 @@ def is_mapped(array: Any) -> bool:
 
 
 def chunks(array: Any) -> Iterator[np.ndarray]:
-    """The rows of an array, some at a time; pages of a mapped file are given back after each."""
+    """The rows of an array, in chunks; pages of a mapped file are released after each."""
     each = max(1, CHUNK // max(1, int(np.prod(array.shape[1:])) * np.dtype(array.dtype).itemsize))
     for start in range(0, array.shape[0], each):
         yield np.asarray(array[start : start + each])
@@ -93,7 +94,7 @@ def chunks(array: Any) -> Iterator[np.ndarray]:
 
 
 def _give_back(array: Any) -> None:
-    """Lets the system take the pages of a mapped file out of memory."""
+    """Lets the operating system drop the pages of a mapped file from memory."""
     while isinstance(array, np.ndarray):
         array = array.base
     if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -101,7 +102,7 @@ def _give_back(array: Any) -> None:
 
 
 def memory() -> int:
-    """Bytes of memory of this machine; 8 GiB where it does not say."""
+    """Bytes of memory of this machine; 8 GiB if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

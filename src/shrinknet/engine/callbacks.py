@@ -1,4 +1,4 @@
-"""Callbacks: Keras's own, told of epochs, and those that want to hear of trials."""
+"""Callbacks: Keras's callbacks, which are called for epochs, and those with hooks for trials."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ _BATCH_LEVEL = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", 
 
 
 def needs_fit(callback: Any) -> bool:
-    """Whether a Keras callback wants to hear of every batch, which only `fit` can tell it.
+    """Whether a Keras callback has hooks for batches, which only `fit` calls.
 
     Hooks may be methods of its class or, as those of LambdaCallback, attributes of the object.
     """
     if not isinstance(callback, keras.callbacks.Callback):
         return False
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_freq == "epoch":
-        return False  # its hook for batches does nothing then
+        return False  # its batch hook then does nothing
     kind = type(callback)
     own = any(getattr(kind, name) is not getattr(keras.callbacks.Callback, name) for name in _BATCH_LEVEL)
     return own or any(name in vars(callback) for name in _BATCH_LEVEL)
 
 
 def keras_callbacks(callbacks: Any) -> list[Any]:
-    """Those of the callbacks that are Keras's."""
+    """The callbacks that are Keras callbacks."""
     return [callback for callback in callbacks if isinstance(callback, keras.callbacks.Callback)]
 
 

@@ -1,4 +1,4 @@
-"""What engines have in common: callbacks, the position in the data, and the check of all weights."""
+"""What engines have in common: callbacks, the position in the data, and the check for finite weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class CommonEngine(ABC):
     """See `Engine`.
 
     Args:
-        net: compiled; train, validation: what it is trained on and measured on.
-        seed: of the order of the data.
-        callbacks: the user's; on_step: called with (step, steps) now and then.
+        net: a compiled network; train, validation: the data that it is trained and evaluated on.
+        seed: determines the order of the data.
+        callbacks: the user's callbacks; on_step: called with (step, steps) from time to time.
     """
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class CommonEngine(ABC):
         """See `Engine`."""
 
     def prepare(self, steps_ahead: int = 0, decided: Mapping[str, Any] | None = None) -> None:
-        """See `Engine`; here there is nothing to decide."""
+        """See `Engine`; there is nothing to decide here."""
         batch = keras.tree.map_structure(ops.convert_to_tensor, first_batch(self.feed))
         self.net._symbolic_build(data_batch=batch)
         keep_frozen(self.net)
@@ -61,7 +61,7 @@ class CommonEngine(ABC):
         return {}
 
     def finalize(self) -> None:
-        """What `fit` does at its end: an optimizer that averages weights writes the average."""
+        """What `fit` does at the end: an optimizer that averages weights assigns the average to them."""
         self.net.optimizer.finalize_variable_values(self.net.trainable_weights)
 
     def position(self) -> dict[str, int]:
@@ -82,11 +82,11 @@ class CommonEngine(ABC):
 
     @property
     def has_own_test_step(self) -> bool:
-        """Whether the model's class measures itself in a way of its own, whose results may be no metrics."""
+        """Whether the model's class overrides `test_step`, whose results may not be metrics."""
         return type(self.net).test_step is not keras.Model.test_step
 
     def evaluate_own(self, feed: Feed, step: Callable[[Batch], Mapping[str, Any]]) -> dict[str, Any]:
-        """What the model's own `test_step` gives over all of a feed: its metrics, or the mean of its results.
+        """Evaluates a feed with the model's own `test_step`: returns its metrics, or the mean of its results.
 
         Args:
             step: runs the model's `test_step` on a batch.
@@ -111,7 +111,7 @@ class CommonEngine(ABC):
 
 
 def batches_of(feed: Feed) -> Iterator[Batch]:
-    """All of a feed once, batch by batch, in its order."""
+    """All batches of a feed, once, in order."""
     if isinstance(feed, Stream):
         yield from feed
         return
@@ -120,7 +120,7 @@ def batches_of(feed: Feed) -> Iterator[Batch]:
 
 
 def plain_results(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics as floats; those that give several numbers, as F1Score one for each class, as arrays or structures."""
+    """Metrics as floats; those with several numbers, such as F1Score per class, as arrays or structures."""
     return {name: keras.tree.map_structure(_plain, value) for name, value in results.items()}
 
 

@@ -1,4 +1,4 @@
-"""Feed: what the user hands over as data, read and checked once."""
+"""Feed: the user's data, read and checked once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ CALIBRATION_SAMPLES = 64
 
 
 def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
-    """A few samples of the training data for what is measured without training: rows at equal distances of arrays,
-    the beginning of a stream.
+    """A few samples of the training data, for measurements without training.
+
+    Of arrays they are evenly spaced rows, of a stream its first samples.
     """
     if isinstance(feed, Arrays):
         rows = np.linspace(0, feed.samples - 1, min(samples, feed.samples)).astype(int)
@@ -31,7 +32,7 @@ def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
 
 
 def batches_of_an_epoch(feed: Feed) -> int | None:
-    """How many batches one pass over the data has; None where they do not say."""
+    """The number of batches in one pass over the data; None if it is unknown."""
     if isinstance(feed, Arrays):
         return -(-feed.samples // feed.batch_size)
     if isinstance(feed.source, keras.utils.PyDataset):
@@ -40,31 +41,31 @@ def batches_of_an_epoch(feed: Feed) -> int | None:
 
 
 def why_not_repeatable(feed: Feed) -> str | None:
-    """Why another process would not read the same batches in the same order; None: nothing speaks against it."""
+    """Why another process may not read the same batches in the same order; None if it will."""
     if isinstance(feed, Arrays):
         return None
     if not feed.repeatable:
-        return f"the {feed.what} are a generator, whose place cannot be found again"
+        return f"the {feed.what} are a generator, which cannot be rewound"
     for part in pipeline(feed.source):
-        seeds = [int(getattr(part, name, 1)) for name in ("_seed", "_seed2")]  # both 0: another order each time
+        seeds = [int(getattr(part, name, 1)) for name in ("_seed", "_seed2")]  # both 0: a different order each time
         if not any(seeds):
             return f"the {feed.what} are shuffled without a seed: write shuffle(..., seed=1)"
     return None
 
 
 def read_data(data: Any, batch_size: int, what: str, *, endless: bool = True) -> Feed:
-    """The feed for what Keras's fit and evaluate take.
+    """The feed for any data that Keras's `fit` and `evaluate` accept.
 
     Args:
         data: arrays (x, y) or (x, y, sample_weight), a tf.data.Dataset, a keras.utils.PyDataset, or a generator.
-            Arrays may be memory-mapped files or datasets in HDF5 files: they are read batch by batch.
-        batch_size: samples a batch, for arrays.
-        what: how messages call it: "training data", "validation data".
-        endless: whether data without an end will do.
+            Arrays may be memory-mapped files or datasets in HDF5 files, which are read batch by batch.
+        batch_size: samples per batch, for arrays.
+        what: the name of the data in messages: "training data", "validation data".
+        endless: whether endless data are allowed.
 
     Raises:
-        DataError: nothing in it, lengths that differ, numbers that are not finite, no end where one is needed, or a
-            structure that is no data.
+        DataError: the data are empty, endless though `endless` is False, have lengths that differ or numbers that are
+            not finite, or are not of a supported type.
     """
     if isinstance(data, Arrays | Stream):
         return data
@@ -85,27 +86,27 @@ def read_data(data: Any, batch_size: int, what: str, *, endless: bool = True) ->
     if len(lengths) != 1:
         shapes = ", ".join(str(tuple(array.shape)) for array in leaves)
         raise DataError(f"Expected {what} with the same number of samples in each array; received shapes {shapes}.")
-    for array in keras.tree.flatten((arrays[0], arrays[2:])):  # of targets, the loss says whether NaN is a label
+    for array in keras.tree.flatten((arrays[0], arrays[2:])):  # not the targets: a loss may accept NaN as a label
         check_finite(array, what)
     return Arrays(arrays, batch_size)
 
 
 def _refuse_numbers(batch: Batch, what: str) -> None:
-    """Lists of numbers look like structures of as many inputs: what is meant is an array."""
+    """Refuses lists of numbers, which Keras takes for structures of that many inputs."""
     for name, part in zip(("x", "y", "sample_weight"), batch, strict=False):
         leaves = keras.tree.flatten(part)
         if leaves and keras.tree.is_nested(part) and all(np.ndim(leaf) == 0 for leaf in leaves):
             raise DataError(
                 f"Expected {name} of the {what} as an array; received a list of {len(leaves)} numbers, which Keras "
-                f"takes for as many inputs. Write numpy.array({name})."
+                f"takes for {len(leaves)} inputs. Write numpy.array({name})."
             )
 
 
 def _refuse_endless(data: Any, what: str, endless: bool) -> None:
     if not endless and is_endless(data):
         raise DataError(
-            f"The {what} never end, so that no score can be taken of all of them. Take a part: "
-            "dataset.take(batches), or leave .repeat() out."
+            f"The {what} never end, so no score over all of them can be computed. Use dataset.take(batches), or "
+            "leave .repeat() out."
         )
 
 
@@ -113,27 +114,27 @@ def check_finite(array: Any, what: str) -> None:
     """Refuses numbers that are not finite.
 
     Raises:
-        DataError: says how many there are.
+        DataError: there are such numbers; the message says how many.
     """
     if not np.issubdtype(array.dtype, np.floating):
         return
     count = sum(int(chunk.size - np.isfinite(chunk).sum()) for chunk in chunks(array))
     if count:
         raise DataError(
-            f"The {what} hold {count} numbers that are not finite, in an array of shape {tuple(array.shape)}. They can "
-            "hide behind a finite loss: remove or replace them, for example with numpy.nan_to_num."
+            f"The {what} contain {count} numbers that are not finite, in an array of shape {tuple(array.shape)}. The "
+            "loss may be finite in spite of them: remove or replace them, for example with numpy.nan_to_num."
         )
 
 
 def _array(value: Any) -> Any:
-    """The value as an array in the right precision; what lies in a file stays there."""
+    """The value as an array in the right precision; data in a file are not read into memory."""
     if is_mapped(value) or (hasattr(value, "file") and hasattr(value, "shape") and hasattr(value, "dtype")):
         return value
     return in_precision(np.asarray(value))
 
 
 def first_batch(feed: Feed) -> Batch:
-    """A batch to build the network with; of a stream it is not lost."""
+    """A batch to build the network with; a stream still gives it to training."""
     if isinstance(feed, Arrays):
         return feed.take(np.arange(min(feed.batch_size, feed.samples)))
     return feed.peek()

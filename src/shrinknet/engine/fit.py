@@ -1,4 +1,4 @@
-"""FitEngine: trains through Keras's own `fit`, on every backend and with every callback."""
+"""FitEngine: trains with Keras's own `fit`, on every backend and with every callback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shrinknet.errors import DataError
 
 
 class _Batches(keras.utils.PyDataset):
-    """A fixed list of rows to take from arrays, batch by batch."""
+    """Batches of arrays, given by a fixed list of rows."""
 
     def __init__(self, feed: Arrays, rows: list[np.ndarray]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Batches(keras.utils.PyDataset):
 
 
 class _Callbacks(keras.callbacks.CallbackList):
-    """Callbacks that hear of one training, although it takes several calls of `fit`."""
+    """Callbacks that see one training, although it takes several calls of `fit`."""
 
     def on_train_begin(self, logs: Any = None) -> None: ...
 
@@ -39,14 +39,14 @@ class _Callbacks(keras.callbacks.CallbackList):
 
     @contextlib.contextmanager
     def one_training(self) -> Iterator[None]:
-        """The training that they hear of."""
+        """Calls the hooks for the begin and end of training around the block."""
         super().on_train_begin()
         yield
         super().on_train_end()
 
 
 class FitEngine(CommonEngine):
-    """See `Engine`; every training is a call of `fit`, or one for each epoch."""
+    """See `Engine`; every training is one call of `fit`, or one for each epoch."""
 
     name = "fit"
 
@@ -71,7 +71,7 @@ class FitEngine(CommonEngine):
         self.on_step(steps, steps)
 
     def _fit_stream(self, feed: Stream, steps: int, callbacks: Any) -> None:
-        errors: list[DataError] = []  # raised through `fit`, it would come out as an error of TensorFlow's
+        errors: list[DataError] = []  # raised inside `fit`, they would become errors of TensorFlow
 
         def batches() -> Iterator[Batch]:
             yield first
@@ -109,7 +109,7 @@ class FitEngine(CommonEngine):
 
 @contextlib.contextmanager
 def _not_finalized(optimizer: Any) -> Iterator[None]:
-    """While the block lasts, the end of `fit` does not write averaged weights: the training is not at its end."""
+    """Within the block, `fit` does not assign averaged weights when it ends, since the training continues."""
     optimizer.__dict__["finalize_variable_values"] = lambda variables: None
     try:
         yield

@@ -1,4 +1,4 @@
-"""Engine: what trains a network for so many steps and measures it; the loop knows no more of it than this."""
+"""Engine: trains a network for a number of steps and evaluates it; all that the loop knows about training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from shrinknet.engine.data import Feed
 
 
 class Engine(Protocol):
-    """Trains and measures one compiled network.
+    """Trains and evaluates one compiled network.
 
     Attributes:
         name: how it runs the steps, in a word or two.
-        net: its loss, loss weights, metrics, optimizer, `train_step` and sample weights are honoured.
-        feed: what it is trained on; validation: what it is measured on by default.
-        seed: of the order of the data.
+        net: the network; its loss, loss weights, metrics, optimizer, `train_step` and sample weights are used.
+        feed: the training data; validation: the data that it is evaluated on by default.
+        seed: determines the order of the data.
     """
 
     name: ClassVar[str]
@@ -25,38 +25,38 @@ class Engine(Protocol):
     seed: int
 
     def prepare(self, steps_ahead: int = 0, decided: Mapping[str, Any] | None = None) -> None:
-        """Makes every variable exist that Keras would create in the first step, and decides how to run the steps.
+        """Creates every variable that Keras would create in the first step, and decides how to run the steps.
 
         Args:
-            steps_ahead: how many training steps are to come, at least.
-            decided: what `decisions` gave when the run began, which then holds; None: the run begins now.
+            steps_ahead: minimum number of training steps to come.
+            decided: what `decisions` returned when the run began, to be used again; None: the run begins now.
         """
 
     def decisions(self) -> dict[str, Any]:
-        """What was decided about how to run the steps, in JSON types: the bits of a training depend on it."""
+        """How the steps are run, in JSON types, since the last bits of a training depend on it."""
 
     def train(self, steps: int, trial: int, start: int = 0) -> None:
-        """Trains for exactly `steps` batches, in an order that depends on the seed and the trial's number only.
+        """Trains on exactly `steps` batches, in an order that depends only on the seed and the trial's number.
 
         Args:
-            trial: its number, 0 for the warm-up; start: how many batches of it were trained on before.
+            trial: its number, 0 for the warm-up; start: number of its batches that were already used.
 
         Raises:
-            DataError: a generator ran dry; the steps before were taken.
+            DataError: a generator ended too early; the steps before that were run.
         """
 
     def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
-        """Loss and metrics by name, over all of `feed` (the validation data when None).
+        """Loss and metrics by name, over all of `feed` (the validation data if None).
 
-        A metric that gives several numbers is an array or a structure; results of a `test_step` of the model's own that
-        are no metrics are averaged over the samples.
+        A metric with several numbers is an array or a structure. If the model has its own `test_step`, results that
+        are not metrics are averaged over the samples.
         """
 
     def is_finite(self) -> bool:
-        """Whether every weight is a finite number; a finite loss does not say so."""
+        """Whether every weight is finite; a finite loss does not imply it."""
 
     def position(self) -> dict[str, int]:
-        """How far the streams are read: what another process needs to go on at the same batch."""
+        """How far the streams were read, so that another process can continue at the same batch."""
 
     def go_to(self, position: Mapping[str, int]) -> None:
-        """Reads the streams as far as they were read, without training on anything."""
+        """Advances the streams to a position, without training."""

@@ -17,15 +17,15 @@ from shrinknet.errors import DataError
 class Stream:
     """Data that come in batches: a tf.data.Dataset, a keras.utils.PyDataset, or a generator.
 
-    Batches are taken on from where the last training stopped, so that no trial repeats another's.
+    Each training continues with the batch after the last one, so that trials do not repeat each other's batches.
     """
 
     def __init__(self, source: Any, what: str) -> None:
         self.source = source
         self.what = what
         self.repeatable = hasattr(source, "__len__") or not hasattr(source, "__next__")
-        self.consumed = 0  # batches taken from the source since the beginning
-        self.passes = 0  # how often the source was read from its start, if only in part
+        self.consumed = 0  # batches read from the source for training
+        self.passes = 0  # how often reading started from the beginning, even if only a part was read
         self._iterator: Iterator[Any] | None = None
         self._first: Batch | None = None
 
@@ -56,8 +56,10 @@ class Stream:
         return self._first
 
     def few(self, samples: int) -> Batch:
-        """About so many samples from the source's beginning; training still gets them. Of a generator, which cannot be
-        read twice, it is the first batch; batches of another shape end it.
+        """At most this many samples from the start of the source; training still gets them.
+
+        Of a generator, which cannot be read twice, only the first batch is used. Batches are joined until one has
+        another shape.
         """
         batches: list[Batch] = []
         for batch in self._beginning():
@@ -82,7 +84,7 @@ class Stream:
         """The next batch for training; starts over at the end.
 
         Raises:
-            DataError: the source is empty, or a generator ran dry.
+            DataError: the source is empty, or a generator has ended.
         """
         for _ in range(2):
             if self._iterator is None:
@@ -99,7 +101,7 @@ class Stream:
         raise self.ended()
 
     def iterator(self) -> tuple[Any, bool]:
-        """The source's own iterator over a tf.data.Dataset, for a loop that reads it; and whether it is a new one."""
+        """The iterator over a tf.data.Dataset, for a loop that reads it directly; and whether it is a new one."""
         fresh = self._iterator is None
         if fresh:
             self._iterator = iter(self.source)
@@ -107,21 +109,21 @@ class Stream:
         return self._iterator, fresh
 
     def took(self, batches: int) -> None:
-        """So many batches were read from `iterator`."""
+        """Records that this many batches were read from `iterator`."""
         self.consumed += batches
 
     def end_pass(self, empty: bool) -> None:
-        """The iterator is at its end; the next one starts over.
+        """Records that the iterator has ended; the next one starts over.
 
         Raises:
-            DataError: it gave nothing although it was new (`empty`).
+            DataError: it was new and returned nothing (`empty`).
         """
         if empty:
             raise self.ended()
         self._iterator = None
 
     def skip_to(self, consumed: int) -> None:
-        """Reads on until so many batches were taken, and throws them away."""
+        """Reads and discards batches until `consumed` is reached."""
         while self.consumed < consumed:
             if not hasattr(self.source, "element_spec"):
                 self.next()
@@ -133,19 +135,19 @@ class Stream:
                 self.took(1)
 
     def ended(self) -> DataError:
-        """The error of a source that has no further batch, not even from its beginning."""
+        """The error for a source that has no more batches, not even when it starts over."""
         if not self.consumed:
             return DataError(f"The {self.what} are empty: expected at least one batch.")
         return DataError(
-            f"The generator of {self.what} ran dry after {self.consumed} batches. Expected one that never ends: "
-            "wrap its body in `while True:`, or hand over arrays, a tf.data.Dataset or a keras.utils.PyDataset."
+            f"The generator of {self.what} ended after {self.consumed} batches. Expected one that never ends: wrap "
+            "its body in `while True:`, or pass arrays, a tf.data.Dataset or a keras.utils.PyDataset."
         )
 
     def skip_passes(self, passes: int) -> None:
-        """Makes the source what it is after so many passes, where each pass may give another order."""
+        """Brings the source into the state that it has after this many passes, since each may use another order."""
         for _ in range(passes - self.passes):
             if isinstance(self.source, keras.utils.PyDataset):
-                for _ in self:  # whole: what it draws for a batch may come from the same random numbers
+                for _ in self:  # completely: batches may draw from the same random generator as the order
                     pass
             else:
                 self.passes += 1
@@ -158,7 +160,7 @@ def _shapes(batch: Batch) -> list[tuple[int, ...]]:
 
 
 def _pass_over(source: Any, what: str) -> Iterator[Batch]:
-    """One epoch of a PyDataset as `fit` reads it: with its workers, and told when the epoch begins and ends."""
+    """One epoch of a PyDataset, read as in `fit`: with its workers, and with its hooks at the start and end."""
     adapter = PyDatasetAdapter(source)
     adapter.on_epoch_begin()
     try:
@@ -169,7 +171,7 @@ def _pass_over(source: Any, what: str) -> Iterator[Batch]:
 
 
 def is_endless(source: Any) -> bool:
-    """Whether a source says of itself that it never ends: `dataset.repeat()`, a PyDataset without a length."""
+    """Whether a source declares that it never ends: `dataset.repeat()`, or a PyDataset without a length."""
     if isinstance(source, keras.utils.PyDataset):
         return source.num_batches is None
     if not hasattr(source, "cardinality"):
@@ -181,7 +183,7 @@ def as_batch(item: Any, what: str) -> Batch:
     """(x, y) or (x, y, sample_weight).
 
     Raises:
-        DataError: it is something else.
+        DataError: the item is something else.
     """
     if isinstance(item, Sequence) and not isinstance(item, str) and len(item) in (2, 3):
         batch = tuple(item)
@@ -198,7 +200,7 @@ def _describe(item: Any) -> str:
 
 
 def pipeline(source: Any) -> Iterator[Any]:
-    """A tf.data.Dataset and all that it is made from; nothing for any other source."""
+    """A tf.data.Dataset and all datasets that it is made from; nothing for any other source."""
     if hasattr(source, "_inputs") and hasattr(source, "element_spec"):
         yield source
         for part in source._inputs():

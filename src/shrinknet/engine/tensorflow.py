@@ -1,7 +1,8 @@
-"""TensorFlowEngine: all steps of a training in one compiled loop around the model's own `train_step`.
+"""TensorFlowEngine: runs the steps of a training in one compiled loop around the model's own `train_step`.
 
-Arrays are put on the device once and gathered inside the graph by an index tensor; a tf.data iterator is read inside
-the loop; anything else is fed batch by batch. Against `fit` this saves what Keras does in Python for each batch.
+Arrays are copied to the device once, and batches are gathered inside the graph by an index tensor. A tf.data iterator
+is read inside the loop. Anything else is fed batch by batch. Compared with `fit`, this avoids Keras's Python overhead
+for each batch.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from shrinknet.engine.common import CommonEngine, plain_results
 from shrinknet.engine.data import Arrays, Feed, Stream
 from shrinknet.network.checkpoint import Checkpoint
 
-CHUNK_SECONDS = 0.5  # the compiled loop comes back to Python about this often: progress, Ctrl-C
-XLA_PAYS = 1.3  # XLA is taken when it is this much faster: near a tie the choice must not depend on noise
-XLA_TRIED_FROM = 10_000  # steps ahead; for fewer, compiling twice costs more than it can win
+CHUNK_SECONDS = 0.5  # the compiled loop returns to Python about this often, for progress and Ctrl-C
+XLA_PAYS = 1.3  # XLA is used if it is this much faster: near a tie, the choice must not depend on noise
+XLA_TRIED_FROM = 10_000  # steps ahead; for fewer, compiling twice costs more than XLA can save
 _LOG = logging.getLogger("shrinknet")
 
 
 def is_distributed(net: Any) -> bool:
-    """Whether the model was made under a strategy of several replicas, which only `fit` drives."""
+    """Whether the model was created under a distribution strategy with several replicas, which only `fit` supports."""
     return int(net.distribute_strategy.num_replicas_in_sync) > 1
 
 
 class TensorFlowEngine(CommonEngine):
-    """See `Engine`; the results of `FitEngine`, faster."""
+    """See `Engine`; gives the same results as `FitEngine`, but faster."""
 
     name = "compiled loop"
 
@@ -41,29 +42,30 @@ class TensorFlowEngine(CommonEngine):
         self.xla: bool | None = None
         self._device: dict[int, tuple[Feed, Any]] = {}
         self._loops: dict[Any, Any] = {}
-        self._rate = 50.0  # steps a second, measured as we go
+        self._rate = 50.0  # steps per second; measured during training
 
     def _on_device(self, feed: Arrays) -> Any:
-        """The arrays of a feed, put on the device once."""
+        """The arrays of a feed, copied to the device once."""
         if id(feed) not in self._device:
             self._device[id(feed)] = (feed, keras.tree.map_structure(tf.constant, feed.arrays))
         return self._device[id(feed)][1]
 
     def decide_xla(self, steps_ahead: int) -> bool:
-        """Whether the steps are compiled by XLA: always where the model was compiled so, else as a
-        short measurement tells, once; the log says why.
+        """Decides whether XLA compiles the steps, and logs why.
+
+        It does if the model was compiled with `jit_compile`; otherwise a short measurement decides, once.
         """
         if self.net.jit_compile:
             self.xla = True
-            _LOG.info("XLA on, as the model was compiled")
+            _LOG.info("XLA on: the model was compiled with it")
         elif steps_ahead < XLA_TRIED_FROM or not isinstance(self.feed, Arrays):
             self.xla = False
-            _LOG.info("XLA off: too few steps ahead for a measurement to pay")
+            _LOG.info("XLA off: too few steps ahead for a measurement to pay off")
         else:
             plain, compiled = (self._seconds_a_step(xla) for xla in (False, True))
             self.xla = plain / compiled >= XLA_PAYS
             _LOG.info(
-                "XLA %s: %.3g ms a step without, %.3g with", "on" if self.xla else "off", plain * 1e3, compiled * 1e3
+                "XLA %s: %.3g ms per step without, %.3g with", "on" if self.xla else "off", plain * 1e3, compiled * 1e3
             )
         return self.xla
 
@@ -102,7 +104,7 @@ class TensorFlowEngine(CommonEngine):
         by_epoch: dict[int, list[np.ndarray]] = {}
         for epoch, rows in feed.batches(self.seed, trial, steps, start):
             by_epoch.setdefault(epoch, []).append(rows)
-        if not self.callbacks and feed.samples % feed.batch_size == 0:  # nobody listens: no reason to stop in between
+        if not self.callbacks and feed.samples % feed.batch_size == 0:  # no callbacks: no need to stop between epochs
             by_epoch = {0: [rows for batches in by_epoch.values() for rows in batches]}
         done = 0
         for epoch, batches in by_epoch.items():
@@ -135,11 +137,11 @@ class TensorFlowEngine(CommonEngine):
         return id(optimizer), type(inner), self.net._compile_config, self.xla
 
     def _run(self, rows: Any) -> None:
-        """Trains on these batches; rows: int array, shape (batches, samples a batch)."""
+        """Trains on these batches; rows: int array, shape (batches, samples per batch)."""
         self._over(self.feed, "train_step", rows)
 
     def _over(self, feed: Any, step: str, rows: Any) -> None:
-        """Runs a step on batches of arrays: inside the graph where they are on the device, else batch by batch."""
+        """Runs a step on batches of arrays: inside the graph if they are on the device, otherwise batch by batch."""
         if feed.fits_in_memory:
             self._loop(step, feed)(tf.cast(rows, tf.int32))
             return
@@ -147,7 +149,7 @@ class TensorFlowEngine(CommonEngine):
             self._loop(step)(keras.tree.map_structure(tf.convert_to_tensor, feed.take(batch)))
 
     def _loop(self, step: str, feed: Feed | None = None) -> Any:
-        """The compiled loop over a feed, or the compiled step, for the model as it is compiled now."""
+        """The compiled loop over a feed, or the compiled step, for the model's current compile settings."""
         key = (step, id(feed), *self._key())
         if key not in self._loops:
             function = tf.function(getattr(self.net, step), jit_compile=bool(self.xla), reduce_retracing=True)
@@ -169,7 +171,7 @@ class TensorFlowEngine(CommonEngine):
             self.on_step(done, steps)
 
     def _iterate(self, feed: Stream, steps: int) -> int:
-        """Trains on up to `steps` batches of a stream; returns how many there were."""
+        """Trains on up to `steps` batches of a stream; returns their number."""
         if not isinstance(feed.source, tf.data.Dataset):
             step = self._loop("train_step")
             for _ in range(steps):

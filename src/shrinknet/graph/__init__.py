@@ -1,4 +1,4 @@
-"""Which channels belong together: labels flow through the network, one small rule for each kind of operation."""
+"""Which channels belong together: labels flow through the network, with one small rule for each kind of operation."""
 
 from shrinknet.graph.calls import Call, rule
 from shrinknet.graph.channels import ChannelGraph, Weight, trace

@@ -1,6 +1,4 @@
-"""ChannelGraph: the channels of a network, solved: which filters form groups, what their weights are, who reads them,
-and why the others cannot be cut.
-"""
+"""ChannelGraph: which filters form groups, what weights they have, what reads them, and why the rest cannot be cut."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ from shrinknet.internals import functional_of, input_structure, layers_of, nodes
 
 @dataclass(frozen=True)
 class Weight:
-    """One axis of one variable: position i belongs to channel `channels[i]` (`owned`), or reads it."""
+    """One axis of one variable: index i belongs to channel `channels[i]` (`owned`), or reads it."""
 
     layer: Any
     path: str
@@ -46,7 +44,7 @@ class Weight:
     owned: bool
 
     def mask(self, chosen: np.ndarray) -> np.ndarray:
-        """`chosen` (one bool for each channel of the graph) along this axis, shaped to broadcast to the variable."""
+        """`chosen` (one bool for each channel of the graph), laid along this axis and broadcastable to the variable."""
         shape = [1] * len(self.variable.shape)
         shape[self.axis] = -1
         return chosen[self.channels].reshape(shape)
@@ -54,26 +52,26 @@ class Weight:
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """The solved graph. Channels are numbers from 0; a channel is what is cut as one.
+    """The solved graph. Channels are numbered from 0; everything with the same number is cut together.
 
     Attributes:
         size: number of channels.
-        producers: path of each layer with filters, in network order -> the channel of each filter.
+        producers: path of each layer that has filters, in network order -> the channel of each filter.
         weights: every labelled axis of every variable.
-        counts: path -> entry of the layer's config -> the channels that it counts.
+        counts: path -> key in the layer's config -> the channels that it counts.
         pins: channel -> why it cannot be cut.
         layers: path -> layer, in network order.
         calls: the network's operations in order, as the rules saw them.
         averages: (layer, channels) for each layer that takes statistics over channels.
-        constants: (path, number of the call) -> the channels that constant arguments of an operation meet, shaped as
-            its output.
-        moves: (path, number of the call) -> call, for operations that only move numbers, with the channel of each
-            place of its input.
-        products: for each call that multiplies by a kernel (path, kernel, how often each of its numbers is used for
-            one sample, None where the sizes are unknown).
+        constants: (path, number of the call) -> the channels that constant arguments of an operation are combined
+            with, broadcastable to its output.
+        moves: (path, number of the call) -> for operations that only move numbers: the call, and the channel of each
+            position of its input.
+        products: for each call that multiplies by a kernel: (path, kernel, how often each number of the kernel is
+            used for one sample; None if sizes are unknown).
         solved: label -> channel.
         outputs: the tensors that the model returns.
-        hidden: path of a layer with filters inside of one that is not followed -> why they cannot be cut.
+        hidden: path of a layer with filters inside a layer that is not followed -> why they cannot be cut.
     """
 
     size: int
@@ -93,7 +91,7 @@ class ChannelGraph:
 
     @cached_property
     def groups(self) -> dict[int, Group]:
-        """Channel -> its filters, in network order of their names; whether it can be cut or not."""
+        """Channel -> its group of filters, in network order, including groups that cannot be cut."""
         members: dict[int, list[Filter]] = {}
         for path, channels in self.producers.items():
             for index, channel in enumerate(channels.tolist()):
@@ -102,12 +100,12 @@ class ChannelGraph:
 
     @cached_property
     def cuttable(self) -> dict[int, Group]:
-        """The groups that can be cut, by channel, in network order of their names."""
+        """Channel -> its group, for groups that can be cut, in network order."""
         return {channel: group for channel, group in self.groups.items() if channel not in self.pins}
 
     @cached_property
     def unswitchable(self) -> dict[str, str]:
-        """Path of a layer -> why its filters cannot be cut; where that holds for some only, which ones."""
+        """Path of a layer -> why its filters cannot be cut; if only some cannot, which ones."""
         reasons = dict(self.hidden)
         for path, channels in self.producers.items():
             pinned = {
@@ -120,18 +118,18 @@ class ChannelGraph:
 
     @cached_property
     def axes(self) -> dict[int, dict[int, np.ndarray]]:
-        """Id of a variable -> axis -> the channel of each position on it."""
+        """Id of a variable -> axis -> the channel of each index on it."""
         axes: dict[int, dict[int, np.ndarray]] = {}
         for weight in self.weights:
             axes.setdefault(id(weight.variable), {})[weight.axis] = weight.channels
         return axes
 
     def kept(self, variable: Any, gone: np.ndarray) -> dict[int, np.ndarray]:
-        """Axis -> the positions of the variable that are left when the channels in `gone` (bools) are cut."""
+        """Axis -> the indices of the variable that are left when the channels in `gone` (bools) are cut."""
         return {axis: np.flatnonzero(~gone[channels]) for axis, channels in self.axes.get(id(variable), {}).items()}
 
     def read_by(self, variable: Any, chosen: np.ndarray) -> dict[int, np.ndarray]:
-        """Axis -> the positions of the variable that read the channels in `chosen` (bools)."""
+        """Axis -> the indices of the variable that read the channels in `chosen` (bools)."""
         reading = self._readers.get(id(variable), ()) if chosen.any() else ()
         return {weight.axis: np.flatnonzero(chosen[weight.channels]) for weight in reading}
 
@@ -145,16 +143,18 @@ class ChannelGraph:
 
     @cached_property
     def tensors(self) -> tuple[np.ndarray, ...]:
-        """The channels of each tensor that can be cut, each set of channels once, in network order."""
+        """The sets of channels that form a tensor and can be cut, each once, in network order."""
         arrays = {id(labels): labels for call in self.calls for labels, _ in (*call.taken, *call.given)}
         sets = (np.unique(self.solved[labels]) for labels in arrays.values())
         return tuple({channels.tobytes(): channels for channels in sets if channels[0] not in self.pins}.values())
 
     def hulls(self, gone: np.ndarray) -> np.ndarray:
-        """Which channels in `gone` (bools) have to stay, unread, so that no tensor is left without any.
+        """Which channels in `gone` (bools) have to stay as placeholder filters, so that no tensor becomes empty.
+
+        Nothing reads a placeholder filter: the kernel slices that would read it are zero.
 
         Raises:
-            ModelError: none can stay, because a normalisation averages over them together with others that are left.
+            ModelError: none can stay, because a normalisation averages over them together with channels that are left.
         """
         stays, stuck = np.zeros_like(gone), np.zeros_like(gone)
         for _, channels in self.averages:
@@ -166,13 +166,13 @@ class ChannelGraph:
                     named = ", ".join(str(self.groups[one]) for one in channels[:5].tolist() if one in self.groups)
                     raise ModelError(
                         f"All channels of a tensor are disabled ({named}), and a normalisation averages over them "
-                        "together with others: none can stay as a stand-in. Enable one of them."
+                        "together with others, so none of them can stay as a placeholder. Enable one of them."
                     )
                 stays[free[0]] = True
         return stays
 
     def channel(self, filter: Filter) -> int | None:
-        """The channel of a filter; None where there is no such filter."""
+        """The channel of a filter; None if there is no such filter."""
         channels = self.producers.get(filter.layer)
         if channels is None or not 0 <= filter.index < channels.size:
             return None
@@ -180,7 +180,7 @@ class ChannelGraph:
 
 
 def _ranges(indices: list[int]) -> str:
-    """[0, 1, 2, 5] as «0-2, 5»."""
+    """[0, 1, 2, 5] as "0-2, 5"."""
     parts: list[list[int]] = []
     for index in indices:
         if parts and index == parts[-1][1] + 1:
@@ -194,8 +194,8 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     """The channels of a Functional or Sequential model.
 
     Args:
-        input_shape: shape of one sample, without the batch axis, where the model leaves sizes open; for a model of
-            several inputs one shape for each.
+        input_shape: shape of one sample, without the batch axis, for a model with open sizes; for a model with
+            several inputs, one shape for each.
 
     Raises:
         ModelError: the model is not built, or is a subclassed model whose operations are not recorded.
@@ -211,10 +211,10 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
 
 
 def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
-    """The inputs of a model, in the sizes of `input_shape` (as in `trace`) where they are given.
+    """Symbolic inputs of a model, with the sizes of `input_shape` (as in `trace`) if it is given.
 
     Raises:
-        ModelError: they do not fit.
+        ModelError: the shape does not fit the model.
     """
     if input_shape is None:
         return list(functional.inputs)
@@ -234,24 +234,22 @@ _PROBED: weakref.WeakKeyDictionary[Any, Registered | None] = weakref.WeakKeyDict
 
 
 class _Walker:
-    """Runs the rules over a network, nested models included, in the order of its operations.
+    """Runs the rules over a network, nested models included, in execution order.
 
-    Labels travel together with the tensor that they describe; where input sizes were given (`fixed`), its shape is
-    computed anew, otherwise it is the recorded one.
+    Labels travel together with the tensor that they describe. If input sizes were given (`fixed`), shapes are computed
+    again from them; otherwise they are the recorded ones.
     """
 
     def __init__(self, book: Book, fixed: bool, has_switches: bool) -> None:
         self.book = book
         self.fixed = fixed
-        self.has_switches = has_switches  # then every layer that can be followed was written out as a model
-        self.followed: dict[int, Any] = {}  # id of a composite layer -> its model, or why there is none
+        self.has_switches = has_switches  # if so, every layer that can be followed is already a nested model
+        self.followed: dict[int, Any] = {}  # id of a composite layer -> its model, or the reason why there is none
         self.hidden: dict[str, str] = {}
         self.layers: dict[str, Any] = {}
         self.calls: list[Call] = []
         self.times: Counter[str] = Counter()
-        self.entries: dict[
-            int, list[np.ndarray]
-        ] = {}  # id of a nested model -> the labels that it was first called with
+        self.entries: dict[int, list[np.ndarray]] = {}  # id of a nested model -> the labels of its first call
 
     def walk(self, functional: Any, inputs: list[Tensor], prefix: str) -> list[Tensor]:
         known = {id(tensor): item for tensor, item in zip(functional.inputs, inputs, strict=True)}
@@ -310,11 +308,11 @@ class _Walker:
         return call.given
 
     def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
-        """TimeDistributed: the rule of its layer, on tensors without their second axis."""
+        """TimeDistributed: applies the rule of its layer to tensors without their time axis."""
         layer = node.operation.layer
         labels = [self.book.settle(one) for one, _ in inputs]
         if any(one.ndim > 1 and one.shape[1] > 1 for one in labels):
-            self.book.pins.append((labels[0].reshape(-1), f"its channels lie along the time of {path}"))
+            self.book.pins.append((labels[0].reshape(-1), f"its channels lie along the time axis of {path}"))
         before = len(self.book.products)
         call = Call(
             layer,
@@ -340,7 +338,7 @@ class _Walker:
         return call.given
 
     def found(self, node: Any) -> Registered | None:
-        """What was found out about a layer without a rule; each is tried once."""
+        """The rule that probing found for a layer without one; each layer is probed once."""
         if not isinstance(node.operation, keras.layers.Layer):
             return None
         if node.operation not in _PROBED:
@@ -348,7 +346,7 @@ class _Walker:
         return _PROBED[node.operation]
 
     def inner(self, node: Any) -> Any:
-        """The model that a composite layer was followed to, or why it is not."""
+        """The model that following a composite layer gave, or the reason why it was not followed."""
         operation = node.operation
         if self.has_switches:
             return why_left_alone(operation) or f"the layer {operation.name} is left as it is"
@@ -360,21 +358,21 @@ class _Walker:
         return self.followed[id(operation)]
 
     def hide(self, operation: Any, path: str, reason: str | None) -> None:
-        """Names the layers with filters inside of one that is not followed, and what is left as it is itself."""
+        """Notes why the filters of layers inside a layer that is not followed cannot be cut."""
         for layer in sublayers(operation):
             known = registered(type(layer))
             if known is not None and known.count is not None:
-                why = reason or f"it is inside of {path} ({type(operation).__name__}), which is not looked into"
+                why = reason or f"it is inside {path} ({type(operation).__name__}), which is treated as one operation"
                 self.hidden[f"{path}/{layer.name}"] = why
 
     def enter(self, functional: Any, operation: Any, given: list[Tensor], path: str) -> list[Tensor]:
-        """A nested model: what goes in and out has no holes; called twice, it is cut the same way for both calls."""
+        """Walks a nested model; its inputs and outputs have one channel axis; all its calls are cut the same way."""
         items = [(self.book.settle(labels), spec) for labels, spec in given]
         for tensor, (labels, _) in zip(functional.inputs, items, strict=True):
             if labels.ndim != len(tensor.shape):
                 raise ModelError(
-                    f"The nested model {path} is called with a tensor of another rank than its input {tensor.name} of "
-                    f"shape {tensor.shape}. Give it one of that rank: add or take away the axis of size 1 before."
+                    f"The nested model {path} is called with a tensor whose rank differs from that of its input "
+                    f"{tensor.name}, of shape {tensor.shape}. Add or remove the axis of size 1 before the call."
                 )
         first = self.entries.setdefault(id(operation), [labels for labels, _ in items])
         for known, (labels, _) in zip(first, items, strict=True):
@@ -388,7 +386,7 @@ def _has_switches(layer: Any) -> bool:
 
 
 def _given(functional: Any, node: Any) -> list[Any]:
-    """The tensors that a nested model is called with, in the order of its inputs: Keras takes them by name too."""
+    """The tensors that a nested model is called with, in the order of its inputs; Keras also accepts them by name."""
     arguments, keywords = node.arguments.args, node.arguments.kwargs
     given = arguments[0] if arguments else keywords["inputs"]
     if isinstance(given, dict) and not isinstance(input_structure(functional), dict):
@@ -398,7 +396,7 @@ def _given(functional: Any, node: Any) -> list[Any]:
 
 def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelGraph:
     first: dict[tuple[int, int], np.ndarray] = {}
-    for weight in book.weights:  # a shared layer's slices serve all its calls: what they read or own is one channel
+    for weight in book.weights:  # a shared layer uses one slice in all its calls: those channels are one
         key = (id(weight.variable), weight.axis)
         book.tie(first.setdefault(key, weight.labels), weight.labels)
     pairs = np.concatenate([np.zeros((0, 2), int), *book.ties])

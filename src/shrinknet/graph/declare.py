@@ -1,4 +1,4 @@
-"""Declarations in one line for layers, operations and functions of the user's own that have a simple rule."""
+"""One-line declarations for the user's own layers, operations and functions whose rule is simple."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from shrinknet.graph.rules.movement import movement as moved
 
 
 def elementwise(*kinds: Any) -> None:
-    """These treat each number by itself: layers, operations, and functions that are used as activations or in a Lambda.
+    """Declares layers, operations or functions that work element by element.
 
-    With several inputs, the channels that meet place by place stay or go together.
+    Functions may be used as activations or in a Lambda. With several inputs, channels that are combined at the same
+    position are cut together.
 
     Args:
-        kinds: classes of layers or operations, or functions.
+        kinds: layer classes, operation classes, or functions.
+
+    Raises:
+        ModelError: one of them is neither a class nor a function.
 
     Example:
         >>> elementwise(Swish, my_activation)                                    # doctest: +SKIP
@@ -32,12 +36,12 @@ def elementwise(*kinds: Any) -> None:
 
 
 def per_channel(kind: type, *weights: str, axis: int = -1) -> None:
-    """This layer treats each channel by itself, with a number of its own in each of these weights.
+    """Declares a layer that treats each channel by itself, with one entry per channel in each of these weights.
 
     Args:
-        kind: class of the layer; its output has the channels of its input.
+        kind: class of the layer; its output has the same channels as its input.
         weights: names of the attributes that hold the weights, each of shape (channels,).
-        axis: of the channels in the input.
+        axis: the channel axis of the input.
 
     Raises:
         ModelError: `kind` is not a class.
@@ -58,7 +62,7 @@ def per_channel(kind: type, *weights: str, axis: int = -1) -> None:
 
 
 def movement(*kinds: type) -> None:
-    """These layers or operations move numbers to other places without changing them, as a shuffle of channels does.
+    """Declares layers or operations that only move numbers around, such as a channel shuffle.
 
     Example:
         >>> movement(ChannelShuffle)                                             # doctest: +SKIP
@@ -72,5 +76,5 @@ def _each_number(call: Call) -> list[np.ndarray]:
 
 def _function(kind: Any) -> Callable[..., Any]:
     if not callable(kind):
-        raise ModelError(f"Expected classes of layers or operations, or functions; received {kind!r}.")
+        raise ModelError(f"Expected layer classes, operation classes or functions; received {kind!r}.")
     return kind

@@ -1,7 +1,7 @@
-"""Following: what a layer computes out of Keras layers and operations, written out as a Functional model.
+"""Following: the call of a composite layer, traced into a Functional model.
 
-A composite layer, whose call is made of other layers and of `keras.ops`, is called with symbolic tensors; Keras then
-records its graph as it does for a model. The model consists of the layer's own sublayers: weights are shared.
+A composite layer, whose call consists of other layers and `keras.ops`, is called with symbolic tensors, and Keras
+records its graph as it does for a model. The model is made of the layer's own sublayers, so the weights are shared.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from shrinknet.errors import ModelError
 from shrinknet.graph.calls import registered
 from shrinknet.internals import functional_of, layers_of
 
-_LEFT_ALONE = "_shrinknet_left_alone"  # in a layer's __dict__: why it is not followed
+_LEFT_ALONE = "_shrinknet_left_alone"  # key in a layer's __dict__; its value says why the layer is not followed
 
 
 def is_composite(operation: Any) -> bool:
-    """Whether an operation is a layer made of other layers for which there is no rule, or a subclassed model."""
+    """Whether an operation is a layer made of other layers and without a rule, or a subclassed model."""
     if not isinstance(operation, keras.layers.Layer) or registered(type(operation)) is not None:
         return False
     if is_over_time(operation):
@@ -33,28 +33,28 @@ def is_composite(operation: Any) -> bool:
 
 
 def is_over_time(operation: Any) -> bool:
-    """Whether an operation applies a layer that has a rule to every step of time."""
+    """Whether an operation applies a layer that has a rule to every time step."""
     return type(operation) is keras.layers.TimeDistributed and registered(type(operation.layer)) is not None
 
 
 def leave_alone(layer: Any, reason: str) -> None:
-    """From now on this layer is not followed; `reason` completes the sentence "conv2 cannot be cut: ..."."""
+    """Marks a layer that is not to be followed; `reason` completes the sentence "conv2 cannot be cut: ..."."""
     vars(layer)[_LEFT_ALONE] = reason
 
 
 def why_left_alone(layer: Any) -> str | None:
-    """The reason that `leave_alone` was given; None where it was not called."""
+    """The reason that was passed to `leave_alone`; None if it was not called."""
     reason = getattr(layer, "__dict__", {}).get(_LEFT_ALONE)
     return None if reason is None else str(reason)
 
 
 def sublayers(layer: Any) -> list[Any]:
-    """The layers inside a layer, at whatever depth."""
+    """The layers inside a layer, at any depth."""
     return [one for one in layers_of(layer) if one is not layer and not isinstance(one, keras.metrics.Metric)]
 
 
 def is_recorded(model: Any) -> bool:
-    """Whether Keras recorded what the model computes."""
+    """Whether Keras recorded the operations of the model."""
     try:
         functional_of(model)
     except ModelError:
@@ -63,18 +63,18 @@ def is_recorded(model: Any) -> bool:
 
 
 def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
-    """A Functional model that computes what the layer computes when it is called with these arguments.
+    """A Functional model that computes the same as the layer when it is called with these arguments.
 
     Args:
-        layer: a composite layer or a subclassed model, built; it is left as it is.
-        arguments, keywords: of a call, with symbolic tensors in the places of tensors; what else is among them becomes
-            part of the model.
+        layer: a built composite layer or subclassed model; it is not changed.
+        arguments, keywords: the arguments of a call, with symbolic tensors in place of tensors; everything else
+            becomes part of the model.
 
     Returns:
-        A model that takes the tensors among the arguments, in their order. It shares the layer's weights.
+        A model that takes the tensors among the arguments, in order. It shares the weights of the layer.
 
     Raises:
-        ModelError: the call cannot be followed; its sentence says why.
+        ModelError: the call cannot be followed; the message says why.
     """
     reason = why_left_alone(layer)
     if reason is not None:
@@ -102,9 +102,9 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
 
 @contextlib.contextmanager
 def _unrecorded(layer: Any) -> Iterator[None]:
-    """While the block lasts, calls of the sublayers are recorded, and no two have the same name; then all is as before.
+    """Lets Keras record calls of the sublayers under unique names; names and records are restored afterwards.
 
-    A Functional model keeps the records that it was made from.
+    The Functional model that was made in the meantime keeps its own records.
     """
     inner = list(layers_of(layer))
     before = [(one, one.name, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
@@ -124,5 +124,5 @@ def _unrecorded(layer: Any) -> Iterator[None]:
 
 
 def name_of(operation: Any) -> str:
-    """The name of an operation among those beside it."""
+    """The name of an operation, unique within its model."""
     return str(getattr(operation, "__dict__", {}).get("_shrinknet_name", operation.name))

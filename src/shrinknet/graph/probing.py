@@ -1,8 +1,8 @@
-"""Probing: what an unknown layer does with its channels, found out by trying it on numbers.
+"""Probing: finds out what a layer without a rule does with its channels, by calling it on random inputs.
 
-Layers without a rule that treat each channel by itself, with a number of their own for each or one for all, are common:
-every collection of models has a layer scale of its own. Such a layer is called with inputs in which some channels are
-changed; if only these change in the output, in inference and in training, it can be cut.
+Layers that treat each channel by itself, with one weight per channel or one for all, are common: every model library
+has its own layer scale. Such a layer is called with inputs in which some channels are changed. If only these channels
+change in the output, in inference and in training, it can be cut.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from keras import ops
 from shrinknet.graph.calls import Call, Registered, registered
 from shrinknet.internals import layers_of
 
-SIZE = 8  # stands for sizes that are open
+SIZE = 8  # stands in for open sizes
 _TRIES = 3
 
 
 def probed(operation: Any, node: Any) -> Registered | None:
-    """The rule of a layer that treats each channel by itself; None where it does not, or cannot be tried.
+    """The rule of a layer that treats each channel by itself; None if it does not, or cannot be probed.
 
     Args:
-        operation: a built layer without a rule and without layers inside; node: the record of a call of it.
+        operation: a built layer that has no rule and contains no other layers; node: Keras's record of one of its
+            calls.
     """
     tensors, outputs = node.arguments.keras_tensors, node.outputs
     if (
@@ -50,7 +51,7 @@ def probed(operation: Any, node: Any) -> Registered | None:
         if not _by_channel(operation, node, tensors[0]):
             return None
         entry = _entry(operation, channels)
-    except Exception:  # whatever a layer of somebody else's raises: then it has no rule
+    except Exception:  # a third-party layer may raise anything; it then has no rule
         return None
     if entry is False:
         return None
@@ -68,7 +69,7 @@ def probed(operation: Any, node: Any) -> Registered | None:
 
 
 def _axis(variable: Any, channels: int) -> int | None:
-    """The axis of a variable that has a number for each channel; -1 for a single number; None: it is neither."""
+    """The axis of a variable that has one entry per channel; -1 for a single number; None if it is neither."""
     sizes = [axis for axis, size in enumerate(variable.shape) if size == channels]
     others = [size for size in variable.shape if size not in (1, channels)]
     if len(sizes) == 1 and not others:
@@ -77,7 +78,7 @@ def _axis(variable: Any, channels: int) -> int | None:
 
 
 def _by_channel(layer: Any, node: Any, tensor: Any) -> bool:
-    """Whether each channel of the output depends on the same channel of the input alone."""
+    """Whether each output channel depends only on the same input channel."""
     random = np.random.default_rng(0)
     shape = (2, *(size or SIZE for size in tensor.shape[1:]))
     x = random.normal(size=shape).astype("float32")
@@ -109,9 +110,7 @@ def _call(layer: Any, node: Any, tensor: Any, x: np.ndarray, training: bool) -> 
 
 
 def _entry(layer: Any, channels: int) -> str | bool | None:
-    """The entry of the layer's configuration that is its width; None where it takes it from its input; False: neither
-    will make the layer narrower.
-    """
+    """The key of the layer's config that is its width; None if the width follows its input; False if neither works."""
     config = layer.get_config()
     shape = (layer.get_build_config() or {}).get("input_shape")
     if shape is None:

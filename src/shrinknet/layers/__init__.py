@@ -1,8 +1,8 @@
-"""Switched layers: Keras's own layers, whose kernels count the slices that read disabled channels as zero."""
+"""Switched layers: Keras layers whose kernels treat the slices that read disabled channels as zero."""
 
 from shrinknet.layers import convolution, dense, normalisation, others
 from shrinknet.layers.base import Switchboard, Switched, follow_rules, switched_class
 
 __all__ = ["Switchboard", "Switched", "convolution", "dense", "normalisation", "others", "switched_class"]
 
-follow_rules()  # after the counterparts of Keras's own layers were made, above
+follow_rules()  # only after the imports above have defined the counterparts of Keras's own layers

@@ -1,9 +1,9 @@
-"""Switched: what every switched layer has in common.
+"""Switched: what all switched layers have in common.
 
-Only readers are gated. A disabled channel still flows out of its layer, through normalisation, activation and pooling;
-whoever multiplies it by a kernel sees a kernel that is zero there, and that is what cutting it out will compute. The
-gate is a select, not a product, so that no gradient comes back either. It costs a select on a kernel, never on a
-feature map.
+Only readers are gated. A disabled channel is still computed and still passes through normalisation, activation and
+pooling, but every layer that multiplies it by a kernel uses zeros there, which gives the same result as cutting the
+channel. The gate is a select, not a product, so that no gradient flows back, not even from NaN. The select is applied
+to a kernel, never to a feature map.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ _SWITCHED: dict[type, type] = {}
 
 
 def switched_class(layer: Any) -> type | None:
-    """The class of a layer's switched counterpart; None where it needs none (it has no filters and reads none)."""
+    """The class of a layer's switched counterpart; None if it needs none (it has no filters and reads none)."""
     if isinstance(layer, Switched):
         return type(layer)
     if type(layer) not in _SWITCHED and (known := registered(type(layer))) is not None:
-        _counterpart(type(layer), known)  # of a subclass that computes what its parent does
+        _counterpart(type(layer), known)  # for a subclass that computes the same as its parent
     kind: Any = _SWITCHED.get(type(layer))
     return kind if kind is not None and kind.suits(layer) else None
 
 
 @keras.saving.register_keras_serializable("shrinknet")
 class Switchboard(keras.layers.Layer):
-    """The switches of one layer, as variables: they are saved and restored with it, and never traced.
+    """The switches of one layer, as variables: they are saved and restored with it, and changing them retraces nothing.
 
-    It is a layer inside the switched one, so that the weights of that one are those of its plain class.
+    It is a layer inside the switched layer, so that the switched layer itself has the same weights as its plain class.
 
     Attributes:
-        disabled: bool, shape (filters,): this filter counts as 0 for everyone who reads it. Layers that have no
-            filters of their own, as normalisations, have neither this nor the next two.
-        frozen: bool, shape (filters,): this filter's own weights do not move.
-        bypassed: bool, shape (): the layer hands its input on; its kernel and bias do so, and do not move.
-        live: for each kernel that reads channels, a bool variable that broadcasts to it, False where the channel
-            that is read is disabled.
+        disabled: bool, shape (filters,): every layer that reads this filter sees 0. Layers without filters of their
+            own, such as normalisations, have neither this nor the next two.
+        frozen: bool, shape (filters,): the weights of this filter do not change.
+        bypassed: bool, shape (): the layer passes its input on; its kernel is the identity, its bias is 0, and neither
+            changes.
+        live: for each kernel that reads channels, a bool variable that broadcasts to it; False where the channel that
+            is read is disabled.
     """
 
     def __init__(self, filters: int | None, kernels: dict[str, tuple[int, ...]], **arguments: Any) -> None:
@@ -63,16 +64,16 @@ class Switchboard(keras.layers.Layer):
 
 
 class Switched:
-    """Mixed into a Keras layer class: `class SwitchedConv2D(Switched, keras.layers.Conv2D)`.
+    """Mixin for a Keras layer class: `class SwitchedConv2D(Switched, keras.layers.Conv2D)`.
 
     Attributes:
         switchboard: the layer's switches; it exists once the layer is built.
     """
 
-    reads: ClassVar[tuple[tuple[str, int], ...]]  # (variable, axis of the channels that it reads), of the class's rule
+    reads: ClassVar[tuple[tuple[str, int], ...]]  # (variable, axis of the channels that it reads), from the rule
     count: ClassVar[str | None]  # the attribute that holds the number of filters
     plain_class: ClassVar[type]
-    own_axis: ClassVar[int] = -1  # of the filters in a kernel
+    own_axis: ClassVar[int] = -1  # axis of the filters in a kernel
     switchboard: Switchboard
 
     def __init_subclass__(cls, abstract: bool = False, **arguments: Any) -> None:
@@ -95,7 +96,7 @@ class Switched:
         return True
 
     def add_switches(self: Any, input_shape: Any) -> None:
-        """Creates the switchboard, all filters enabled and thawed; called once, when the layer is built."""
+        """Creates the switchboard, with all filters enabled and thawed; called once, when the layer is built."""
         kernels = {}
         for name, axis in self.reads:
             sizes = getattr(self, name).shape
@@ -104,7 +105,7 @@ class Switched:
         watch(self)
 
     def get_config(self: Any) -> Any:
-        """That of the plain layer, with the user's own activity regularizer."""
+        """The configuration of the plain layer, with the user's own activity regularizer."""
         live = self.activity_regularizer
         if not isinstance(live, LiveActivity):
             return super().get_config()  # type: ignore[misc]
@@ -120,9 +121,10 @@ class Switched:
         self.switchboard.live[name].assign(live)
 
     def gated_values(self: Any) -> list[tuple[Any, Any]]:
-        """The kernels with the values that the layer's call shall see.
+        """The kernels, each with the value that the layer's call should use.
 
-        Inside of another stateless scope, as JAX trains, a scope hides what that one gave: all variables are repeated.
+        Inside another stateless scope, as in training on JAX, a new scope hides the values of the outer one, so all
+        variables are repeated.
         """
         repeated = self.variables if in_stateless_scope() else ()
         values = {id(variable): (variable, variable.value) for variable in repeated}
@@ -132,7 +134,7 @@ class Switched:
         return list(values.values())
 
 
-# Keras reads the signatures of `build` and `call`: each is wrapped, so that it keeps that of the plain layer.
+# Keras inspects the signatures of `build` and `call`, so each is wrapped and keeps the signature of the plain layer.
 
 
 def _with_switches(build: Any) -> Any:
@@ -154,11 +156,11 @@ def _gated(call: Any) -> Any:
 
 
 class ByRule(Switched, abstract=True):
-    """What the switched counterparts of the user's own layers have in common: they are made from the layer's rule."""
+    """What the switched counterparts of the user's own layers have in common: they are generated from their rules."""
 
 
 def _gated_with_effects(call: Any) -> Any:
-    """As `_gated`; losses that the call adds and variables that it updates, as statistics, are kept."""
+    """Like `_gated`, but keeps losses that the call adds and variables that it updates, such as statistics."""
 
     @functools.wraps(call)
     def gated_call(self: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -179,13 +181,13 @@ def _gated_with_effects(call: Any) -> Any:
 
 
 def _counterpart(kind: Any, known: Registered) -> None:
-    """Makes the switched counterpart of a class whose rule says that it reads or makes channels."""
+    """Creates the switched counterpart of a class whose rule says that it reads or produces channels."""
     old = _SWITCHED.get(kind)
     if not (known.reads or known.count) or (old is not None and not issubclass(old, ByRule)):
         return
     if kind.build is keras.layers.Layer.build:
         raise ModelError(
-            f"{kind.__name__} has no build() of its own, so it has nowhere to get its switches. Make its weights in "
+            f"{kind.__name__} has no build() of its own, where its switches would be created. Create its weights in "
             "build(self, input_shape) instead of in __init__()."
         )
     names = {
@@ -199,5 +201,5 @@ def _counterpart(kind: Any, known: Registered) -> None:
 
 
 def follow_rules() -> None:
-    """From now on each class whose rule asks for one has a switched counterpart."""
+    """Creates a switched counterpart for each class whose rule needs one, now and when a rule is registered later."""
     listen(_counterpart)

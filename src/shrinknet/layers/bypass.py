@@ -1,4 +1,4 @@
-"""Bypass: where the 1 stands in a kernel that hands a layer's input on."""
+"""Bypass: the position of the ones in an identity kernel."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 def identity_place(layer: Any) -> tuple[int, ...] | None:
-    """The kernel's place that meets the number at the output's own place, one index for each kernel axis.
+    """The kernel position that reads the input at the position of the output, one index for each kernel axis.
 
-    None where the layer is no convolution or dense layer, or its shape of output never is that of its input.
+    None if the layer is neither a convolution nor a dense layer, or cannot preserve the shape of its input.
     """
     kind = getattr(type(layer), "plain_class", type(layer))
     if kind is keras.layers.Dense:
@@ -24,6 +24,6 @@ def identity_place(layer: Any) -> tuple[int, ...] | None:
     if layer.padding != "same" and set(layer.kernel_size) != {1}:
         return None
     dilated = zip(layer.kernel_size, layer.dilation_rate, strict=True)
-    if any((size - 1) * rate % 2 for size, rate in dilated):  # its middle lies between two numbers
+    if any((size - 1) * rate % 2 for size, rate in dilated):  # the center lies between two positions
         return None
     return tuple((size - 1) // 2 for size in layer.kernel_size)

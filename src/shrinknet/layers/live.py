@@ -1,7 +1,7 @@
-"""What a constraint or an activity regularizer of a switched layer sees: the live slices alone, as once it is cut.
+"""Restricts the constraints and activity regularizers of a switched layer to its live slices, as after cutting.
 
-A slice is live if it belongs to an enabled filter and reads enabled channels. Dead slices count as zero, and stay as
-they are.
+A slice is live if it belongs to an enabled filter and reads enabled channels. Other slices count as zero, and are not
+changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keras import ops
 
 
 def live_mask(layer: Any, variable: Any) -> Any:
-    """Which numbers of one of a switched layer's own variables are live, broadcastable to it; None: all, always."""
+    """Which numbers in a variable of a switched layer are live, broadcastable to it; None if they always are."""
     board = layer.switchboard
     mask = next((live.value for name, live in board.live.items() if getattr(layer, name, None) is variable), None)
     axis = layer.own_axis % len(variable.shape) if len(variable.shape) > 1 else 0
@@ -26,10 +26,10 @@ def live_mask(layer: Any, variable: Any) -> Any:
 
 
 class LiveConstraint(keras.constraints.Constraint):
-    """A constraint of the user's on what is live of a variable.
+    """Applies a constraint of the user's to the live part of a variable.
 
     Args:
-        constraint: the user's; layer: the switched layer; variable: of the layer.
+        constraint: the user's constraint; layer: the switched layer; variable: the layer's variable.
     """
 
     def __init__(self, constraint: Any, layer: Any, variable: Any) -> None:
@@ -46,15 +46,15 @@ class LiveConstraint(keras.constraints.Constraint):
         return ops.where(mask, self.constraint(ops.where(mask, value, ops.zeros((), value.dtype))), value)
 
     def get_config(self) -> dict[str, Any]:
-        """That of the user's constraint."""
+        """The configuration of the user's constraint."""
         return dict(self.constraint.get_config())
 
 
 class LiveActivity:
-    """An activity regularizer of the user's on the enabled channels of an output.
+    """Applies an activity regularizer of the user's to the enabled channels of an output.
 
     Args:
-        regularizer: the user's; layer: the switched layer.
+        regularizer: the user's regularizer; layer: the switched layer.
     """
 
     def __init__(self, regularizer: Any, layer: Any) -> None:
@@ -62,7 +62,7 @@ class LiveActivity:
         self.layer = layer
 
     def __call__(self, output: Any) -> Any:
-        """The penalty of the output without its disabled channels."""
+        """The penalty for the output, with its disabled channels set to 0."""
         axis = 1 if getattr(self.layer, "data_format", None) == "channels_first" else -1
         shape = [1] * len(output.shape)
         shape[axis] = -1
@@ -71,7 +71,7 @@ class LiveActivity:
 
 
 def watch(layer: Any) -> None:
-    """From now on constraints and the activity regularizer of a switched layer see only what is live."""
+    """Restricts the constraints and the activity regularizer of a switched layer to what is live."""
     for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
         if variable.constraint is not None and not isinstance(variable.constraint, LiveConstraint):
             variable.constraint = LiveConstraint(variable.constraint, layer, variable)

@@ -1,6 +1,6 @@
-"""Switched normalisations over channels: they take their statistics over the live channels, as the slim network will.
+"""Switched normalisations over channels: they compute statistics over the live channels, as the slim network will.
 
-The formulas are those of Keras 3, which `slim` compares with. Batch normalisation treats each channel by itself and
+The formulas are those of Keras 3, against which `slim` compares. Batch normalisation treats each channel by itself and
 needs no switches.
 """
 
@@ -17,11 +17,11 @@ _registered: Any = keras.saving.register_keras_serializable("shrinknet")
 
 
 class LiveStatistics(Switched, abstract=True):
-    """What the switched normalisations have in common: a switch for each channel that they average over."""
+    """What switched normalisations have in common: a switch for each channel that they average over."""
 
     @classmethod
     def suits(cls, layer: Any) -> bool:
-        """Over the last axis; `LayerNormalization` over others too."""
+        """Whether it normalises over the last axis only; for `LayerNormalization`, other axes may be included."""
         axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
         rank = len(layer.get_build_config()["input_shape"]) if layer.built and layer.get_build_config() else None
         last = [axis == -1 or (rank is not None and axis == rank - 1) for axis in axes]
@@ -39,10 +39,9 @@ class LiveStatistics(Switched, abstract=True):
         self.switchboard.live["channels"].assign(live)
 
     def live_mean(self: Any, x: Any, axes: Any, split: tuple[int, ...] = ()) -> Any:
-        """Mean over `axes`, the last of them that of the channels, over the live ones only; axes are kept.
+        """Mean over `axes`, the last of which is the channel axis, counting live channels only; keeps the axes.
 
-        `split` is the shape of the channels where they were split into groups; a group without any live channel
-        has mean 0.
+        `split` is the shape of the channels if they were split into groups; a group without live channels has mean 0.
         """
         live = ops.reshape(self.switchboard.live["channels"].value, split or (-1,))
         share = ops.mean(ops.cast(live, x.dtype), axis=-1, keepdims=True)
@@ -51,7 +50,7 @@ class LiveStatistics(Switched, abstract=True):
 
 
 def _precise(x: Any) -> Any:
-    """In float32 at least, as Keras computes it."""
+    """The tensor in float32 or better, as in Keras."""
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 

@@ -1,4 +1,4 @@
-"""Switched layers that make channels without reading any, or read channels without making any that can be cut."""
+"""Switched layers that only produce channels, or only read them and produce none that can be cut."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _registered: Any = keras.saving.register_keras_serializable("shrinknet")
 
 @_registered
 class SwitchedEmbedding(Switched, keras.layers.Embedding):
-    """Embedding with a switch for each number of a vector; embeddings: (words, numbers)."""
+    """Embedding with a switch for each dimension of its vectors; embeddings: (tokens, dimensions)."""
 
 
 @_registered
@@ -20,11 +20,11 @@ class SwitchedEinsumDense(Switched, keras.layers.EinsumDense):
 
 
 class _Recurrent(Switched, abstract=True):
-    """Recurrent layers read their inputs' channels by a kernel of their cell: (channels in, units x gates)."""
+    """Recurrent layers read the channels of their inputs with the cell's input kernel: (channels in, units x gates)."""
 
     @property
     def input_kernel(self: Any) -> Any:
-        """The kernel that the inputs are multiplied by."""
+        """The kernel that multiplies the inputs."""
         return self.cell.kernel
 
 

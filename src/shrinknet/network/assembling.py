@@ -1,7 +1,7 @@
-"""Assembling: a model of the user's class from inputs and outputs, whatever its constructor takes.
+"""Assembling: makes a model of the user's class from inputs and outputs, whatever arguments its constructor takes.
 
-Keras makes a model of a class with a constructor of its own from a configuration that says nothing of its layers. Here
-its recorded graph is made first, as a plain Functional model; the user's class and attributes are put on it afterwards.
+If a class has its own constructor, Keras creates its models from a configuration that does not describe the layers.
+Here the recorded graph is made first, as a plain Functional model, and then gets the user's class and attributes.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _LOG = logging.getLogger("shrinknet")
 
 
 def plain_class(kind: type) -> type:
-    """The user's own class behind a class that was generated for a switched model."""
+    """The user's class from which the class of a switched model was generated."""
     return getattr(kind, "plain_class", kind)
 
 
 def is_remade(kind: Any) -> bool:
-    """Whether Keras makes models of this class from inputs and outputs, and saves and loads them so."""
+    """Whether Keras creates, saves and loads models of this class from inputs and outputs."""
     own_call = kind.call is not Functional.call
     return kind is Functional or (functional_like_constructor(kind) and issubclass(kind, Functional) and not own_call)
 
 
 def assemble(model: Any, inputs: Any, outputs: Any, counterpart: Counterpart) -> Any:
-    """A model between these tensors, of the class of `model` where a model of that class can be saved and loaded so.
+    """A model between these tensors, of the same class as `model` if Keras can save and load such a model.
 
     Args:
-        model: of whose place the new one takes; inputs, outputs: symbolic tensors in its structures.
-        counterpart: gives what stands in the place of a layer or model; anything else as it is.
+        model: the model to replace; inputs, outputs: symbolic tensors in its structures.
+        counterpart: returns the replacement of a layer or model, and any other value unchanged.
     """
     kind: Any = plain_class(type(model))
     if isinstance(model, keras.Sequential):
@@ -54,18 +54,18 @@ def assemble(model: Any, inputs: Any, outputs: Any, counterpart: Counterpart) ->
 
 
 def as_class(new: Any, kind: type, model: Any, counterpart: Counterpart) -> None:
-    """Makes a plain Functional model one of a class with a constructor of its own, with the attributes of `model`.
+    """Turns a plain Functional model into one of a class with its own constructor, with the attributes of `model`.
 
-    It is trained with the `train_step` of that class, but computes what was recorded.
+    It trains with the `train_step` of that class, but computes the recorded graph.
     """
     new.__class__ = kind
     carry_attributes(model, new, counterpart)
 
 
 def carry_attributes(model: Any, new: Any, counterpart: Counterpart) -> None:
-    """Gives `new` the attributes that the user put on `model`; layers of it are replaced by what stands in their place.
+    """Gives `new` the attributes that the user set on `model`; layers among them are replaced by their counterparts.
 
-    Metrics are copied: they hold state. Other models and objects, as a teacher, are shared.
+    Metrics are copied, since they hold state. Other models and objects, such as a teacher, are shared.
     """
     blank = keras.Model(inputs := keras.Input((1,)), inputs)
     for name, value in vars(model).items():
@@ -73,8 +73,8 @@ def carry_attributes(model: Any, new: Any, counterpart: Counterpart) -> None:
             continue
         try:
             setattr(new, name, _mapped(value, counterpart))
-        except Exception:  # a property without a setter, or a name that Keras keeps for itself
-            _LOG.debug("The attribute %s of %s was not carried over.", name, model.name, exc_info=True)
+        except Exception:  # a property without a setter, or a name reserved by Keras
+            _LOG.debug("The attribute %s of %s was not copied.", name, model.name, exc_info=True)
 
 
 _KERAS = {
@@ -88,7 +88,7 @@ _KERAS = {
 
 
 def _mapped(value: Any, counterpart: Counterpart) -> Any:
-    """A value with what stands in the place of layers, in lists and dictionaries too; metrics are copied."""
+    """A value with layers replaced by their counterparts, in lists and dictionaries too; metrics are copied."""
     if isinstance(value, dict):
         return {key: _mapped(one, counterpart) for key, one in value.items()}
     if isinstance(value, list):
@@ -99,7 +99,7 @@ def _mapped(value: Any, counterpart: Counterpart) -> Any:
 
 
 def _line_of_layers(tensor: Any, output: Any) -> list[Any] | None:
-    """The layers between two tensors; None where something else than layers stands there."""
+    """The chain of layers between two tensors; None if it contains anything but layers."""
     line: list[Any] = []
     while output is not tensor:
         operation, _, node = maker_of(output)
@@ -111,10 +111,10 @@ def _line_of_layers(tensor: Any, output: Any) -> list[Any] | None:
 
 
 def refuse_foreign(model: Any) -> None:
-    """Refuses models of another Keras, and what is no model at all.
+    """Refuses models of another Keras, and objects that are not models.
 
     Raises:
-        ModelError: says what it is.
+        ModelError: names what was received.
     """
     if isinstance(model, keras.Model):
         return

@@ -1,4 +1,4 @@
-"""Checkpoint: all state of a network and its optimizer, taken and put back bit for bit, in memory."""
+"""Checkpoint: the complete state of a network and its optimizer, saved and restored bit for bit, in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from shrinknet.network.switches import Switches
 
 
 class Checkpoint:
-    """A copy of every bit that training changes: weights, statistics, switches, optimizer slots and step, seeds.
+    """A copy of everything that training changes: weights, statistics, switches, optimizer slots and step, seeds.
 
     Take one with `Checkpoint.of(net)`; `restore()` can be called any number of times. Values are copies, never
-    references, and stay where they are (no trip through NumPy).
+    references, and stay on their device (no round trip through NumPy).
 
     Example:
         >>> state = Checkpoint.of(net)
@@ -34,10 +34,10 @@ class Checkpoint:
 
     @classmethod
     def of(cls, net: Any, switches: Switches | None = None) -> Checkpoint:
-        """The state of a network, plain or switched, compiled or not, as it is now.
+        """The current state of a network, plain or switched, compiled or not.
 
         Args:
-            switches: the network's, where they are at hand: otherwise its graph is traced when they are needed.
+            switches: the network's switches, if available; otherwise its graph is traced when they are needed.
 
         Raises:
             ModelError: the model has no variables yet.
@@ -46,18 +46,18 @@ class Checkpoint:
         return cls(net, variables, [ops.copy(variable.value) for variable in variables], switches)
 
     def restore(self) -> None:
-        """Puts every bit back."""
+        """Restores the state, bit for bit."""
         for variable, value in zip(self.variables, self.values, strict=True):
-            variable.assign(ops.copy(value))  # it may be wanted again, and JAX donates buffers
+            variable.assign(ops.copy(value))  # a copy: JAX donates buffers, and the value may be needed again
         optimizer = getattr(self.net, "optimizer", None)
-        if optimizer is not None and is_freezing(optimizer):  # its masks may be younger than this checkpoint
+        if optimizer is not None and is_freezing(optimizer):  # its masks may have been created after this checkpoint
             (self.switches or Switches(self.net)).refresh()
 
 
 def to_arrays(net: Any) -> dict[str, np.ndarray]:
-    """The state of a network for a file: `<place> <path of the variable>` -> its values, in a type that NumPy knows.
+    """The state of a network for a file: `<index> <path of the variable>` -> its values, in a type that NumPy has.
 
-    The optimizer's masks are left out: they follow from the switches.
+    The optimizer's masks are left out, since they follow from the switches.
     """
     arrays = {}
     for place, variable in enumerate(_on_disk(net)):
@@ -67,10 +67,10 @@ def to_arrays(net: Any) -> dict[str, np.ndarray]:
 
 
 def from_arrays(net: Any, arrays: Mapping[str, np.ndarray], switches: Switches | None = None) -> None:
-    """Puts back every bit that `to_arrays` gave, into the same network or one that was built in the same way.
+    """Restores what `to_arrays` returned, into the same network or one that was built in the same way.
 
     Raises:
-        RunError: the arrays are those of another network; then nothing is changed.
+        RunError: the arrays belong to another network; nothing is changed.
     """
     variables, values = _on_disk(net), []
     for variable, (name, array) in zip(variables, arrays.items(), strict=False):
@@ -78,12 +78,14 @@ def from_arrays(net: Any, arrays: Mapping[str, np.ndarray], switches: Switches |
         array = array.view(now.dtype) if now.dtype.kind == "V" and array.dtype == _as_bits(now).dtype else array
         if (array.shape, array.dtype) != (now.shape, now.dtype):
             raise RunError(
-                f"The checkpoint is of another network: {name.partition(' ')[2]} is {array.dtype}{[*array.shape]}, "
-                f"expected {now.dtype}{[*now.shape]} for {variable.path}."
+                f"The checkpoint belongs to another network: {name.partition(' ')[2]} is "
+                f"{array.dtype}{[*array.shape]}, expected {now.dtype}{[*now.shape]} for {variable.path}."
             )
         values.append(array)
     if len(arrays) != len(variables):
-        raise RunError(f"The checkpoint is of another network: {len(arrays)} variables, expected {len(variables)}.")
+        raise RunError(
+            f"The checkpoint belongs to another network: {len(arrays)} variables, expected {len(variables)}."
+        )
     for variable, array in zip(variables, values, strict=True):
         variable.assign(array)
     optimizer = getattr(net, "optimizer", None)
@@ -97,22 +99,22 @@ def weights_to_arrays(net: Any) -> dict[str, np.ndarray]:
 
 
 def weights_from_arrays(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts back what `weights_to_arrays` gave, into the same network or one that was built in the same way.
+    """Restores what `weights_to_arrays` returned, into the same network or one that was built in the same way.
 
     Raises:
-        RunError: the arrays are those of another network.
+        RunError: the arrays belong to another network.
     """
     variables = list({id(variable): variable for variable in net.variables}.values())
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [array.shape for array in arrays.values()]:
-        raise RunError("The weights are those of another network: their number or shapes differ.")
+        raise RunError("The weights belong to another network: their number or shapes differ.")
     for variable, array in zip(variables, arrays.values(), strict=True):
         now = np.asarray(ops.convert_to_numpy(variable.value))
         variable.assign(array.view(now.dtype) if now.dtype.kind == "V" else array)
 
 
 def _as_bits(array: np.ndarray) -> np.ndarray:
-    """A type that NumPy cannot write, as bfloat16, as unsigned integers of its size."""
+    """An array of a type that NumPy cannot write, such as bfloat16, viewed as unsigned integers of the same size."""
     return array.view(f"u{array.dtype.itemsize}")
 
 
@@ -122,9 +124,9 @@ def _on_disk(net: Any) -> list[Any]:
 
 
 def state_of(net: Any) -> list[Any]:
-    """Every variable that training changes, each once, after those that Keras creates late were made to exist."""
+    """Every variable that training changes, each once; creates those that Keras would create later."""
     if not net.built:
-        raise ModelError(f"The model {net.name} is not built: it has no state yet. Start it with keras.Input(shape).")
+        raise ModelError(f"The model {net.name} is not built, so it has no state. Start it with keras.Input(shape).")
     optimizer = getattr(net, "optimizer", None)
     if optimizer is not None and not optimizer.built:
         optimizer.build(net.trainable_variables)

@@ -1,4 +1,4 @@
-"""Compile settings and optimizer state, carried from one model to another."""
+"""Compile settings and optimizer state, copied from one model to another."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ Pairs = Sequence[tuple[Any, Any]]  # variables of one network, each with its cou
 
 
 def carry_compilation(source: Any, target: Any, optimizer: Any = None, pairs: Pairs | None = None) -> None:
-    """Compiles `target` as `source` is: the same losses and weights, metrics and optimizer copied.
+    """Compiles `target` like `source`: with the same losses and loss weights, and copies of the metrics and optimizer.
 
-    The optimizer is a fresh copy with the source's learning rate or schedule object, or the one given; a model that is
-    not compiled leaves `target` so. A `compile` of the user's own is not called again: what it has set is in the
-    configuration and in the model's attributes.
+    The optimizer is the one given, or a fresh copy with the source's learning rate or schedule object. If `source` is
+    not compiled, `target` is not compiled either. A `compile` method of the user's own is not called again: its effects
+    are in the compile configuration and in the model's attributes.
 
     Args:
-        pairs: the variables of the two; None: they have corresponding trainable variables, in order.
+        pairs: each variable of `source` with its counterpart in `target`; None: the trainable variables of the two
+            correspond in order.
     """
     if not source.compiled or source.optimizer is None:
         return
@@ -35,13 +36,13 @@ def carry_compilation(source: Any, target: Any, optimizer: Any = None, pairs: Pa
     olds, news = _trainable(source, target, pairs)
     carry_exclusions(source.optimizer, config["optimizer"], olds, news)
     keras.Model.compile(target, **config)
-    target.optimizer = config["optimizer"]  # `compile` may have wrapped it: to scale or not was decided before
-    target.optimizer.build(target.trainable_variables)  # Keras cannot load what was saved with an unbuilt optimizer
+    target.optimizer = config["optimizer"]  # `compile` may have wrapped it; loss scaling was already decided
+    target.optimizer.build(target.trainable_variables)  # Keras cannot load a model saved with an unbuilt optimizer
 
 
 @contextlib.contextmanager
 def uncompiled(model: Any) -> Iterator[None]:
-    """While the block lasts the model saves without loss and optimizer: it then loads where these are unknown."""
+    """Within the block, the model is saved without loss and optimizer, so that it loads where these are unknown."""
     state = model.compiled, getattr(model, "optimizer", None)
     model.compiled, model.optimizer = False, None
     try:
@@ -56,9 +57,9 @@ def carry_optimizer(
     """Copies the values of the optimizer's variables.
 
     Args:
-        fates: id of a trainable variable of `source` -> a function from an array of its shape to one of the shape of
-            its counterpart; None: the shapes are the same.
-        pairs: the variables of the two; None: they have corresponding trainable variables, in order.
+        fates: id of a trainable variable of `source` -> a function that turns an array of its shape into one of its
+            counterpart's shape; None: the shapes are the same.
+        pairs: as in `carry_compilation`.
     """
     if not source.compiled or source.optimizer is None or not source.optimizer.built:
         return
@@ -77,7 +78,7 @@ def carry_optimizer(
 
 
 def _trainable(source: Any, target: Any, pairs: Pairs | None) -> tuple[list[Any], list[Any]]:
-    """The trainable variables of the two that correspond."""
+    """The trainable variables of the two models that correspond to each other, in the same order."""
     if pairs is None:
         return list(source.trainable_variables), list(target.trainable_variables)
     theirs = {id(variable) for variable in target.trainable_variables}
@@ -87,10 +88,10 @@ def _trainable(source: Any, target: Any, pairs: Pairs | None) -> tuple[list[Any]
 
 
 def _by_owner(optimizer: Any, variables: Sequence[Any]) -> dict[tuple[int, str], Any]:
-    """(id of the model variable, name) -> the optimizer's variable for it; id 0 for those that belong to none.
+    """(id of the model variable, name) -> the optimizer's variable for it; id 0 for those of no model variable.
 
-    Keras names a slot after the path of its variable. Where several variables have one path, their slots come in their
-    order.
+    Keras names a slot after the path of its variable. If several variables have the same path, their slots are in the
+    order of the variables.
     """
     owners: dict[str, list[Any]] = {}
     for variable in variables:

@@ -1,7 +1,7 @@
-"""Copies of layers: made from their configuration, with everything that Keras itself saves and loads carried over.
+"""Copies of layers: made from their configuration, with all the state that Keras itself saves and loads.
 
-That is more than weights: the statistics of an adapted Normalization, the vocabulary of a lookup, seeds, sublayers that
-were built late. The state is carried by the methods that Keras saves and loads with, in memory.
+That is more than weights: the statistics of an adapted Normalization, the vocabulary of a lookup layer, seeds, and
+sublayers that were built late. The state is copied in memory with the methods that Keras uses to save and load.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Pairs = list[tuple[Any, Any]]
 
 
 def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
-    """A new layer from the configuration of this one, as `kind` and with `changes` of its configuration.
+    """A new layer of class `kind` from the configuration of this one, with `changes` to the configuration.
 
-    Functions of the user's own, as an activation, are handed on as they are: they need no registration. The new layer
+    The user's own functions, such as an activation, are passed on as they are and need no registration. The new layer
     is not built; `carry_state` fills it once it is.
 
     Raises:
-        ModelError: its configuration does not describe it.
+        ModelError: the layer cannot be created from its configuration.
     """
     kind = kind or type(layer)
     attributes = vars(layer)
@@ -45,13 +45,13 @@ def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
     }
     stand_ins = {key: keras.activations.linear if key.endswith(_ROLES[:2]) else None for key in own}
     try:
-        attributes.update(stand_ins)  # which Keras can write down
+        attributes.update(stand_ins)  # Keras can serialize these
         new = kind.from_config({**layer.get_config(), **changes})
     except Exception as error:
         raise ModelError(
-            f"The layer {layer.name} ({type(layer).__name__}) cannot be made anew from its get_config(): "
-            f"{_first_line(error)} A layer's get_config() must hold the arguments of its __init__, and its "
-            "from_config() take them."
+            f"The layer {layer.name} ({type(layer).__name__}) cannot be re-created from its get_config(): "
+            f"{_first_line(error)} A layer's get_config() must return the arguments of its __init__, and its "
+            "from_config() must accept them."
         ) from error
     finally:
         attributes.update(own)
@@ -66,17 +66,17 @@ def clone_around(wrapper: Any, layer: Any) -> Any:
 
 
 def carry_state(old: Any, new: Any) -> Pairs:
-    """Gives a copy everything that Keras saves of the original: variables, vocabularies, statistics, seeds.
+    """Copies everything that Keras saves for a layer: variables, vocabularies, statistics, seeds.
 
     Args:
-        old: a built layer; new: made from its configuration, perhaps with switches. Sublayers of `new` that are not
-            built yet are built as those of `old` were.
+        old: a built layer; new: a layer made from its configuration, possibly with switches. Sublayers of `new` that
+            are not built yet are built like those of `old`.
 
     Returns:
-        The variables of `old`, each with its counterpart.
+        Each variable of `old` with its counterpart in `new`.
 
     Raises:
-        ModelError: the two do not correspond.
+        ModelError: the variables of the two do not correspond.
     """
     pairs: Pairs = []
     try:
@@ -86,7 +86,7 @@ def carry_state(old: Any, new: Any) -> Pairs:
         raise
     except Exception as error:
         raise ModelError(
-            f"The state of the layer {old.name} ({type(old).__name__}) cannot be carried over to a copy: "
+            f"The state of the layer {old.name} ({type(old).__name__}) cannot be transferred to a copy: "
             f"{_first_line(error)}"
         ) from error
     switches = {id(variable) for variable in getattr(getattr(old, "switchboard", None), "variables", ())}
@@ -98,7 +98,7 @@ def carry_state(old: Any, new: Any) -> Pairs:
 
 
 def _carry_own(old: Any, new: Any) -> Pairs:
-    """Carries what one object holds itself, apart from what the objects inside it hold."""
+    """Copies the state that one object holds itself, without that of the objects inside it."""
     if getattr(old, "built", True) and not getattr(new, "built", True) and hasattr(new, "build_from_config"):
         config = old.get_build_config()
         with contextlib.suppress(NotImplementedError):
@@ -113,7 +113,7 @@ def _carry_own(old: Any, new: Any) -> Pairs:
         old.save_own_variables(store)
         if store:
             new.load_own_variables({key: _array(value) for key, value in store.items()})
-    for one, other in pairs:  # exactly, whatever a file would have made of them
+    for one, other in pairs:  # bit for bit: a file format may round or convert
         if one.shape == other.shape and one.dtype == other.dtype:
             other.assign(ops.copy(one.value))
     return pairs
@@ -124,7 +124,7 @@ def _array(value: Any) -> Any:
 
 
 def own_variables(saveable: Any) -> list[Any]:
-    """The variables that a layer or a generator of seeds holds itself, in the order in which Keras saves them."""
+    """The variables that a layer or seed generator holds itself, in the order in which Keras saves them."""
     if isinstance(saveable, keras.layers.Layer):
         return [*saveable._trainable_variables, *saveable._non_trainable_variables]
     state = getattr(saveable, "state", None)
@@ -132,7 +132,7 @@ def own_variables(saveable: Any) -> list[Any]:
 
 
 def _saveables(old: Any, new: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
-    """The object and those inside it that Keras saves, each with its counterpart; what contains comes first."""
+    """The object and all objects inside it that Keras saves, each with its counterpart; containers come first."""
     if id(old) in seen:
         return
     seen.add(id(old))
@@ -143,7 +143,7 @@ def _saveables(old: Any, new: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
 
 def _inside(old: Any, new: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
     if isinstance(old, keras.random.SeedGenerator) and isinstance(new, keras.random.SeedGenerator):
-        if id(old) not in seen:  # Keras does not save seeds; the copy draws the same numbers
+        if id(old) not in seen:  # Keras does not save seeds, but the copy must draw the same numbers
             seen.add(id(old))
             yield old, new
     elif isinstance(old, KerasSaveable):
@@ -159,22 +159,23 @@ def _inside(old: Any, new: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
 
 
 def copy_metric(metric: Any) -> Any:
-    """A metric of the same settings with a state of its own; anything else is returned as it is.
+    """A metric with the same settings and its own state; anything else is returned unchanged.
 
     Raises:
-        ModelError: the metric can neither be made from its configuration nor be copied.
+        ModelError: the metric can neither be created from its configuration nor be copied.
     """
     if not isinstance(metric, keras.metrics.Metric):
         return metric
     try:
         return type(metric).from_config(metric.get_config())
     except Exception:
-        return duplicate(metric)  # one of the user's own without a configuration
+        return duplicate(metric)  # a user's metric without a usable configuration
 
 
 def duplicate(layer: Any) -> Any:
-    """A copy of a built layer, or of a metric, attribute by attribute, its variables as well: where a configuration
-    does not describe it.
+    """A copy of a built layer or metric, attribute by attribute, variables included.
+
+    It is for objects that cannot be created from their configuration.
 
     Raises:
         ModelError: an attribute cannot be copied.
@@ -192,18 +193,18 @@ def duplicate(layer: Any) -> Any:
             vars(twins[id(one)]).update(_inbound_nodes=[], _outbound_nodes=[])
     except Exception as error:
         raise ModelError(
-            f"{type(layer).__name__} {layer.name} can neither be made anew from its get_config() nor be copied: "
+            f"{type(layer).__name__} {layer.name} can neither be re-created from its get_config() nor be copied: "
             f"{_first_line(error)}"
         ) from error
     return twins[id(layer)]
 
 
-# Methods that Keras wraps for each object, and records of the network that it was in.
+# Methods that Keras wraps for each object, and the records of the calls in its network.
 _MADE_FOR_EACH = {"build", "call", "quantize", "_inbound_nodes", "_outbound_nodes"}
 
 
 def _copied(value: Any, twins: dict[int, Any]) -> Any:
-    """A value with the twins of layers and variables in it; containers and arrays are copied, all else is shared."""
+    """A value with layers and variables replaced by their twins; containers and arrays are copied, others shared."""
     if id(value) in twins:
         return twins[id(value)]
     if isinstance(value, tracking.Tracker):

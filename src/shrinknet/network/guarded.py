@@ -1,4 +1,4 @@
-"""The classes of switched models: compiling, loading or training them must not lose what is frozen in silence."""
+"""The classes of switched models: compiling, loading or training them must not silently unfreeze anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shrinknet.network.switches import Switches
 
 
 def keep_frozen(net: Any) -> None:
-    """Makes the optimizer hold still what the switches say is frozen; one that was compiled later does not know yet."""
+    """Makes the optimizer freeze what the switches say is frozen; a newly compiled one does not know about it yet."""
     optimizer = getattr(net, "optimizer", None)
     if optimizer is not None and not is_freezing(optimizer) and any_frozen(net):
         Switches(net).refresh()
@@ -40,7 +40,7 @@ def _training(net: Any) -> Iterator[None]:
 
 
 class _Guarded:
-    """Mixed into the class of a switched model: compiling or loading must not lose what is frozen in silence."""
+    """Mixin for the class of a switched model: compiling or loading must not silently unfreeze anything."""
 
     plain_class: type
 
@@ -56,9 +56,9 @@ class _Guarded:
     def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:
         if vars(self).get("_shrinknet_holds") and _TRAINED.get() != id(self) and is_training_call(keywords):
             raise ModelError(
-                f"The network {self.name} has frozen filters, which are held still only while it trains itself, with "
-                "its own fit, train_on_batch or train_step. Inside of another model or a loop of your own they would "
-                "move: thaw them, or train this network."
+                f"The network {self.name} has frozen filters, which stay frozen only while it trains itself, with "
+                "its own fit, train_on_batch or train_step. Inside another model or a custom training loop they would "
+                "change: thaw them, or train this network itself."
             )
         return super().__call__(*arguments, **keywords)  # type: ignore[misc]
 
@@ -75,7 +75,7 @@ class _Guarded:
 def live_masks(net: Any) -> dict[int, Any]:
     """Id of a variable of a switched network -> which of its numbers are live, broadcastable to it.
 
-    Those of slices that belong to a disabled filter, or read one, are not: they count as cut out.
+    A number is not live if its slice belongs to a disabled filter or reads one: it counts as cut out.
     """
     graph = Switches(net).graph
     places = {path: each for path, each in graph.producers.items() if isinstance(graph.layers[path], Switched)}
@@ -130,8 +130,8 @@ _GUARDED: dict[type, type] = {Functional: SwitchedFunctional, keras.Sequential: 
 def guarded(kind: type) -> type:
     """The guarded subclass of a model's class.
 
-    One of the user's own saves and loads under its own name if Keras makes it from inputs and outputs; otherwise as a
-    Functional model with switches.
+    A user's class is saved and loaded under its own name if Keras creates its models from inputs and outputs;
+    otherwise as a Functional model with switches.
     """
     if issubclass(kind, _Guarded):
         return kind
@@ -150,6 +150,6 @@ def guarded(kind: type) -> type:
     return _GUARDED[kind]
 
 
-# What a model of a class of the user's own takes from Functional: it computes and saves what was recorded.
+# What a model of a user's class takes from Functional, so that it computes and saves the recorded graph.
 _RECORDED = ("__init__", "call", "build", "compute_output_spec", "compute_output_shape", "get_config", "layers",
              "input_shape", "output_shape", "_obj_type", "get_build_config", "build_from_config")  # fmt: skip

@@ -1,9 +1,9 @@
-"""The reset hook and exact freezing: the one file that knows Keras's private optimizer layout.
+"""Resetting optimizers, and exact freezing: the only module that uses Keras's private optimizer layout.
 
-Freezing puts a generated subclass of the optimizer's own class on the user's own instance. It overrides the two
-places in which Keras writes to weights: `apply`, and `finalize_variable_values` (the exponential moving average at the
-end of `fit`). Gradients of frozen slices become zero, so that they enter neither slots nor clipping norms, and after
-the update the old slice is put back with a select, whatever momentum, decay or averaging did to it.
+To freeze, the class of the user's optimizer instance is replaced by a generated subclass of its own class. It
+overrides the two methods in which Keras writes to weights: `apply`, and `finalize_variable_values` (the exponential
+moving average at the end of `fit`). Gradients of frozen slices become zero, so that they affect neither slots nor
+clipping norms. After the update, the old slice is restored with a select, whatever momentum, decay or averaging did.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from keras.src.saving import object_registration
 from shrinknet.checks import is_number
 from shrinknet.errors import OptimizerError
 
-_MASKS = "_shrinknet_masks"  # in the instance's __dict__: key of a model variable -> optimizer variable, bool
+_MASKS = "_shrinknet_masks"  # key in the instance's __dict__; maps the key of a model variable to its bool mask
 
 
 def reset_optimizer(optimizer: keras.optimizers.Optimizer) -> int:
-    """Puts slots, step counter, accumulators and loss scale back to those of a newly built optimizer, in place.
+    """Resets slots, step counter, accumulators and loss scale in place to those of a newly built optimizer.
 
-    The learning rate, or the schedule object, stays the user's; nothing is traced again. The model's own weights are
-    not touched. The thesis resets Adam's accumulators and step after every change of the network (section 2.4).
+    The learning rate or schedule object is not changed, and nothing is retraced. The weights of the model are not
+    touched. The thesis resets Adam's accumulators and step after every change to the network (section 2.4).
 
     Returns:
-        How many variables were reset.
+        The number of variables that were reset.
 
     Raises:
-        OptimizerError: the optimizer cannot be built anew from its own configuration.
+        OptimizerError: the optimizer cannot be re-created from its own configuration.
     """
     current = state_variables(optimizer)
     fresh = fresh_copy(optimizer)
@@ -43,23 +43,23 @@ def reset_optimizer(optimizer: keras.optimizers.Optimizer) -> int:
     initial = state_variables(fresh)
     if [tuple(variable.shape) for variable in current] != [tuple(variable.shape) for variable in initial]:
         raise OptimizerError(
-            f"A newly built {type(optimizer).__name__} has {len(initial)} variables where this one has {len(current)}: "
-            "it cannot be reset. Give it a get_config() that holds all of its settings."
+            f"A newly built {type(optimizer).__name__} has {len(initial)} variables, but this one has {len(current)}: "
+            "it cannot be reset. Its get_config() must return all of its settings."
         )
     for variable, value in zip(current, initial, strict=True):
-        variable.assign(ops.copy(value.value))  # JAX gives buffers away: two variables must not share one
+        variable.assign(ops.copy(value.value))  # JAX donates buffers: two variables must not share one
     return len(current)
 
 
 def state_variables(optimizer: Any) -> list[Any]:
-    """All variables of the optimizer but learning rates and our masks, in the order in which they were built."""
+    """All variables of the optimizer except learning rates and our masks, in the order in which they were built."""
     ours = {id(mask) for mask in frozen_masks(optimizer)}
     rates = {id(getattr(part, "_learning_rate", None)) for part in _parts(optimizer)}
     return [variable for variable in optimizer.variables if id(variable) not in ours | rates]
 
 
 def frozen_masks(optimizer: Any) -> list[Any]:
-    """The variables that `set_frozen` made in the optimizer; none where nothing was ever frozen."""
+    """The variables that `set_frozen` created in the optimizer; empty if nothing was ever frozen."""
     return [mask for part in _parts(optimizer) for mask in getattr(part, "__dict__", {}).get(_MASKS, {}).values()]
 
 
@@ -70,7 +70,7 @@ def fresh_copy(optimizer: Any, rate: Any = None) -> Any:
         rate: another learning rate or schedule; None: the optimizer's own.
 
     Raises:
-        OptimizerError: its configuration does not describe it.
+        OptimizerError: the optimizer cannot be re-created from its own configuration.
     """
     kind = _plain(type(optimizer))
     own = getattr(optimizer, "_learning_rate", None)
@@ -87,8 +87,8 @@ def fresh_copy(optimizer: Any, rate: Any = None) -> Any:
         if rate is None:
             return kind.from_config(_settings(optimizer))
         try:
-            optimizer.__dict__["_learning_rate"] = None  # a schedule of the user's own may have no config
-            config = {**_settings(optimizer), "learning_rate": rate}  # set later, TensorFlow could not save the copy
+            optimizer.__dict__["_learning_rate"] = None  # a user's schedule may have no config
+            config = {**_settings(optimizer), "learning_rate": rate}  # TensorFlow cannot save one that is set later
         finally:
             optimizer.__dict__["_learning_rate"] = own
         return kind.from_config(config)
@@ -96,13 +96,13 @@ def fresh_copy(optimizer: Any, rate: Any = None) -> Any:
         raise
     except Exception as error:
         raise OptimizerError(
-            f"{kind.__name__} cannot be built anew from its own get_config(): {error}. Use an optimizer whose "
+            f"{kind.__name__} cannot be re-created from its own get_config(): {error}. Use an optimizer whose "
             "from_config(get_config()) works."
         ) from error
 
 
 def other_optimizer(spec: Any, optimizer: Any) -> Any:
-    """A new optimizer: a copy of an optimizer, one by Keras's name, or this one with another learning rate or schedule.
+    """A new optimizer: a copy, one named as in Keras, or this one with another learning rate or schedule.
 
     Raises:
         OptimizerError: `spec` is none of these.
@@ -111,7 +111,7 @@ def other_optimizer(spec: Any, optimizer: Any) -> Any:
         return fresh_copy(optimizer, spec)
     if is_number(spec):
         if not 0 < spec < math.inf:
-            raise OptimizerError(f"Expected a learning rate for the trials above 0; received {spec!r}.")
+            raise OptimizerError(f"Expected a learning rate above 0 for the trials; received {spec!r}.")
         return fresh_copy(optimizer, float(spec))
     try:
         made = fresh_copy(spec) if isinstance(spec, keras.optimizers.Optimizer) else keras.optimizers.get(spec)
@@ -129,7 +129,7 @@ def other_optimizer(spec: Any, optimizer: Any) -> Any:
 
 
 def carry_exclusions(source: Any, target: Any, variables: list[Any], counterparts: list[Any]) -> None:
-    """Excludes from weight decay what the user excluded with `exclude_from_weight_decay`: no configuration holds it.
+    """Copies what the user set with `exclude_from_weight_decay`, which is not part of the configuration.
 
     Args:
         variables: the trainable variables that `source` updates; counterparts: those of `target`, in the same order.
@@ -150,7 +150,7 @@ def _settings(optimizer: Any) -> dict[str, Any]:
 def _refuse_several(optimizer: Any) -> None:
     if type(optimizer).__name__ == "MultiOptimizer":
         raise OptimizerError(
-            "MultiOptimizer keeps its variables in several optimizers and cannot be reset or frozen as one: compile "
+            "MultiOptimizer has its variables in several optimizers and cannot be reset or frozen as one: compile "
             "the model with a single optimizer."
         )
 
@@ -168,9 +168,9 @@ def _trainable(optimizer: Any) -> list[Any]:
 
 
 def own_buffers(optimizer: Any) -> None:
-    """Before a training on JAX: no weight shares its buffer with its average.
+    """On JAX, before training: makes sure that no weight shares its buffer with its average.
 
-    Keras lets them share one when a training ends, and the first step of the next would give it away twice.
+    Keras lets them share one when `fit` ends, and the first step of the next `fit` would donate it twice.
     """
     if keras.backend.backend() == "jax" and optimizer.built and any(part.use_ema for part in _parts(optimizer)):
         for variable in _trainable(optimizer):
@@ -183,7 +183,7 @@ def is_freezing(optimizer: Any) -> bool:
 
 
 def install_freezing(optimizer: Any, variables: list[Any]) -> None:
-    """Makes the optimizer able to freeze slices of these trainable variables; none is frozen yet.
+    """Enables the optimizer to freeze slices of these trainable variables; none is frozen yet.
 
     Raises:
         OptimizerError: for MultiOptimizer.
@@ -201,10 +201,10 @@ def install_freezing(optimizer: Any, variables: list[Any]) -> None:
 
 
 def set_frozen(optimizer: Any, masks: Mapping[int, tuple[Any, np.ndarray]]) -> None:
-    """Writes which slices are frozen: id of a model variable -> (the variable, bool mask that broadcasts to it).
+    """Sets which slices are frozen: id of a model variable -> (the variable, bool mask that broadcasts to it).
 
-    Variables that are not named keep no frozen slice. The first call for a variable creates its mask, later ones
-    assign to it: nothing is traced again.
+    The first call for a variable creates its mask; later calls assign to it, so nothing is retraced. Masks of variables
+    that are not in `masks` are not changed.
     """
     inner = list(_parts(optimizer))[-1]
     held = inner.__dict__[_MASKS]
@@ -224,7 +224,7 @@ def _plain(kind: Any) -> Any:
 
 
 class _SavedPlain:
-    """Saves and loads without our masks: a file of a freezing optimizer is one of the plain class, and the reverse."""
+    """Saves and loads without our masks, so that files are interchangeable with those of the plain class."""
 
     def save_own_variables(self: Any, store: Any) -> None:
         for index, variable in enumerate(self._without_masks()):
@@ -244,7 +244,7 @@ class _SavedPlain:
 
 
 class _Freezing(_SavedPlain):
-    """Mixed into the user's optimizer class by `install_freezing`."""
+    """Mixin that `install_freezing` adds to the user's optimizer class."""
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
@@ -263,7 +263,7 @@ class _Freezing(_SavedPlain):
 
 
 class _held:
-    """Puts the frozen slices of the variables back when the block ends."""
+    """Restores the frozen slices of the variables when the block ends."""
 
     def __init__(self, variables: list[Any], masks: list[Any]) -> None:
         self.masked = [(variable, mask) for variable, mask in zip(variables, masks, strict=True) if mask is not None]
@@ -277,7 +277,7 @@ class _held:
 
 
 def _generated(mixin: type, kind: type) -> type:
-    """The subclass of an optimizer's class with one of ours mixed in; it saves and loads as the plain class."""
+    """The subclass of an optimizer's class with one of our mixins; it is saved and loaded as the plain class."""
     if (mixin, kind) in _GENERATED:
         return _GENERATED[mixin, kind]
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}

@@ -1,4 +1,4 @@
-"""Proving: two networks compute the same, to what rounding leaves of it."""
+"""Proving: two networks compute the same function, up to rounding."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from shrinknet.drawing import drawn_inputs
 from shrinknet.internals import layers_of
 from shrinknet.network.precision import full_precision
 
-TOLERANCE = 1e-5  # of the output's scale; float32 sums in another order differ by about 1e-6
+TOLERANCE = 1e-5  # of the output's scale; float32 sums in a different order differ by about 1e-6
 HALF_TOLERANCE = 1e-2
-ROUNDING = 8  # a difference may be this many times what one unit in the last place of the inputs does
+ROUNDING = 8  # a difference may be this many times the effect of one unit in the last place of the inputs
 
 
 def prove(net: Any, other: Any, sample: Any = None) -> float:
     """The largest difference between the outputs of two networks in inference, as a share of the outputs' scale.
 
-    It may be 1e-5 (1e-2 with half precision). Deep networks with random weights can amplify rounding to more than that:
-    a larger difference is allowed where moving the inputs by one unit in their last place does as much to `net` itself.
+    At most 1e-5 is allowed (1e-2 in half precision). Deep networks with random weights can amplify rounding to more
+    than that, so a larger difference is allowed if moving the inputs by one unit in the last place changes the outputs
+    of `net` by a similar amount.
 
     Args:
-        net, other: Keras models that take the same inputs; their variables are as before when this returns.
-        sample: inputs, as the models take them; None: inputs are drawn.
+        net, other: Keras models that take the same inputs; their variables are restored before this returns.
+        sample: inputs, as the models take them; None: random inputs.
 
     Raises:
-        Mismatch: they differ by more.
-        ModelError: no inputs could be drawn.
+        Mismatch: they differ by more than that.
+        ModelError: no random inputs could be made that the model accepts.
     """
     sample = drawn_inputs(net) if sample is None else sample
     half = any("float16" in str(layer.compute_dtype) for layer in layers_of(net))  # or bfloat16
@@ -58,7 +59,7 @@ def _next(value: Any) -> Any:
 
 
 def outputs_of(layer: Any, arguments: Any, keywords: Any, *, training: bool = False) -> list[np.ndarray]:
-    """The outputs of a layer or model as a flat list of arrays; its variables are as before when this returns."""
+    """The outputs of a layer or model as a flat list of arrays; its variables are restored before this returns."""
     takes = layer._call_has_training_arg or isinstance(layer, keras.Model)
     keywords = {**keywords, "training": training} if takes else keywords
     with as_before(layer), full_precision():
@@ -66,14 +67,14 @@ def outputs_of(layer: Any, arguments: Any, keywords: Any, *, training: bool = Fa
 
 
 def as_array(tensor: Any) -> np.ndarray:
-    """A tensor as an array; half precision, which NumPy does not know, as float32."""
+    """A tensor as an array; half precision becomes float32, since NumPy has no bfloat16."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32") if dtype in ("float16", "bfloat16") else tensor))
 
 
 @contextlib.contextmanager
 def as_before(layer: Any) -> Iterator[None]:
-    """Puts every variable back that calling a network moves when the block ends: statistics and seeds."""
+    """Restores the variables that calling a network changes, statistics and seeds, when the block ends."""
     values = [(variable, ops.copy(variable.value)) for variable in layer.variables if not variable.trainable]
     try:
         yield

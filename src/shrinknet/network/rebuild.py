@@ -1,4 +1,4 @@
-"""Rebuild: a recorded network made anew with other layers in the same places.
+"""Rebuild: makes a recorded network again, with each layer replaced by a new one.
 
 Nested models are rebuilt too, and composite layers that can be followed are written out as nested models.
 """
@@ -17,8 +17,8 @@ from shrinknet.internals import functional_of, input_structure, maker_of, nodes_
 from shrinknet.network.assembling import assemble
 from shrinknet.network.copying import carry_state, clone_layer
 
-Make = Callable[[str, Any], Any]  # (path, layer or operation) -> what stands in its place
-Perform = Callable[[str, Any, Any, Any], Any]  # (path, what stands there, args, kwargs) -> outputs
+Make = Callable[[str, Any], Any]  # (path, layer or operation) -> its replacement
+Perform = Callable[[str, Any, Any, Any], Any]  # (path, replacement, args, kwargs) -> outputs
 Check = Callable[[Any, Any, Any, Any], None]  # (composite layer, its model, args, kwargs): raises if they differ
 
 
@@ -27,15 +27,15 @@ def _perform(path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
 
 
 def rebuild(model: Any, make: Make, perform: Perform = _perform, check: Check | None = None) -> Any:
-    """A model of the same structure, names, inputs and outputs, each layer made anew by `make`.
+    """A model of the same structure, names, inputs and outputs, with each layer replaced by what `make` returns.
 
-    Layers that are shared stay shared; nested models are rebuilt too. The class is kept where Keras makes models of it
-    from inputs and outputs; otherwise the result is a Functional model. `perform` calls each layer or operation; a
-    Sequential model in which it calls another one than was made becomes a Functional one.
+    Shared layers stay shared; nested models are rebuilt too. The result has the same class if Keras creates models of
+    that class from inputs and outputs; otherwise it is a Functional model. `perform` calls each replacement; a
+    Sequential model becomes a Functional one if `perform` calls anything else.
 
     Args:
-        check: raises ModelError where a composite layer and the model it was followed to differ; the layer is then made
-            anew as it is. None: composite layers are not followed.
+        check: raises ModelError if a composite layer and the model that following it gave compute different results;
+            the layer is then passed to `make` as one layer. None: composite layers are not followed.
     """
     return Rebuilder(make, perform, check).model(model, "")
 
@@ -44,9 +44,9 @@ class Rebuilder:
     """Rebuilds a network; see `rebuild`.
 
     Attributes:
-        made: id of a layer or nested model -> what stands in its place.
-        followed: id of a composite layer -> the model that it was followed to.
-        tensors: id of a symbolic tensor -> the one in its place.
+        made: id of a layer or nested model -> its replacement.
+        followed: id of a composite layer -> the model that following it gave.
+        tensors: id of a symbolic tensor -> its replacement.
         reasons: id of a composite layer that was not followed -> why.
     """
 
@@ -58,10 +58,10 @@ class Rebuilder:
         self.followed: dict[int, Any] = {}
         self.tensors: dict[int, Any] = {}
         self.reasons: dict[int, str] = {}
-        self.kept: list[Any] = []  # originals, so that no id is given twice while it is a key
+        self.kept: list[Any] = []  # references to the originals, so that no id in use as a key is reused
 
     def model(self, model: Any, prefix: str, like: Any = None) -> Any:
-        """The model made anew; `like` are the tensors that it is called with, in place of its own inputs."""
+        """The rebuilt model; `like` are the tensors that it is called with, which give the shapes of its inputs."""
         functional = functional_of(model)
         structure = input_structure(functional)
         olds = tree.flatten(structure)
@@ -81,7 +81,7 @@ class Rebuilder:
         return new
 
     def call(self, path: str, node: Any, arguments: Any, keywords: Any) -> Any:
-        """Calls what stands in the place of a node's operation; it is made at its first call."""
+        """Calls the replacement of a node's operation, which is made at the first call."""
         operation = node.operation
         inner = self._inner(operation, node)
         if inner is None:
@@ -102,7 +102,7 @@ class Rebuilder:
         return self.perform(path, nested, arguments, keywords)
 
     def counterpart(self, value: Any) -> Any:
-        """What stands in the place of a layer or model; a model between tensors of the network, one between theirs."""
+        """The replacement of a layer or model; a model between tensors of the network is made from the new tensors."""
         if id(value) in self.made:
             return self.made[id(value)]
         if isinstance(value, keras.Model) and is_recorded(value):
@@ -111,18 +111,18 @@ class Rebuilder:
                 ends = (input_structure(value), output_structure(value))
                 inputs, outputs = tree.map_structure(lambda tensor: self.tensors[id(tensor)], ends)
                 return keras.Model(inputs, outputs, name=value.name)
-            if value.trainable_weights:  # as a teacher that is trained along
+            if value.trainable_weights:  # such as a teacher that is trained as well
                 self._remember(value, plain_copy(value))
                 return self.made[id(value)]
         return value
 
     def _inner(self, operation: Any, node: Any) -> Any:
-        """The recorded model inside of an operation; None for one that is made anew as it is."""
+        """The recorded model inside an operation; None if the operation is replaced as one layer."""
         if isinstance(operation, keras.Model) and is_recorded(operation):
             return operation
         if self.check is None or not is_composite(operation):
             return None
-        if id(operation) in self.made:  # called before: followed then, or not
+        if id(operation) in self.made:  # called before, so this is already decided
             return self.followed.get(id(operation))
         try:
             followed = follow(operation, node.arguments.args, node.arguments.kwargs)
@@ -139,7 +139,7 @@ class Rebuilder:
 
 
 def plain_copy(model: Any) -> Any:
-    """A copy of a recorded model with its state, not compiled."""
+    """An uncompiled copy of a recorded model, with its state."""
     copies: list[tuple[Any, Any]] = []
 
     def make(path: str, operation: Any) -> Any:
@@ -155,7 +155,7 @@ def plain_copy(model: Any) -> Any:
 
 
 def _name_apart(outputs: list[Any], made: set[int]) -> None:
-    """Renames operations that `perform` put in where their names are taken: in a model each has a name of its own."""
+    """Renames operations that `perform` inserted if their names are taken: names are unique within a model."""
     operations: dict[int, Any] = {}
     seen: set[tuple[int, int]] = set()
     while outputs:

@@ -1,7 +1,7 @@
-"""Soundness: what would still count a disabled filter is found before it is disabled.
+"""Soundness: refuses to disable a filter if a regularizer or constraint would still take it into account.
 
-Training the switched network is training the slim one. Regularizers and constraints that Keras ships treat a slice of
-zeros as if it were not there, with few exceptions; others are tried on the network's own numbers.
+Training the switched network must be the same as training the slim one. With few exceptions, Keras's regularizers and
+constraints treat a slice of zeros as if it were absent; any others are tried on the network's weights.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _SAFE = (
 
 
 def refuse_unsound(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> None:
-    """Refuses to disable channels that something would still count.
+    """Refuses to disable channels that a regularizer or constraint would still take into account.
 
     Args:
-        disabled: which channels would be, bool; changed: those that are disabled now.
+        disabled: which channels would then be disabled, bool; changed: which of them are being disabled now.
 
     Raises:
-        FilterError: names what counts them.
+        FilterError: names the regularizer or constraint.
     """
     for problem in (*_weights(graph, disabled, changed), *_activities(graph, changed)):
-        raise FilterError(f"{problem} Training the switched network would not be training the slim one.")
+        raise FilterError(f"{problem} Training the switched network would not be the same as training the slim one.")
 
 
 def _weights(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> Iterator[str]:
@@ -54,7 +54,7 @@ def _weights(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> 
 
 
 def _same(graph: ChannelGraph, variable: Any, rule: Any, disabled: np.ndarray) -> bool:
-    """Whether a rule makes of a variable with zeros what it makes of the variable without them."""
+    """Whether a rule has the same effect on a variable with zeros as on the variable without them."""
     value = np.asarray(ops.convert_to_numpy(variable), "float32")
     kept = graph.kept(variable, disabled)
     cut, mask = value, np.ones_like(value, bool)

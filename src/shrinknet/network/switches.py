@@ -1,4 +1,4 @@
-"""Switches: set and read the switches of a network; and `switched`, which makes a network that has them."""
+"""Switches: reads and sets the switches of a switched network."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from shrinknet.network.soundness import refuse_unsound
 
 
 class Switches:
-    """The switches of a switched network. Every change takes effect at once and traces nothing again.
+    """The switches of a switched network. Every change takes effect at once, and nothing is retraced.
 
     Args:
-        net: what `switched(model)` returned, or a saved one loaded again.
-        input_shape: shape of one sample where the network leaves sizes open; only costs need it.
+        net: a network that `switched(model)` returned, or one that was saved and loaded.
+        input_shape: shape of one sample if the network leaves sizes open; only costs need it.
 
     Raises:
         ModelError: the network has no switched layers.
@@ -51,7 +51,7 @@ class Switches:
 
     @cached_property
     def filters(self) -> tuple[Filter, ...]:
-        """Every filter that can be cut, in network order; one name a group."""
+        """Every filter that can be cut, in network order; one filter for each group."""
         return tuple(group.name for group in self.groups)
 
     @property
@@ -61,12 +61,12 @@ class Switches:
 
     @property
     def disabled(self) -> tuple[Filter, ...]:
-        """The filters that are disabled, in network order; one name a group."""
+        """The disabled filters, in network order; one filter for each group."""
         return self._named(self.read("disabled"))
 
     @property
     def frozen(self) -> tuple[Filter, ...]:
-        """The filters that are frozen, in network order; one name a group."""
+        """The frozen filters, in network order; one filter for each group."""
         return self._named(self.read("frozen"))
 
     @property
@@ -76,7 +76,7 @@ class Switches:
         return tuple(filter for filter in self.filters if filter not in gone)
 
     def group(self, filter: Filter) -> Group:
-        """The group that a filter belongs to, whichever of its members is given.
+        """The group that a filter belongs to; any member of the group may be given.
 
         Raises:
             FilterError: there is no such filter.
@@ -84,10 +84,10 @@ class Switches:
         return self.graph.groups[self._channel(filter)]
 
     def disable(self, *filters: Filter) -> None:
-        """From now on these filters, and what hangs together with them, count as 0 for everyone who reads them.
+        """Disables these filters and their groups: every layer that reads them sees 0.
 
         Raises:
-            FilterError: a filter does not exist or cannot be cut; then nothing is changed.
+            FilterError: a filter does not exist or cannot be cut; nothing is changed.
         """
         self._set("disabled", filters, True)
 
@@ -96,13 +96,13 @@ class Switches:
         self._set("disabled", filters, False)
 
     def freeze(self, *filters: Filter) -> None:
-        """From now on the filters' own weights do not move by one bit, under whatever optimizer.
+        """Freezes the weights of these filters: they do not change by a single bit, whatever the optimizer.
 
         These are the kernel slices and biases, and the channel's slices of trainable normalisation weights. Moving
-        statistics are no weights: they go on following the data. Filters that cannot be cut can be frozen too.
+        statistics are not weights and continue to follow the data. Filters that cannot be cut can be frozen too.
 
         Raises:
-            FilterError: a filter does not exist; then nothing is changed.
+            FilterError: a filter does not exist; nothing is changed.
         """
         self._set("frozen", filters, True)
 
@@ -118,20 +118,20 @@ class Switches:
 
     @property
     def bypassable(self) -> tuple[str, ...]:
-        """The layers that can be bypassed now, in network order: they make a tensor of the shape that they read.
+        """The layers that can be bypassed now, in network order: their output has the shape of their input.
 
-        As many of their filters are enabled as of the channels that they read, and none reaches an output.
+        They have as many enabled filters as they read enabled channels, and none of their filters reaches an output.
         """
         gone = set(self.bypassed)
         return tuple(path for path in self._boards if path not in gone and self._identity(path) is not None)
 
     def bypass(self, *layers: str) -> None:
-        """From now on these layers hand their input on, up to their activation function; `slim` takes them out.
+        """Makes these layers pass their input on to their activation function; `slim` removes them.
 
-        Their kernels become the identity between the enabled channels, their biases 0, and neither moves any more.
+        Their kernels become the identity between the enabled channels, their biases 0, and neither changes any more.
 
         Raises:
-            FilterError: a layer cannot be bypassed; then nothing is changed.
+            FilterError: a layer cannot be bypassed; nothing is changed.
         """
         found = [(path, self._identity(path) if path in self._boards else None) for path in layers]
         for path, identity in found:
@@ -150,7 +150,7 @@ class Switches:
         return tuple(path for path in self.graph.producers if isinstance(self.graph.layers[path], Switched))
 
     def _identity(self, path: str) -> np.ndarray | None:
-        """The kernel with which a layer hands its input on; None where there is none."""
+        """The kernel with which a layer passes its input on; None if there is none."""
         layer, calls = self.graph.layers[path], [call for call in self.graph.calls if call.path == path]
         place = identity_place(layer)
         same = len(calls) == 1 and calls[0].shapes[0] == calls[0].output_shapes[0]
@@ -167,15 +167,15 @@ class Switches:
         return identity
 
     def zero(self, *filters: Filter) -> None:
-        """Sets kernel slices and biases of the filters to 0; they stay enabled and trainable."""
+        """Sets the kernel slices and biases of the filters to 0; the filters stay enabled and trainable."""
         for weight, chosen in self._own(filters):
             weight.variable.assign(np.where(chosen, 0, keras.ops.convert_to_numpy(weight.variable)))
 
     def reinitialize(self, *filters: Filter, seed: int | None = None) -> None:
-        """Draws kernel slices and biases of the filters anew from their layers' initializers.
+        """Draws new kernel slices and biases for the filters from the initializers of their layers.
 
         Args:
-            seed: the same seed draws the same values; None: different ones each time.
+            seed: the same seed gives the same values; None: different values each time.
         """
         entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
         for weight, chosen in self._own(filters):
@@ -194,7 +194,7 @@ class Switches:
         return switch_state(self.graph, switch)
 
     def refresh(self) -> None:
-        """Brings gates and the optimizer's masks in line with the layers' switches, after these were loaded."""
+        """Updates the gates and the optimizer's masks after the switches of the layers were loaded."""
         self._gate(self.read("disabled"))
         self._guard(self.read("frozen"))
 
@@ -242,7 +242,7 @@ class Switches:
                 layer.gate_channels(~disabled[channels])
 
     def _guard(self, frozen: np.ndarray) -> None:
-        """Freezes exactly what is marked: installs the optimizer's part when something is first frozen."""
+        """Freezes exactly what is marked; extends the optimizer when something is first frozen."""
         optimizer = getattr(self.net, "optimizer", None)
         bypassed = self.bypassed
         vars(self.net)["_shrinknet_holds"] = bool(frozen.any() or bypassed)
@@ -250,7 +250,7 @@ class Switches:
             return
         if not is_freezing(optimizer):
             install_freezing(optimizer, self.net.trainable_variables)
-            self.net.train_function = None  # traced before: it calls the optimizer as it was
+            self.net.train_function = None  # it was traced with the optimizer as it was before
         masks: dict[int, tuple[Any, np.ndarray]] = {}
         for weight in self.graph.weights:
             if weight.owned:
@@ -261,7 +261,7 @@ class Switches:
         set_frozen(optimizer, masks)
 
     def _own(self, filters: Iterable[Filter]) -> list[tuple[Any, np.ndarray]]:
-        """The weights of the layers that produce these filters, each with a bool mask that broadcasts to it."""
+        """The weights that belong to these filters, each with a bool mask that broadcasts to it."""
         state = np.zeros(self.graph.size, bool)
         state[[self._channel(filter) for filter in filters]] = True
         own = (weight for weight in self.graph.weights if weight.owned and weight.path in self.graph.producers)

@@ -1,4 +1,4 @@
-"""`switched`: a copy of a model with a switch for each filter, proven to compute what the model computes."""
+"""`switched`: a copy of a model with a switch for each filter, verified to compute the same as the model."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from shrinknet.network.guarded import guarded, keep_frozen
 from shrinknet.network.proving import as_array, as_before, prove
 from shrinknet.network.rebuild import Rebuilder
 
-FOLLOWED_TOLERANCE = 1e-4  # of the scale; between a layer and the model that it was followed to
+FOLLOWED_TOLERANCE = 1e-4  # of the scale; between a composite layer and the model that following it gave
 
 
 def switched(model: Any, sample: Any = None) -> Any:
     """A copy of the model with switches: same outputs, weights, names, training, compile settings, optimizer state.
 
     Args:
-        model: a built Keras model; it is not changed. Nested models are copied too. Layers that are made of other
-            layers, and models with a `call` of their own, are followed by calling them with symbolic tensors: what they
-            compute is written out as a model.
-        sample: inputs to prove the copy on, as the model takes them; None: inputs are drawn.
+        model: a built Keras model; it is not changed. Nested models are copied too. Layers that consist of other
+            layers, and models with their own `call`, are followed by calling them with symbolic tensors, and become
+            nested Functional models.
+        sample: inputs to verify the copy on, as the model takes them; None: random inputs.
 
     Returns:
-        A model for `Switches` that trains with the `train_step` of the user's own class. It is of that class where
-        Keras makes models of it from inputs and outputs, else of a Functional one with its methods and attributes.
-        Before a saved one is loaded, `shrinknet.Switches` must have been imported, so that Keras knows the switched
-        layers. Filters of a layer that cannot be copied from its configuration, or followed, are left as they are;
-        `Switches(net).unswitchable` names them with the reason.
+        A model for `Switches` that trains with the `train_step` of the user's own class. It has that class if Keras
+        creates models of it from inputs and outputs; otherwise it is a Functional model with the methods and
+        attributes of that class. Import `shrinknet.Switches` before loading a saved one, so that Keras knows the
+        switched layers. The filters of a layer that can neither be followed nor copied from its configuration have no
+        switches; `Switches(net).unswitchable` gives the reason.
 
     Raises:
-        ModelError: the model is not built, cannot be followed, or shares weights between layers.
-        NotEquivalentError: the copy does not compute what the model computes.
+        ModelError: the model is not built, cannot be followed, or shares variables between layers.
+        NotEquivalentError: the copy computes different outputs.
     """
     refuse_foreign(model)
     recorded = written_out(model)
     if not all(layer.built for layer in layers_of(recorded)):
-        recorded(drawn_inputs(recorded), training=False)  # makes what Keras makes at the first call
-    trace(recorded)  # refuses what cannot be used before anything is copied
+        recorded(drawn_inputs(recorded), training=False)  # creates what Keras creates at the first call
+    trace(recorded)  # refuses unsupported models before anything is copied
     _refuse_tied(recorded)
     copies: list[tuple[Any, Any]] = []
     pairs: list[tuple[Any, Any]] = []
@@ -86,7 +86,7 @@ def switched(model: Any, sample: Any = None) -> Any:
 
 
 def written_out(model: Any) -> Any:
-    """The model itself, or, where Keras did not record its operations, a Functional one of the same layers.
+    """The model itself, or, if Keras did not record its operations, a Functional model of the same layers.
 
     Raises:
         ModelError: it is not built, or its call cannot be followed.
@@ -98,7 +98,7 @@ def written_out(model: Any) -> Any:
         called = bool(model.weights) and not any(not layer.built for layer in layers_of(model) if layer is not model)
         problem = (
             "has a call() of its own that cannot be followed: Keras could not build it with symbolic tensors. Python "
-            "code that looks at the numbers in a tensor cannot be followed; build it with keras.Model(inputs, outputs)."
+            "code that depends on the values of a tensor cannot be followed; use keras.Model(inputs, outputs) instead."
             if called
             else "is not built: the shape of its inputs is unknown. Call it once on a batch of data."
         )
@@ -107,15 +107,15 @@ def written_out(model: Any) -> Any:
         followed = follow(model, (inputs,), {})
     except ModelError as error:
         raise ModelError(
-            f"The model {model.name} has a call() of its own that cannot be followed: {error}. Python code that looks "
-            "at the numbers in a tensor cannot be; build the model with keras.Model(inputs, outputs)."
+            f"The model {model.name} has a call() of its own that cannot be followed: {error}. Python code that "
+            "depends on the values of a tensor cannot be followed; use keras.Model(inputs, outputs) instead."
         ) from error
     same_function(model, followed, (inputs,), {})
     return followed
 
 
 def _inputs_like(model: Any) -> Any:
-    """New symbolic inputs in the structure that a model takes; None where it is unknown."""
+    """New symbolic inputs in the structure that a model takes; None if it is unknown."""
     recorded = getattr(model, "_inputs_struct", None)
     if recorded is not None:
         return tree.map_structure(
@@ -130,7 +130,7 @@ class _Shape(tuple):  # type: ignore[type-arg]
 
 
 def _input_shapes(model: Any) -> list[Any]:
-    """The shapes that a subclassed model was built for, each a structure of shapes; empty where they are unknown."""
+    """The shapes that a subclassed model was built for, each a structure of shapes; empty if they are unknown."""
     config = model.get_build_config() or {}
     shape = config.get("input_shape") or next(iter((config.get("shapes_dict") or {}).values()), None)
     if shape is None:
@@ -149,25 +149,25 @@ def _is_shape(value: Any) -> bool:
 def _refuse_quantized(path: str, layer: Any) -> None:
     if getattr(layer.dtype_policy, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         raise ModelError(
-            f"The layer {path} is quantized or has LoRA enabled: its kernel is not the trained one. Make the network "
-            "smaller first, then quantize or adapt it."
+            f"The layer {path} is quantized or has LoRA enabled, so its kernel is not the one that was trained. Make "
+            "the network smaller first, then quantize it or add LoRA."
         )
 
 
 def _refuse_tied(model: Any) -> None:
-    """Refuses a variable that is held by two layers: copies of the layers would each have one of their own."""
+    """Refuses a variable that is shared by two layers: copies of the layers would not share it."""
     holders: dict[int, Any] = {}
     for layer in layers_of(model):
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
             other = holders.setdefault(id(variable), layer)
             if other is not layer and layer not in sublayers(other) and other not in sublayers(layer):
                 raise ModelError(
-                    f"The layers {other.name} and {layer.name} share the variable {variable.path}, which copies of "
-                    "them would not. Use one layer in both places instead."
+                    f"The layers {other.name} and {layer.name} share the variable {variable.path}, but their copies "
+                    "would not. Call one layer in both places instead."
                 )
 
 
-# -- the copy is the model
+# -- checks that the copy computes the same as the model
 
 
 def _prove(model: Any, net: Any, sample: Any) -> None:
@@ -181,15 +181,15 @@ def _prove(model: Any, net: Any, sample: Any) -> None:
     except Mismatch as mismatch:
         raise NotEquivalentError(
             f"The switched copy of {model.name} is not the same function as the model: {mismatch}. Nothing was "
-            "returned; this is a fault of shrinknet. Please report it with the model's get_config()."
+            "returned. This is a bug in shrinknet: please report it with the model's get_config()."
         ) from None
 
 
 def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> None:
-    """Compares a layer with the model that it was followed to, in inference and in training.
+    """Compares a composite layer with the model that following it gave, in inference and in training.
 
     Raises:
-        ModelError: they differ; its sentence says how.
+        ModelError: they differ; the message says how.
     """
     random = np.random.default_rng(0)
     tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
@@ -203,14 +203,14 @@ def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> N
             for net, args, kwargs in ((layer, given, named), (followed, inner, {}))
         )
         if len(one) != len(other):
-            raise ModelError("it adds losses of its own, which a model made of its layers would not")
+            raise ModelError("its call adds losses, which a model made of its layers would not")
         if not max((_distance(a, b) for a, b in zip(one, other, strict=True)), default=0.0) <= FOLLOWED_TOLERANCE:
             mode = "training" if training else "inference"
-            raise ModelError(f"what it computes in {mode} is not what its layers compute when they are followed")
+            raise ModelError(f"in {mode} it computes something else than the model that following it gave")
 
 
 def _results(layer: Any, net: Any, arguments: Any, keywords: Any, training: bool) -> list[np.ndarray]:
-    """What a layer gives, or the model that it was followed to: outputs, losses, and its variables afterwards."""
+    """The outputs and losses of `net`, and the variables of the layer after the call."""
     takes = net._call_has_training_arg or isinstance(net, keras.Model)
     with as_before(layer):
         outputs = tree.flatten(net(*arguments, **{**keywords, **({"training": training} if takes else {})}))

@@ -1,1 +1,1 @@
-"""Runs: a folder that holds everything needed to continue after an interruption."""
+"""Runs: a folder that contains everything that is needed to continue after an interruption."""

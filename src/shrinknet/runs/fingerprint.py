@@ -1,4 +1,4 @@
-"""Fingerprints: what a run began with - data, model, strategy, machine - in words and digests that can be compared."""
+"""Fingerprints: the data, model, strategy and machine that a run started with, as text and digests to compare."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _LOG = logging.getLogger("shrinknet")
 
 
 def identity(model: Any, feeds: Sequence[Feed], test: Feed | None) -> dict[str, dict[str, str]]:
-    """What a run is about: its model and its data, in words and digests; says what cannot be repeated exactly."""
+    """The model and data of a run, as text and digests; warns of data that cannot be repeated exactly."""
     for reason in filter(None, map(why_not_repeatable, feeds)):
-        _LOG.warning("If this run is interrupted, it will go on, but not end in the same bits: %s.", reason)
+        _LOG.warning("If this run is interrupted, it can be resumed, but will not end in the same bits: %s.", reason)
     names = ("training data", "validation data", "test data")
     found = {name: of_data(feed) for name, feed in zip(names, (*feeds, test), strict=True) if feed is not None}
     return {"model": of_model(model), "data": found}
 
 
 def of_data(feed: Feed) -> str:
-    """What the data are: sizes and a digest of every number of arrays, of the first batch of a stream.
+    """The data as text: their sizes, and a digest of all numbers (of arrays) or of the first batch (of a stream).
 
-    A source that gives its first batch in another order each time is known by its sizes only.
+    If the first batch differs each time, there is no digest.
     """
     if isinstance(feed, Arrays):
         arrays, kind = feed.arrays, f"{feed.samples:,} samples"
@@ -51,18 +51,18 @@ def _length(source: Any) -> str:
     try:
         return str(len(source))
     except TypeError:  # a tf.data.Dataset of unknown or endless length
-        return "unknown many"
+        return "unknown many"  # stored in run folders, so it must not change
 
 
 def of_model(model: Any) -> dict[str, str]:
-    """What the model is: its layers, their settings, its weights, and what it is compiled with."""
+    """The model as text and digests: its layers, their settings, its weights, and its compile settings."""
     settings: Any
     try:
         settings = _plain(json.loads(model.to_json())["config"])
-    except Exception:  # a layer without a configuration: the weights' shapes must do
+    except Exception:  # a layer without a configuration: use the shapes of the weights instead
         settings = [[variable.path, [*variable.shape]] for variable in model.weights]
     return {
-        # Keras counts on when it gives names; only those count that the names of filters are made of.
+        # Keras numbers the names of layers in each process; only names that are part of filters' names are compared.
         "layers with filters": " ".join(layer.name for layer in layers_of(model) if hasattr(layer, "kernel")),
         "layers": digest_of(re.sub(r'_[0-9]+"', '"', json.dumps(settings, sort_keys=True)).encode()),
         "weights": digest_of([keras.ops.convert_to_numpy(weight) for weight in model.weights]),
@@ -73,7 +73,7 @@ def of_model(model: Any) -> dict[str, str]:
 
 
 def of_strategy(spec: Any) -> str:
-    """What was asked for as a strategy: its name, its file with a digest, or its class with its plain attributes."""
+    """The requested strategy: its name, its file with a digest, or its class with its plain attributes."""
     if isinstance(spec, str | os.PathLike):
         path = Path(spec)
         return f"{path.name} sha256 {digest_of(path.read_bytes())}" if path.is_file() else os.fspath(spec)
@@ -95,12 +95,12 @@ def _attributes(value: Any, depth: int = 3) -> dict[str, Any]:
 
 
 def of_function(value: Any) -> Any:
-    """A function's name; anything else as it is."""
+    """The name of a function; any other value unchanged."""
     return getattr(value, "__qualname__", type(value).__name__) if callable(value) else value
 
 
 def of_environment() -> dict[str, str]:
-    """Versions, processor, threads, devices and oneDNN: what the bits of a training depend on."""
+    """Versions, processor, threads, devices and oneDNN, which the last bits of a training depend on."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
@@ -122,7 +122,7 @@ def of_environment() -> dict[str, str]:
 
 
 def _of_tensorflow(cores: int | None) -> dict[str, str]:
-    tf = sys.modules["tensorflow"]  # the backend: it is loaded
+    tf = sys.modules["tensorflow"]  # it is the backend, so it is loaded
     threads = (
         tf.config.threading.get_intra_op_parallelism_threads() or cores,
         tf.config.threading.get_inter_op_parallelism_threads() or cores,
@@ -165,7 +165,7 @@ def digest_of(value: Any) -> str:
 
 
 def of_setting(value: Any) -> str:
-    """A compiled object in one line: its class and its plain settings."""
+    """A compile setting in one line: its class and its plain settings."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(of_setting, value)) + "]"
     if isinstance(value, Mapping):
@@ -181,7 +181,7 @@ def of_setting(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON types; addresses of objects and names of modules do not get in."""
+    """The value in JSON types, without addresses of objects and names of modules."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items() if key not in ("build_config", "module")}
     if isinstance(value, list | tuple):
@@ -192,10 +192,10 @@ def _plain(value: Any) -> Any:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What is not the same, each as `name: old there, new here`."""
+    """The entries that differ, each as `name: was old, now new`."""
     names = dict.fromkeys([*old, *new])
     return [
-        f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} here"
+        f"{name}: was {_short(old.get(name))}, now {_short(new.get(name))}"
         for name in names
         if old.get(name) != new.get(name)
     ]

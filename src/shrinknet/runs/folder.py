@@ -1,9 +1,8 @@
-"""FolderRecorder: keeps a run in its folder.
+"""FolderRecorder: saves a run in a folder.
 
-The folder holds two generations of checkpoints (`state-0.npz`, `state-1.npz`), written in turn after every tenth of the
-warm-up and every decided trial. Each is complete in itself: the network and its optimizer, the trials so far, the
-settings that the run began with. Everything else follows from them or repeats them, and is repaired when the run is
-resumed.
+The folder contains two generations of checkpoints (`state-0.npz`, `state-1.npz`), written alternately after every tenth
+of the warm-up and after every decided trial. Each is complete: the network and its optimizer, the trials so far, and
+the settings that the run started with. Everything else is derived from them, and is repaired when the run is resumed.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ _LOG = logging.getLogger("shrinknet")
 
 
 class FolderRecorder:
-    """Keeps a run in its folder, for this process alone as long as it is open; see `Recorder`.
+    """Saves a run in its folder, which is locked for this process until it is closed; see `Recorder`.
 
     Args:
-        folder: new, empty, or a run's, which then continues.
-        force: a folder that holds another run, or a damaged one, is set beside under another name, and a new run
-            begins; otherwise it is refused.
-        strict: other versions, threads or devices than the run began with are refused; otherwise they are a warning.
-        new_data: the run may continue with other data than it began with.
+        folder: a new or empty folder, or that of a run, which is then resumed.
+        force: if the folder contains a different or damaged run, rename it and start a new one; otherwise that is an
+            error.
+        strict: whether other versions, threads or devices than at the start of the run are an error or a warning.
+        new_data: whether the run may continue with other data than it started with.
 
     Raises:
-        RunError: the folder is something else's, or is being written by another process.
+        RunError: the folder contains something else, or is being written by another process.
         StorageError: it cannot be written to.
     """
 
@@ -72,7 +71,7 @@ class FolderRecorder:
     def __exit__(self, *error: object) -> None:
         self.lock.release()
 
-    # -- where it stood
+    # -- the saved state
 
     def begin(
         self, config: Mapping[str, Any], identity: Callable[[], Mapping[str, Any]], limits: Collection[str] = ()
@@ -84,7 +83,7 @@ class FolderRecorder:
             if began:
                 compare(self.store, began, new, strict=self.strict, new_data=self.new_data, limits=limits)
                 if self._saved and any(began["config"].get(name) != new["config"].get(name) for name in limits):
-                    self._saved = replace(self._saved, summary=None)  # it goes further, or is over sooner
+                    self._saved = replace(self._saved, summary=None)  # its end has moved, so the old summary is void
                 new["environment"] = began["environment"]
             mend_journal(self.store, self._saved.snapshot.trials if self._saved else ())
         except StorageError:
@@ -101,11 +100,11 @@ class FolderRecorder:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run came to its end before, and nothing of it is missing."""
+        """Whether the run is finished and none of its files is missing."""
         return self._saved is not None and self._saved.summary is not None
 
     def _read(self) -> Mapping[str, Any]:
-        """Reads what the folder holds; what the run began with, empty where one is to begin."""
+        """Reads the folder; returns what its run started with, empty if a new run starts."""
         try:
             self.facts = self.store.read_json("run") if self.store.has("run.json") else {}
         except RunError as error:
@@ -115,13 +114,13 @@ class FolderRecorder:
             return self._saved.began
         if self.facts and not all(isinstance(self.facts.get(name), dict) for name in _BEGAN):
             raise RunError(
-                f"{self.store.path} holds a run that cannot be resumed: run.json does not say what it began with. "
-                "Choose another folder, or pass force=True (--force): then it is set beside."
+                f"{self.store.path} contains a run that cannot be resumed: run.json does not say what it started "
+                "with. Choose another folder, or pass force=True (--force): the old folder is then renamed."
             )
         return self.facts
 
     def _set_beside(self, reason: RunError) -> None:
-        """Gives the folder another name and begins a new one in its place."""
+        """Renames the folder and creates a new one in its place."""
         folder = self.store.path
         names = (folder.with_name(f"{folder.name}.old{number}") for number in range(1, 1_000_000))
         beside = next(path for path in names if not path.exists())
@@ -131,7 +130,7 @@ class FolderRecorder:
         except OSError as error:
             raise storage_error(folder, error) from error
         self.lock.release()
-        _LOG.warning("%s It is now in %s.", reason, beside)
+        _LOG.warning("%s The old run is now in %s.", reason, beside)
         self._saved, self.facts = None, {}
         self._open(folder)
 
@@ -141,7 +140,7 @@ class FolderRecorder:
         if warm is None:
             raise RunError(
                 f"The state after the warm-up is lost: both warm-0.npz and warm-1.npz in {self.store.path} are damaged "
-                "or missing. Put back a copy of one, or begin anew in another folder."
+                "or missing. Restore a copy of one, or start over in another folder."
             )
         return warm[1]
 
@@ -153,7 +152,7 @@ class FolderRecorder:
             return None
         return ControlState(tuple(facts["numbers"]), facts["position"], arrays)
 
-    # -- what happens
+    # -- events
 
     def warming(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
         self._save(snapshot, arrays())
@@ -173,7 +172,7 @@ class FolderRecorder:
             self.store.write_bytes("uncut.keras", model_bytes(before.uncut))
         if self._saved is None or self._saved.snapshot.baseline is None:
             state = arrays()
-            for _ in range(2):  # it is never written again: each is the other's spare
+            for _ in range(2):  # it is never written again, so one is a backup of the other
                 self.warm.write({}, state)
             self._save(snapshot, state)
 
@@ -242,7 +241,7 @@ def point_name(number: int) -> str:
 
 
 def model_bytes(model: Any) -> bytes:
-    """The model as the content of a `.keras` file, made in memory."""
+    """The content of a `.keras` file with the model, created in memory."""
     buffer = io.BytesIO()
     saving_lib.save_model(model, buffer)
     return buffer.getvalue()

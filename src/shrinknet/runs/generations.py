@@ -1,4 +1,4 @@
-"""Generations: two files that are written in turn, so that one of them is whole whatever happens to the other."""
+"""Generations: two files that are written alternately, so that one is intact whatever happens to the other."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _FACTS, _NUMBER = "facts", "generation"
 
 
 class Generations:
-    """Arrays with facts about them, the last two of them on disk: `<name>-0.npz` and `<name>-1.npz`.
+    """Arrays with facts about them; the last two generations are on disk: `<name>-0.npz` and `<name>-1.npz`.
 
     Args:
-        store: the run's folder; name: of the files.
+        store: the run folder; name: the name of the files.
 
     Attributes:
-        damage: why files could not be believed when they were read; empty when all were sound.
-        files: how many files there were when they were read.
+        damage: what was wrong with damaged files when they were read; empty if all were intact.
+        files: how many files existed when they were read.
     """
 
     def __init__(self, store: RunStore, name: str) -> None:
@@ -31,13 +31,13 @@ class Generations:
         self.name = name
         self.damage: list[str] = []
         self.files = 0
-        self._last = 0  # number of the newest generation that is whole
+        self._last = 0  # number of the newest intact generation
 
     def write(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Adds a generation in the place of the older one; it is on the disk when this returns.
+        """Writes a new generation over the older of the two; it is on the disk when this returns.
 
         Raises:
-            StorageError: the disk is full or fails; both generations before stand.
+            StorageError: the disk is full or fails; both previous generations are intact.
         """
         text = json.dumps(finite({_NUMBER: self._last + 1, **facts})).encode()
         members = {_FACTS: np.frombuffer(text, np.uint8), **{f"state/{name}": array for name, array in arrays.items()}}
@@ -45,7 +45,7 @@ class Generations:
         self._last += 1
 
     def read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """Facts and arrays of the newest generation that is whole; None where there is none."""
+        """Facts and arrays of the newest intact generation; None if there is none."""
         found, self.damage, self.files = {}, [], 0
         for slot in (0, 1):
             if self.store.has(f"{self._file(slot)}.npz"):
@@ -65,9 +65,9 @@ class Generations:
         try:
             facts = json.loads(members.pop(_FACTS).tobytes())
             if not isinstance(facts[_NUMBER], int) or facts[_NUMBER] % 2 != slot:
-                raise ValueError(f"generation {facts[_NUMBER]} in the place of another")
+                raise ValueError(f"generation {facts[_NUMBER]} is in the wrong file")
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise RunError(f"{self._file(slot)}.npz holds something else than a checkpoint ({error!r}).") from error
+            raise RunError(f"{self._file(slot)}.npz is not a checkpoint ({error!r}).") from error
         return facts, {name.removeprefix("state/"): array for name, array in members.items()}
 
     def _file(self, number: int) -> str:

@@ -1,7 +1,7 @@
-"""Journal: the decided trials of a run, in a sqlite3 database (WAL, full sync) whose rows vouch for those before them.
+"""Journal: the decided trials of a run, in an SQLite database (WAL, full sync); each row's digest covers all before.
 
-A trial is decided when its row is committed. Nothing is kept open between two calls, so the file may be moved or
-copied whenever no call is under way, and a process that forks shares nothing with its child.
+A trial is decided when its row is committed. The file does not stay open between calls, so it may be moved or copied at
+any time between them, and a process that forks shares nothing with its child.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shrinknet.files.disk import Disk, storage_error
 from shrinknet.records import Trial
 
 NAME = "journal.db"
-_UNUSABLE = {  # what sqlite says when the disk or the folder is at fault, not the file
+_UNUSABLE = {  # the errors of SQLite when the disk or the folder is the problem, not the file
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
@@ -32,17 +32,17 @@ _UNUSABLE = {  # what sqlite says when the disk or the folder is at fault, not t
 }
 _TABLES = {
     "trials": "(row INTEGER PRIMARY KEY, record TEXT NOT NULL, digest TEXT NOT NULL)",
-    # The last row's number and digest again: rows that vanish from the end would leave a chain without a break.
+    # A copy of the last row's number and digest: without it, rows missing at the end would leave an unbroken chain.
     "head": "(id INTEGER PRIMARY KEY CHECK (id = 1), row INTEGER NOT NULL, digest TEXT)",
 }
 _SCHEMA = [("table", name, f"CREATE TABLE {name} {columns}") for name, columns in _TABLES.items()]
 
 
 class Journal:
-    """The journal in a run's folder.
+    """The journal in a run folder.
 
     Args:
-        folder: the run's; disk: what the commits go through.
+        folder: the run folder; disk: performs the commits.
     """
 
     def __init__(self, folder: pathlib.Path, disk: Disk) -> None:
@@ -50,10 +50,10 @@ class Journal:
         self._disk = disk
 
     def create(self) -> None:
-        """Makes the tables where they are missing.
+        """Creates the tables if they do not exist.
 
         Raises:
-            RunError: the file is damaged or something else; StorageError: it cannot be written to.
+            RunError: the file is damaged or is not a journal; StorageError: it cannot be written to.
         """
         with self._changing() as connection:
             for name, columns in _TABLES.items():
@@ -65,20 +65,20 @@ class Journal:
 
         Raises:
             RunError: the journal is damaged.
-            StorageError: the disk is full or fails; the trials before stand.
+            StorageError: the disk is full or fails; the earlier trials are intact.
         """
         with self._changing() as connection:
             _insert(connection, self._head(connection), trial)
 
     def trials(self) -> tuple[Trial, ...]:
-        """Every decided trial, in the order they were appended; none where nothing was decided yet.
+        """Every decided trial, in the order in which they were appended; empty if none was decided yet.
 
         Raises:
             RunError: the journal is damaged or was edited.
         """
         if not self.path.is_file():
             return ()
-        # A folder that cannot be written to cannot hold sqlite's shared memory either, and nobody else writes there.
+        # SQLite cannot create its shared memory file in a read-only folder, and nobody else writes there either.
         with self._open("rw" if os.access(self.path.parent, os.W_OK) else "ro&immutable=1") as connection:
             connection.execute("BEGIN")
             head = self._head(connection)
@@ -94,7 +94,7 @@ class Journal:
         return tuple(trials)
 
     def check(self) -> None:
-        """Looks at every page, also where no trial is kept: a damaged one would break a later append.
+        """Checks every page, including pages without trials: a damaged one would break a later append.
 
         Raises:
             RunError: the journal is damaged.
@@ -102,14 +102,14 @@ class Journal:
         with self._open("rw") as connection:
             found = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != ("ok",):
-            raise damaged(self.path, f"sqlite says: {found}")
+            raise damaged(self.path, f"SQLite reports: {found}")
 
     def replace(self, trials: Sequence[Trial]) -> None:
-        """Makes these the only trials, at once and whole: the rows that are too many go, or those that miss come.
+        """Replaces all trials by these, in one transaction.
 
         Raises:
-            RunError: the journal is damaged: set it aside first.
-            StorageError: the disk is full or fails; the trials before stand.
+            RunError: the journal is damaged; call `set_aside` first.
+            StorageError: the disk is full or fails; the earlier trials are intact.
         """
         with self._changing() as connection:
             self._head(connection)
@@ -120,10 +120,10 @@ class Journal:
             connection.execute("UPDATE head SET row = ?, digest = ?", head)
 
     def set_aside(self) -> pathlib.Path:
-        """Gives a damaged journal another name, as evidence, and starts an empty one."""
+        """Renames a damaged journal, as evidence, and creates an empty one."""
         aside = self.path.with_name("journal.damaged.db")
         try:
-            for suffix in ("-wal", "-shm"):  # first: they would be taken for the new one's
+            for suffix in ("-wal", "-shm"):  # first, since they would be taken for those of the new journal
                 self._disk.remove(self.path.with_name(NAME + suffix))
             if self.path.exists():
                 self._disk.replace(self.path, aside)
@@ -143,7 +143,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _open(self, mode: str) -> Iterator[sqlite3.Connection]:
-        """A connection for one task, closed afterwards; sqlite's errors become sentences."""
+        """A connection for one task, closed afterwards; errors of SQLite become those of shrinknet."""
         path = self.path
         try:
             with contextlib.closing(
@@ -153,35 +153,35 @@ class Journal:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.execute("PRAGMA synchronous = FULL")
                 yield connection
-        except (sqlite3.Error, UnicodeError) as error:  # a damaged page can break the text of the error itself
+        except (sqlite3.Error, UnicodeError) as error:  # a damaged page can make the error message itself undecodable
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
             if code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in _UNUSABLE:
                 raise damaged(path, str(error)) from error
             raise StorageError(
-                f"The journal {path} could not be used: {error}. What was decided before is safe: make room, or see "
-                "to it that the folder can be written to, and give the same command again."
+                f"The journal {path} could not be used: {error}. What was decided before is intact: make room, or "
+                "make sure that the folder is writable, and repeat the command."
             ) from error
         except OSError as error:
             raise storage_error(path, error) from error
 
     def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
-        """Number and digest of the last row as they were written beside it, in tables that are ours."""
+        """Number and digest of the last row, from the table `head`, after checking that the tables are ours."""
         schema = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY rowid").fetchall()
-        if schema != _SCHEMA:  # a view in a table's place could compute for ever
-            raise damaged(self.path, f"it holds {', '.join(str(row[1]) for row in schema) or 'no tables'}")
+        if schema != _SCHEMA:  # a view in place of a table could compute forever
+            raise damaged(self.path, f"it contains {', '.join(str(row[1]) for row in schema) or 'no tables'}")
         head = connection.execute("SELECT row, digest FROM head").fetchall()
         if len(head) != 1 or not isinstance(head[0][0], int) or not isinstance(head[0][1], str):
-            raise damaged(self.path, "the number of its last row is gone")
+            raise damaged(self.path, "the number of its last row is missing")
         return head[0][0], head[0][1]
 
 
 def damaged(path: pathlib.Path, reason: str) -> RunError:
-    """The sentence for a file that cannot be believed."""
-    return RunError(f"{path} is damaged: {reason}. Put back a copy of the file, or start the run anew elsewhere.")
+    """The error for a damaged file."""
+    return RunError(f"{path} is damaged: {reason}. Restore a copy of the file, or start over in another folder.")
 
 
 def encode(trial: Trial) -> dict[str, Any]:
-    """A trial as plain JSON types, exactly: numbers that are not finite become text."""
+    """A trial in plain JSON types, without loss: numbers that are not finite become text."""
     record = trial.to_dict()
     for name in ("score", "reference", "ratio"):
         value = getattr(trial, name)
@@ -193,14 +193,14 @@ def decode(record: Any, path: pathlib.Path) -> Trial:
     """The inverse of `encode`.
 
     Raises:
-        RunError: it is something else.
+        RunError: the record is not a trial.
     """
     try:
         words = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
         return Trial.from_dict({key: words.get(value, value) if isinstance(value, str) else value
                                 for key, value in record.items()})  # fmt: skip
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"{path} holds a trial that this version of shrinknet cannot read: {error}.") from error
+        raise RunError(f"{path} contains a trial that this version of shrinknet cannot read: {error}.") from error
 
 
 def _insert(connection: sqlite3.Connection, head: tuple[int, str], trial: Trial) -> tuple[int, str]:
@@ -219,4 +219,4 @@ def _trial(record: str, path: pathlib.Path) -> Trial:
     try:
         return decode(json.loads(record), path)
     except (ValueError, TypeError, RecursionError) as error:
-        raise RunError(f"{path} holds a trial that this version of shrinknet cannot read: {error}.") from error
+        raise RunError(f"{path} contains a trial that this version of shrinknet cannot read: {error}.") from error

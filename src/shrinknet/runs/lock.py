@@ -1,4 +1,4 @@
-"""RunLock: one writer for each run folder; a second one is told at once who the first is."""
+"""RunLock: allows one writer for each run folder; a second one fails at once, with the process id of the first."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ with contextlib.suppress(ImportError):  # Windows has none
 
 NAME = "lock"
 _LOCKS = "fcntl" in globals()
-_WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}  # what file systems without locks answer
+_WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}  # the errors of file systems without locks
 _LOG = logging.getLogger("shrinknet")
 _OPEN: set[int] = set()
 
 
 def refuse_if_held(folder: str | os.PathLike[str]) -> None:
-    """Refuses a folder that another process writes, before any work is done; changes nothing.
+    """Refuses a folder that another process is writing, before any work is done; changes nothing.
 
     Raises:
-        RunError: somebody writes it; the sentence says who.
+        RunError: the folder is being written; the message says by which process.
     """
     path = pathlib.Path(folder) / NAME
     if not _LOCKS or not path.is_file():
@@ -39,7 +39,7 @@ def refuse_if_held(folder: str | os.PathLike[str]) -> None:
 
 
 def holder(folder: str | os.PathLike[str]) -> str | None:
-    """Who writes a run's folder now, in words; None: nobody, or it cannot be known."""
+    """The process that is writing a run folder, in words; None if there is none, or if it cannot be determined."""
     try:
         refuse_if_held(folder)
     except RunError:
@@ -48,23 +48,23 @@ def holder(folder: str | os.PathLike[str]) -> str | None:
 
 
 class RunLock:
-    """Held from its making until `release` or the end of the process, however that comes: nothing is left locked.
+    """The lock of a run folder, held from its creation until `release` or the end of the process.
 
-    The operating system keeps the lock, on a file in the folder; who died holds it no longer. What the file says
-    (process, host, time) is for the sentence that refuses others.
+    The operating system holds the lock, on a file in the folder; a dead process cannot hold it. The content of the file
+    (process, host, time) is only used in messages.
 
     Args:
-        folder: the run's; it must exist.
+        folder: the run folder; it must exist.
 
     Raises:
-        RunError: another process, or another part of this one, writes the folder.
+        RunError: another process, or another part of this one, is writing the folder.
         StorageError: the folder cannot be written to.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._handle = -1
         if not _LOCKS:
-            _LOG.warning("This system has no file locks: see to it that one process at a time writes %s.", folder)
+            _LOG.warning("This system has no file locks: make sure that only one process at a time writes %s.", folder)
             return
         path = pathlib.Path(folder) / NAME
         try:
@@ -78,12 +78,12 @@ class RunLock:
             raise
         _OPEN.add(self._handle)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.datetime.now():%Y-%m-%d %H:%M}"}
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without its sentence
+        with contextlib.suppress(OSError):  # a full disk: the lock works without the description
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, json.dumps(owner).encode(), 0)
 
     def release(self) -> None:
-        """Lets go; may be called twice."""
+        """Releases the lock; may be called twice."""
         if self._handle >= 0:
             _OPEN.discard(self._handle)
             os.close(self._handle)
@@ -97,7 +97,7 @@ class RunLock:
 
 
 def _lock(handle: int, path: pathlib.Path, kind: int) -> None:
-    for pause in (0.05, 0.1, 0.2, 0):  # somebody may only be looking whether it is free
+    for pause in (0.05, 0.1, 0.2, 0):  # another process may hold it for a moment in `refuse_if_held`
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return
@@ -106,16 +106,19 @@ def _lock(handle: int, path: pathlib.Path, kind: int) -> None:
         except OSError as error:
             if error.errno not in _WITHOUT:
                 raise storage_error(path, error) from error
-            _LOG.warning("%s has no locks (%s): let one process at a time write there.", path.parent, error.strerror)
+            _LOG.warning(
+                "%s does not support locks (%s): make sure that only one process at a time writes there.",
+                path.parent, error.strerror,
+            )  # fmt: skip
             return
     raise RunError(
-        f"The run {path.parent} is being written by {_owner(path)}. Expected to be the only one: wait for it, stop it, "
-        "or choose another folder."
+        f"The run {path.parent} is being written by {_owner(path)}. Only one process may write a run: wait for it, "
+        "stop it, or choose another folder."
     )
 
 
 def _owner(path: pathlib.Path) -> str:
-    """Who wrote the lock file."""
+    """The process that wrote the lock file, in words."""
     try:
         owner = json.loads(path.read_bytes()[:1000])
         mine = ", which is this one," if owner["pid"] == os.getpid() and owner["host"] == socket.gethostname() else ""
@@ -125,7 +128,7 @@ def _owner(path: pathlib.Path) -> str:
 
 
 def _let_go() -> None:
-    """A forked child must not keep its parent's locks after the parent is gone."""
+    """Closes the locks in a forked child, which must not hold them after its parent has ended."""
     for handle in _OPEN:
         with contextlib.suppress(OSError):
             os.close(handle)

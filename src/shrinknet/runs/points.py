@@ -1,4 +1,4 @@
-"""Points: states of a run between the uncut network and the last one, kept so that any of them can be cut out later."""
+"""Points: states between the uncut network and the last one that are saved, so that each can be slimmed later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPACING = 0.02  # share of the uncut network's multiply-adds between two points
 
 
 def is_point(uncut: int, accepted: Sequence[Trial]) -> bool:
-    """Whether the state after the last of the accepted trials is kept: it saves enough more than the point before.
+    """Whether the state after the last accepted trial is saved: its cost must be enough below that of the last point.
 
     Args:
         uncut: multiply-adds of the uncut network.
@@ -30,27 +30,27 @@ def is_point(uncut: int, accepted: Sequence[Trial]) -> bool:
 
 
 def points(uncut: int, trials: Sequence[Trial]) -> list[Trial]:
-    """The accepted trials whose states are kept."""
+    """The accepted trials whose states are saved."""
     accepted = [trial for trial in trials if trial.accepted]
     return [trial for number, trial in enumerate(accepted) if is_point(uncut, accepted[: number + 1])]
 
 
 def net_at(folder: str | Path, share: float, *, trust: bool = False) -> Any:
-    """The switched network of a run at an earlier point: the most accurate of those that cost no more than asked for.
+    """The switched network of a run at an earlier point: the best one that costs no more than a share of the original.
 
-    It is as it was in the run: repaired, and trained as far as its trials were, but without the final training.
+    Its state is that of the run: repaired, and trained up to that trial, but without the final training.
 
     Args:
-        folder: of a run that came to its end; share: of the uncut network's multiply-adds, in (0, 1).
+        folder: the folder of a finished run; share: of the uncut network's multiply-adds, in (0, 1).
         trust: see `open_model`.
 
     Raises:
-        RunError: the folder holds no finished run, or no point is that small.
+        RunError: the folder contains no finished run, or no point is that small.
     """
     store = RunStore(folder)
     facts = store.read_json("run")
     if not facts.get("finished"):
-        raise RunError(f"The run in {store.path} has not come to its end. Repeat its command, then ask again.")
+        raise RunError(f"The run in {store.path} is not finished. Repeat its command to finish it, then try again.")
     uncut = Cost.from_dict(facts["cost_before"]).multiply_adds
     known = [trial for trial in points(uncut, store.trials()) if store.has(f"{point_name(trial.number)}.npz")]
     fitting = [trial for trial in known if trial.multiply_adds <= share * uncut]

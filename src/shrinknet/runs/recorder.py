@@ -1,6 +1,6 @@
-"""Recorder: writes down what a run does, as plain data, and gives it back when the run is resumed.
+"""Recorder: saves what a run does, as plain data, and returns it when the run is resumed.
 
-The loop hands over everything that is to be kept and applies what it is given; a recorder never touches a network.
+The loop passes everything that is to be saved, and applies what is returned; a recorder never changes a network.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 from shrinknet.records import Cost, Summary, Trial
 
 State = Mapping[str, np.ndarray]
-Filters = Mapping[str, list[int]]  # layer -> numbers of its filters
+Filters = Mapping[str, list[int]]  # layer -> indices of its filters
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
         warmup: (step, validation score) pairs; baseline: the score after the warm-up, None before its end.
-        trials: decided so far.
-        position: how far the streams of data were read.
-        decided: what the engine decided when the run began; results: the names of what an evaluation gives.
-        elapsed: seconds that the run has taken.
-        anchor: number of the trial whose state is the target of repairs, 0: that after the warm-up.
-        latency: milliseconds of the uncut network, where the target is about it.
+        trials: the trials decided so far.
+        position: how far the data streams were read.
+        decided: what the engine decided when the run started; results: the names of the results of an evaluation.
+        elapsed: seconds that the run has taken so far.
+        anchor: number of the trial whose state is the target of repairs; 0: the state after the warm-up.
+        latency: milliseconds of the uncut network, if the target is a latency.
     """
 
     warmup: tuple[tuple[int, float], ...]
@@ -44,13 +44,13 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Saved:
-    """A run that was interrupted, or came to its end.
+    """A run that was interrupted or is finished.
 
     Attributes:
-        began: configuration, identity and environment that it began with.
-        snapshot: where it stood; arrays: the network and its optimizer.
-        summary: of a run that came to its end; None otherwise.
-        anchor: the state that is the target of repairs, where the network is in another one now.
+        began: the configuration, identity and environment that it started with.
+        snapshot: its progress; arrays: the network and its optimizer.
+        summary: the summary of a finished run; None otherwise.
+        anchor: the state that is the target of repairs, if it is not the current state of the network.
     """
 
     began: Mapping[str, Any]
@@ -62,7 +62,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class ControlState:
-    """How far the control is trained: on the batches of these trials, read up to here, with this state."""
+    """The progress of the control: the trials on whose batches it was trained, the position in the data, its state."""
 
     numbers: tuple[int, ...]
     position: Mapping[str, int]
@@ -71,11 +71,11 @@ class ControlState:
 
 @dataclass(frozen=True)
 class FinalState:
-    """How far the network that is left is trained at the end.
+    """The progress of the final training.
 
     Attributes:
-        numbers: of the accepted trials that it is left by; done: steps that were taken; score: after them.
-        position: how far the streams of data were read; arrays: the small network and its optimizer.
+        numbers: the accepted trials that led to the network; done: steps so far; score: the score after them.
+        position: how far the data streams were read; arrays: the small network and its optimizer.
     """
 
     numbers: tuple[int, ...]
@@ -90,8 +90,8 @@ class Before:
     """The network after its warm-up, before the first cut.
 
     Attributes:
-        score: name; higher_is_better: its direction.
-        cost: of the uncut network; uncut: the network itself.
+        score: the name of the score; higher_is_better: its direction.
+        cost: the cost of the uncut network; uncut: the network itself.
         kernels: path of each layer with filters -> its kernel, (... kernel axes and channels in, filters).
     """
 
@@ -104,13 +104,13 @@ class Before:
 
 @dataclass(frozen=True)
 class After:
-    """The end of a run, or of what could be done today.
+    """The result of a run that is finished or was stopped.
 
     Attributes:
-        summary: before and after; cost: of the slim network.
-        removed: filters that are disabled; kernels: as in `Before`.
+        summary: before and after; cost: the cost of the slim network.
+        removed: the disabled filters; kernels: as in `Before`.
         switched, slim: the networks.
-        finished: False: stopped from outside, the same command continues it.
+        finished: False if the run was stopped from outside; the same command then resumes it.
     """
 
     summary: Summary
@@ -123,60 +123,60 @@ class After:
 
 
 class Recorder(Protocol):
-    """Keeps a run, in the order of these methods. Where arrays are a function, it is called only if they are kept."""
+    """Saves a run, in the order of these methods. Functions that return arrays are called only if these are saved."""
 
     def __enter__(self) -> Recorder: ...
 
     def __exit__(self, *error: object) -> None:
-        """Releases what is held."""
+        """Releases the lock, if there is one."""
 
     def begin(
         self, config: Mapping[str, Any], identity: Callable[[], Mapping[str, Any]], limits: Collection[str] = ()
     ) -> Saved | None:
-        """Where the run stood when it was interrupted; None: it begins now.
+        """The state of the run when it was interrupted; None if it starts now.
 
         Args:
-            config: the settings of the run; identity: gives what model and data it is about, if it is needed.
-            limits: settings that only say how far the run goes; they may differ from those it began with.
+            config: the settings of the run; identity: returns a description of its model and data, if it is needed.
+            limits: settings that only determine when the run ends; they may differ from those it started with.
         """
 
     def warm_state(self) -> State:
-        """The network's state after the warm-up of a run that was interrupted later."""
+        """The state of the network after the warm-up, for a run that was interrupted later."""
 
     def warming(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
-        """A part of the warm-up is done."""
+        """Called after each part of the warm-up."""
 
     def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
-        """The warm-up is done, in this process or in one before."""
+        """Called when the warm-up is done, whether in this process or in an earlier one."""
 
     def decided(self, snapshot: Snapshot, arrays: Callable[[], State], anchor: State | None = None) -> None:
-        """One more trial is decided, the last of the snapshot's; the state is that after the decision.
+        """Called when a trial is decided, the last of the snapshot; the state is that after the decision.
 
         Args:
             anchor: see `Saved`.
         """
 
     def kept(self, number: int, arrays: Callable[[], State]) -> None:
-        """The state after an accepted trial is a point of the frontier; the trial is not decided yet."""
+        """Called if the state after an accepted trial is a point of the frontier, before `decided`."""
 
     def final(self) -> FinalState | None:
-        """How far the final training was before; None: it was not begun."""
+        """The progress of the final training; None if it has not started."""
 
     def finalizing(self, state: FinalState) -> None:
-        """A part of the final training is done."""
+        """Called after each part of the final training."""
 
     def control(self) -> ControlState | None:
-        """How far the control was trained before; None: not at all."""
+        """The progress of the control; None if it was not trained yet."""
 
     def controlled(self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], State]) -> None:
-        """The control was trained on the batches of these trials."""
+        """Called when the control was trained on the batches of these trials."""
 
     def finished(self, after: After) -> None:
-        """The end of the run, or of what could be done today."""
+        """Called when the run is finished or was stopped."""
 
 
 class NoRecorder:
-    """Keeps nothing."""
+    """Saves nothing."""
 
     def __enter__(self) -> NoRecorder:
         return self

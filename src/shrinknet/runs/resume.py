@@ -1,4 +1,4 @@
-"""Resume: what a folder holds of a run - read, compared with what is asked for now, and mended."""
+"""Resume: reads the run in a folder, compares it with the run that is requested now, and repairs its journal."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from shrinknet.runs.journal import decode, encode
 from shrinknet.runs.recorder import Saved, Snapshot
 from shrinknet.runs.store import RunStore
 
-ANCHOR = "anchor "  # before the names of arrays that belong to the target of repairs
+ANCHOR = "anchor "  # prefix of the names of arrays that belong to the target of repairs
 DATA = "data"  # the part of a run's identity that the user may change
 _LOG = logging.getLogger("shrinknet")
 
 
 def read_saved(store: RunStore, states: Generations, summary: Summary | None = None) -> Saved | None:
-    """The newest checkpoint that is whole; None where there is none, or where the only one was damaged.
+    """The newest intact checkpoint; None if there is none, or if the only one is damaged.
 
     Args:
-        summary: of the run, where it came to its end.
+        summary: the summary of the run, if it is finished.
 
     Raises:
-        RunError: there were two, and both are damaged, or they are of another version.
+        RunError: there are two and both are damaged, or they were written by another version.
     """
     found = states.read()
     tell(states.damage)
     if found is None:
         if states.files > 1:
             raise RunError(
-                f"Both checkpoints in {store.path} are damaged, and nothing can go on from them. Put back a copy of "
-                "one, choose another folder, or pass force=True (--force): then this run is set beside, and it begins "
-                "anew."
+                f"Both checkpoints in {store.path} are damaged, so the run cannot be resumed. Restore a copy of one, "
+                "choose another folder, or pass force=True (--force): the old folder is then renamed, and the run "
+                "starts over."
             )
         return None
     facts, arrays = found
@@ -59,7 +59,7 @@ def read_saved(store: RunStore, states: Generations, summary: Summary | None = N
         return Saved(began, snapshot, arrays, summary, anchor or None)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
-            f"The checkpoints in {store.path} cannot be understood ({error!r}): expected those of this version of "
+            f"The checkpoints in {store.path} cannot be read ({error!r}): expected those of this version of "
             "shrinknet. Use the version that wrote them, or choose another folder."
         ) from error
 
@@ -73,15 +73,15 @@ def compare(
     new_data: bool,
     limits: Collection[str] = (),
 ) -> None:
-    """Refuses to continue with another run than the folder holds, and warns of another environment.
+    """Refuses to continue if the folder contains a different run, and warns of a different environment.
 
     Args:
-        old, new: configuration, identity and environment: of the run in the folder, and of the one asked for.
-        strict: refuse another environment too; new_data: other data are what the user wants.
+        old, new: configuration, identity and environment of the run in the folder, and of the requested one.
+        strict: refuse a different environment too; new_data: allow different data.
         limits: names of settings that may differ.
 
     Raises:
-        RunError: its sentence names every difference.
+        RunError: they differ; the message names every difference.
     """
     found = differences(*({k: v for k, v in run["config"].items() if k not in limits} for run in (old, new)))
     for what, parts in new["identity"].items():
@@ -89,31 +89,31 @@ def compare(
             found += differences(old["identity"].get(what, {}), parts)
     if found:
         anew = (
-            " The weights differ: a script that builds its model without a fixed seed makes another one each time. "
-            "Save the model once and load it from the file."
+            " The weights differ: a script that builds its model without a fixed seed creates different weights each "
+            "time. Save the model once and load it from the file."
             if any(one.startswith("weights:") for one in found)
             else ""
         )
         raise RunError(
-            f"The run in {store.path} began with something else: {'; '.join(found)}. Give the same again, choose "
-            "another folder, or pass force=True (--force): then that run is set beside, and this one begins anew."
-            + anew
+            f"The run in {store.path} started with other settings, model or data: {'; '.join(found)}. Use the same "
+            "again, choose another folder, or pass force=True (--force): the old folder is then renamed, and a new "
+            "run starts." + anew
         )
     other = differences(old["environment"], new["environment"])
     if other and strict:
         raise RunError(
-            f"The run in {store.path} began in another environment, and would not end in the same bits: "
-            f"{'; '.join(other)}. Go on where it began, or without strict=True (--strict)."
+            f"The run in {store.path} started in another environment and would not end in the same bits: "
+            f"{'; '.join(other)}. Resume it in that environment, or without strict=True (--strict)."
         )
     if other:
-        _LOG.warning("The run began in another environment, its end may differ in bits: %s.", "; ".join(other))
+        _LOG.warning("The run started in another environment, so its last bits may differ: %s.", "; ".join(other))
 
 
 def mend_journal(store: RunStore, trials: tuple[Trial, ...]) -> None:
-    """Makes the journal tell the checkpoint's trials: a kill between the two writes leaves it a row short.
+    """Makes the journal agree with the checkpoint: a kill between the two writes leaves it one row short.
 
     Raises:
-        RunError: the two are of different runs.
+        RunError: the two belong to different runs.
         StorageError: the disk is full or fails.
     """
     try:
@@ -123,29 +123,29 @@ def mend_journal(store: RunStore, trials: tuple[Trial, ...]) -> None:
         raise
     except RunError as error:
         aside = store.journal.set_aside()
-        tell([f"{error} It is now {aside.name}, and a new one is written from the checkpoint"])
+        tell([f"{error} It was renamed to {aside.name}, and a new one is written from the checkpoint"])
         rows = []
     expected = [encode(trial) for trial in trials]
     both = min(len(rows), len(expected))
     if rows[:both] != expected[:both]:
         raise RunError(
-            f"The journal and the checkpoint in {store.path} tell of different trials: they are of two runs. Put back "
-            "what belongs together, choose another folder, or pass force=True (--force) to begin anew."
+            f"The journal and the checkpoint in {store.path} contain different trials, so they belong to two runs. "
+            "Restore files that belong together, choose another folder, or pass force=True (--force) to start over."
         )
     if len(rows) > len(expected):
-        tell([f"The journal has {len(rows)} trials, the checkpoint {len(expected)}: the others are made again"])
+        tell([f"The journal has {len(rows)} trials, the checkpoint {len(expected)}: the others are repeated"])
     if rows != expected:
         store.journal.replace(trials)
 
 
 def summary_of(store: RunStore, facts: Mapping[str, Any]) -> Summary | None:
-    """The summary of a run that came to its end, where every file that belongs to it is whole; else None."""
+    """The summary of a run if it is finished and all of its files are intact; otherwise None."""
     if not facts.get("finished"):
         return None
     try:
         for name, digest in facts["files"].items():
             if not store.has(name) or store.digest(name) != digest:
-                tell([f"{store.path / name} is missing or damaged, and is written anew"])
+                tell([f"{store.path / name} is missing or damaged, and is written again"])
                 return None
         return Summary.from_dict(facts["summary"])
     except (RunError, LookupError, TypeError, AttributeError):
@@ -153,7 +153,7 @@ def summary_of(store: RunStore, facts: Mapping[str, Any]) -> Summary | None:
 
 
 def stored_seed(folder: str | os.PathLike[str] | None) -> int | None:
-    """The seed that the run in a folder began with; None where there is no run."""
+    """The seed of the run in a folder; None if there is no run."""
     if folder is None:
         return None
     with contextlib.suppress(RunError):
@@ -167,6 +167,6 @@ def stored_seed(folder: str | os.PathLike[str] | None) -> int | None:
 
 
 def tell(damage: list[str]) -> None:
-    """Tells the user what was found damaged, and that the run goes on all the same."""
+    """Warns of what is damaged, and says that the run continues."""
     for sentence in damage:
-        _LOG.warning("%s; the run goes on from what is whole.", sentence.rstrip("."))
+        _LOG.warning("%s; the run continues from what is intact.", sentence.rstrip("."))

@@ -1,4 +1,4 @@
-"""Signals: what must be written down whole is not interrupted half-way."""
+"""Signals: protects writes that must be complete from interruption."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Lets Ctrl-C and SIGTERM wait until the block is done: a decision is written down whole."""
+    """Delays Ctrl-C and SIGTERM until the block is done, so that a decision is written completely."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals come to the main thread only
+        yield  # only the main thread receives signals
         return
     came: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,6 +1,6 @@
-"""RunStore: the files of a run on disk; each is written whole or not at all, and checked when it is read.
+"""RunStore: the files of a run; each is written completely or not at all, and verified when it is read.
 
-A file is written beside its place, synced and renamed over it. No file holds a path: a run folder can be moved.
+A file is written under a temporary name, synced and renamed. No file contains a path, so a run folder can be moved.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Disk", "RunStore", "write_file"]
 
-_MARK = b"sha256:"  # an array file ends in this and 64 hexadecimal digits, as the comment of the zip archive
+_MARK = b"sha256:"  # an array file ends with this and 64 hexadecimal digits, as the comment of the zip archive
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-_LARGEST_JSON = 8 * 2**20  # bytes; parsed, text can take twenty times its size, and ours is thousands of bytes
+_LARGEST_JSON = 8 * 2**20  # bytes; parsed JSON can take twenty times its size, and ours has some thousand bytes
 
 
 class RunStore:
-    """A run's folder: facts as JSON, arrays as npz, other files as bytes, and the journal of decided trials.
+    """A run folder: facts as JSON, arrays as npz, other files as bytes, and the journal of decided trials.
 
-    Nothing is kept open between two calls, so the folder may be moved or copied whenever no call is under way, and
-    a process that forks shares nothing with its child.
+    No file stays open between calls, so the folder may be moved or copied at any time between them, and a process that
+    forks shares nothing with its child.
 
     Args:
         path: the run folder.
-        create: make it, or go on with it where it is there.
-        disk: what the writes go through; tests pass their own.
+        create: create it if it does not exist.
+        disk: performs all writes; tests pass their own.
 
     Raises:
-        RunError: there is no run at `path`, or it is a folder of something else.
+        RunError: there is no run at `path`, or the folder contains something else.
         StorageError: the folder cannot be written to.
 
     Example:
@@ -67,19 +67,19 @@ class RunStore:
             found = "nothing" if not self.path.exists() else "a folder" if self.path.is_dir() else "a file"
             raise RunError(
                 f"{self.path} is not a run folder: expected run.json and {JOURNAL} in it, found {found} without "
-                "them. Give the folder that --run or run_dir named."
+                "them. Pass the folder that was given as --run or run_dir."
             )
 
     # -- facts, arrays, bytes
 
     def write_json(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Writes `name`.json; floats that are not finite become null, and a checksum is added as its last line."""
+        """Writes `name`.json; floats that are not finite become null, and a checksum is added as the last entry."""
         text = json.dumps(finite(facts))
         facts = json.loads(text)
         self._write(name, ".json", _pretty({**facts, "sha256": _digest_of_facts(facts)}))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The facts that `write_json` was given.
+        """The facts that were passed to `write_json`.
 
         Raises:
             RunError: there is no such file, or it is damaged or was edited.
@@ -95,21 +95,21 @@ class RunStore:
         return dict(facts)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> str:
-        """Writes `name`.npz, readable by `numpy.load` as well; returns the SHA-256 that is also in the file.
+        """Writes `name`.npz, which `numpy.load` can read too; returns the SHA-256 that is also in the file.
 
         Args:
             name: name of the file.
-            arrays: any shapes; numbers, booleans or text, never Python objects.
+            arrays: numbers, booleans or text of any shape, but no Python objects.
         """
         data = _pack(arrays)
         self._write(name, ".npz", data)
         return bytes(data[-64:]).decode()
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays that `write_arrays` was given, checked before anything in the file is believed.
+        """The arrays that were passed to `write_arrays`; the file is verified before its content is used.
 
         Raises:
-            RunError: there is no such file, or it is damaged, or holds something else than plain arrays.
+            RunError: there is no such file, or it is damaged, or contains something other than plain arrays.
         """
         path, data = self._read(name, ".npz")
         digest = hashlib.sha256(memoryview(data)[:-64]).hexdigest().encode()
@@ -118,15 +118,15 @@ class RunStore:
         try:
             return _unpack(data)
         except (ValueError, LookupError, TypeError, EOFError, SyntaxError, RuntimeError, zipfile.BadZipFile) as error:
-            raise damaged(path, f"it holds something else than plain arrays ({error})") from error
+            raise damaged(path, f"it contains something other than plain arrays ({error})") from error
 
     def write_bytes(self, name: str, data: bytes) -> str:
-        """Writes the file `name`, whole or not at all; returns its SHA-256."""
+        """Writes the file `name` completely or not at all; returns its SHA-256."""
         self._write(name, "", data)
         return hashlib.sha256(data).hexdigest()
 
     def read_bytes(self, name: str) -> bytes:
-        """The file's content, as it is.
+        """The content of a file.
 
         Raises:
             RunError: there is no such file.
@@ -134,11 +134,11 @@ class RunStore:
         return self._read(name, "")[1]
 
     def digest(self, name: str) -> str:
-        """SHA-256 of the file's content."""
+        """The SHA-256 of a file's content."""
         return hashlib.sha256(self.read_bytes(name)).hexdigest()
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this full name, `kernels.npz`."""
+        """Whether a file with this full name, such as `kernels.npz`, exists."""
         return (self.path / _checked(name)).is_file()
 
     # -- the journal
@@ -164,22 +164,22 @@ class RunStore:
         others = [name for name in names if not _LEFTOVER.fullmatch(name) and not name.startswith(JOURNAL)]
         if others and JOURNAL not in names and "run.json" not in names:
             raise RunError(
-                f"{self.path} holds other files ({min(others)} ...) and no run: expected a new, an empty or a run "
-                "folder. Choose another name."
+                f"{self.path} contains other files ({min(others)} ...) and no run: expected a new folder, an empty "
+                "one, or a run folder. Choose another name."
             )
         self.sweep()
         try:
             self.journal.create()
         except StorageError:
             raise
-        except RunError:  # damaged: whoever reads it is told
+        except RunError:  # damaged, which is reported when it is read
             pass
 
     def sweep(self, seconds: float = 3600) -> None:
-        """Removes what killed processes left beside.
+        """Removes temporary files that killed processes left behind.
 
         Args:
-            seconds: how old it must be; younger ones may belong to a process that lives. 0 for who holds the lock.
+            seconds: minimum age; younger files may belong to a running process. Use 0 when holding the lock.
         """
         for name in filter(_LEFTOVER.fullmatch, os.listdir(self.path)):
             with contextlib.suppress(OSError):
@@ -196,13 +196,13 @@ class RunStore:
                 raise damaged(path, f"it has {path.stat().st_size:,} bytes, expected at most {largest:,}")
             return path, path.read_bytes()
         except FileNotFoundError as error:
-            raise RunError(f"The run {self.path} has no {path.name}: it was not written yet, or got lost.") from error
+            raise RunError(f"The run {self.path} has no {path.name}: it was not written yet, or was lost.") from error
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _checked(name: str, suffix: str = "") -> str:
-    """The name of a file in the folder itself, with its suffix."""
+    """The name of a file directly in the folder, with its suffix."""
     if not _NAME.fullmatch(name):
         raise RunError(f"Expected a plain file name such as 'kernels'; received {name!r}.")
     return name if name.endswith(suffix) else name + suffix
@@ -217,7 +217,7 @@ def _digest_of_facts(facts: Mapping[str, Any]) -> str:
 
 
 def _pack(arrays: Mapping[str, np.ndarray]) -> memoryview:
-    """The arrays as an uncompressed npz whose zip comment is the SHA-256 of all that stands before it."""
+    """The arrays as an uncompressed npz whose zip comment is the SHA-256 of everything before it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -232,7 +232,7 @@ def _pack(arrays: Mapping[str, np.ndarray]) -> memoryview:
 
 
 def _unpack(data: bytes) -> dict[str, np.ndarray]:
-    """The inverse of `_pack`; declared sizes are summed before anything is read: nothing outgrows the file."""
+    """The inverse of `_pack`; sums the declared sizes first, so that reading never takes more memory than the file."""
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()

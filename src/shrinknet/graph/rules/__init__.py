@@ -1,11 +1,11 @@
-"""One small rule for each kind of operation: what its channels are, whom they hang together with, who reads them.
+"""One small rule for each kind of operation: which channels it makes, which it ties together, and which it reads.
 
-- readers: multiply their input's channels by a kernel and make new ones;
-- channelwise: have weights, or statistics, for each channel;
-- elementwise: treat each number by itself, or tie several tensors place by place;
-- spatial: mix places, never channels;
-- movement: move numbers without changing them: run on the labels themselves;
-- refused: mix channels in a way that nothing can be cut out of; each with its reason.
+- readers: multiply the channels of their input by a kernel and produce new channels;
+- channelwise: have weights or statistics for each channel;
+- elementwise: treat each number by itself, or combine several tensors position by position and tie their channels;
+- spatial: mix positions, never channels;
+- movement: move numbers without changing them; these are run on the labels themselves;
+- refused: mix channels so that none can be cut exactly; each gives its reason.
 """
 
 from shrinknet.graph.rules import channelwise, elementwise, movement, readers, refused, spatial

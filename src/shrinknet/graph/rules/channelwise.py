@@ -1,4 +1,4 @@
-"""Channelwise: weights or statistics for each channel, which go with it."""
+"""Channelwise operations: each channel has its own weights or statistics, which are cut with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shrinknet.graph.rules.common import activated, channel_axis, places
 
 @rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def depthwise_convolution(call: Call) -> list[np.ndarray]:
-    """Each channel by itself, `depth_multiplier` times; kernel: (kernel axes, channels, multiplier)."""
+    """Each channel makes `depth_multiplier` outputs of its own; kernel: (kernel axes, channels, multiplier)."""
     layer, axis = call.operation, channel_axis(call.operation)
     channels = call.channels(0, axis)
     outputs = np.repeat(channels, layer.depth_multiplier)
@@ -35,7 +35,7 @@ def batch_normalization(call: Call) -> list[np.ndarray]:
 
 @rule(layers.LayerNormalization)
 def layer_normalization(call: Call) -> list[np.ndarray]:
-    """Statistics over all channels: the switched layer takes them over the live ones, as the slim one will."""
+    """Statistics over all channels; the switched layer takes them over the enabled ones, as the slim layer will."""
     layer = call.operation
     axes = [axis % len(call.shapes[0]) for axis in np.atleast_1d(layer.axis)]
     if len(call.shapes[0]) - 1 not in axes or layer.rms_scaling:
@@ -54,7 +54,7 @@ def _last_axis(call: Call) -> bool:
 
 @rule(layers.RMSNormalization)
 def rms_normalization(call: Call) -> list[np.ndarray]:
-    """As layer normalisation, by the root of the mean square."""
+    """Like layer normalisation, but divides by the root mean square."""
     layer = call.operation
     if not _last_axis(call):
         return call.opaque(f"{call.path} normalises in a way for which there is no rule")
@@ -66,7 +66,7 @@ def rms_normalization(call: Call) -> list[np.ndarray]:
 
 @rule(layers.UnitNormalization)
 def unit_normalization(call: Call) -> list[np.ndarray]:
-    """As layer normalisation, by the root of the sum of squares."""
+    """Like layer normalisation, but divides by the root of the sum of squares."""
     if not _last_axis(call):
         return call.opaque(f"{call.path} normalises in a way for which there is no rule")
     call.averages(call.channels(0))
@@ -75,7 +75,7 @@ def unit_normalization(call: Call) -> list[np.ndarray]:
 
 @rule(layers.GroupNormalization)
 def group_normalization(call: Call) -> list[np.ndarray]:
-    """Loses whole norm groups, or the same position of every one: whichever takes fewer channels along."""
+    """Loses whole norm groups, or the same position in every group: whichever ties fewer channels together."""
     layer = call.operation
     if not _last_axis(call):
         return call.opaque(f"{call.path} normalises in a way for which there is no rule")
@@ -113,7 +113,7 @@ def layer_scale(call: Call) -> list[np.ndarray]:
 
 @rule(StochasticDepth, pointwise=True)
 def stochastic_depth(call: Call) -> list[np.ndarray]:
-    """Drops whole samples."""
+    """Drops the residual branch of whole samples."""
     return [call.labels[0]]
 
 

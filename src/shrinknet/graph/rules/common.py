@@ -1,4 +1,4 @@
-"""What several kinds of rules need."""
+"""Helpers that several kinds of rules share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import layers
 
 from shrinknet.graph.calls import Call, Shape
 
-# Activations that treat each number by itself; softmax and its kin mix channels, and what we do not know may.
+# Activations that work element by element. Softmax and its relatives mix channels; an unknown function might.
 ELEMENTWISE = {
     getattr(keras.activations, name)
     for name in [
@@ -51,7 +51,7 @@ def classes(module: object, names: str) -> list[type]:
 
 
 def mixing(function: Any) -> str | None:
-    """Why channels cannot be cut behind this activation function, `{}` for its layer; None where they can."""
+    """Why channels after this activation function cannot be cut, with `{}` for its layer; None if they can."""
     if function is None or function in ELEMENTWISE or type(function) in (layers.ReLU, layers.LeakyReLU, layers.ELU):
         return None
     name = getattr(function, "__name__", type(function).__name__)
@@ -59,7 +59,7 @@ def mixing(function: Any) -> str | None:
 
 
 def activated(call: Call, labels: np.ndarray, function: Any) -> list[np.ndarray]:
-    """The labels of an output after the activation function of its layer."""
+    """The labels of an output after the layer's activation function."""
     reason = mixing(function)
     if reason:
         call.book.pins.append((labels.reshape(-1), f"the activation {reason.format(call.path)}"))
@@ -67,11 +67,11 @@ def activated(call: Call, labels: np.ndarray, function: Any) -> list[np.ndarray]
 
 
 def channel_axis(layer: Any) -> int:
-    """The axis of the channels of a layer or operation; the last where it does not say."""
+    """The channel axis of a layer or operation; the last axis if it does not say."""
     known = getattr(layer, "data_format", "channels_last") or keras.config.image_data_format()
     return 1 if known == "channels_first" else -1
 
 
 def places(shape: Shape, axis: int) -> Shape:
-    """The sizes of a tensor without the batch axis and the axis of channels."""
+    """The sizes of a tensor without its batch and channel axes."""
     return tuple(size for index, size in enumerate(shape) if index not in (0, axis % len(shape)))

@@ -1,4 +1,4 @@
-"""Elementwise: each number by itself, or several tensors place by place, which ties their channels."""
+"""Elementwise operations: each number by itself, or several tensors position by position, which ties their channels."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from shrinknet.graph.rules.common import classes, mixing
     pointwise=True,
 )  # fmt: skip
 def unary(call: Call) -> list[np.ndarray]:
-    """Treats each number, or each channel, by itself."""
+    """Works on each number, or each channel, by itself."""
     return [call.labels[0]]
 
 
 @rule(layers.Dropout, pointwise=True)
 def dropout(call: Call) -> list[np.ndarray]:
-    """Each number by itself, or what lies on an axis together; a number of channels that is written down stays."""
+    """Each number by itself, or shared along axes; a `noise_shape` that fixes the number of channels rules out cuts."""
     sizes = call.operation.noise_shape or ()
     if any(size not in (None, 1) and count > 1 for size, count in zip(sizes, call.labels[0].shape, strict=False)):
-        return call.opaque(f"the noise_shape of {call.path} says how many channels there are")
+        return call.opaque(f"the noise_shape of {call.path} fixes the number of channels")
     return [call.labels[0]]
 
 
 @rule(numpy_ops.Clip)
 def clip(call: Call) -> list[np.ndarray]:
-    """Between two numbers; with bounds for each channel it cannot be cut."""
+    """Clips to two numbers; with bounds per channel, nothing can be cut."""
     if np.ndim(call.operation.x_min) or np.ndim(call.operation.x_max):
         return call.opaque(f"{call.path} has bounds of its own for each channel")
     return [call.labels[0]]
@@ -50,14 +50,14 @@ def clip(call: Call) -> list[np.ndarray]:
 
 @rule(layers.Activation, pointwise=True)
 def activation(call: Call) -> list[np.ndarray]:
-    """As its function does."""
+    """Treated as its activation function is."""
     reason = mixing(call.operation.activation)
     return call.opaque(f"the activation {reason.format(call.path)}") if reason else [call.labels[0]]
 
 
 @rule(layers.Softmax, nn_ops.Softmax, nn_ops.LogSoftmax)
 def softmax(call: Call) -> list[np.ndarray]:
-    """Divides by a sum: over channels it cannot be cut, over places it can."""
+    """Divides by a sum: if that runs over channels nothing can be cut, if over positions it can."""
     rank = len(call.shapes[0])
     axes = range(rank) if call.operation.axis is None else np.atleast_1d(call.operation.axis) % rank
     if any(call.labels[0].shape[axis] > 1 or axis in (0, rank - 1) for axis in axes):
@@ -67,7 +67,7 @@ def softmax(call: Call) -> list[np.ndarray]:
 
 @rule(layers.Rescaling)
 def rescaling(call: Call) -> list[np.ndarray]:
-    """One factor and offset for all numbers; with one for each channel only what is never cut passes."""
+    """One factor and offset for all numbers; with constants per channel, nothing can be cut."""
     if np.ndim(call.operation.scale) or np.ndim(call.operation.offset):
         return call.opaque(f"{call.path} has constants of its own for each channel")
     return [call.labels[0]]
@@ -75,7 +75,7 @@ def rescaling(call: Call) -> list[np.ndarray]:
 
 @rule(layers.Normalization)
 def normalization(call: Call) -> list[np.ndarray]:
-    """Constants of its own for each channel: meant for model inputs, which are never cut."""
+    """Constants per channel. The layer is meant for model inputs, which are never cut."""
     return call.opaque(f"{call.path} has constants of its own for each channel")
 
 
@@ -86,5 +86,5 @@ def normalization(call: Call) -> list[np.ndarray]:
               "Fmin Mod Fmod FloorDivide Arctan2 Hypot Isclose"),
 )  # fmt: skip
 def tied(call: Call) -> list[np.ndarray]:
-    """Place by place: the channels that meet stay or go together."""
+    """Combined position by position: channels that are added together are cut together."""
     return [call.tied()]

@@ -1,4 +1,4 @@
-"""Movement: numbers change their places, not their values; the operation is run on the labels themselves."""
+"""Movements: numbers change position, not value; the operation is run on the labels themselves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from keras.src.ops import numpy as numpy_ops
 
 from shrinknet.graph.calls import Call, rule
 
-OPEN = 4  # stands for a size that is not known, while labels are moved
+OPEN = 4  # stands in for an unknown size while labels are moved
 
 
 def run_on(call: Call, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """What the operation makes of these int arrays, one for each input tensor, each with a batch axis of 1."""
+    """The operation's outputs for these int arrays, one for each input tensor, each with a batch axis of 1."""
     tensors = [keras.ops.convert_to_tensor(array.astype("int32")) for array in arrays]
     known = {id(tensor): value for tensor, value in zip(call.arguments.keras_tensors, tensors, strict=True)}
     arguments, keywords = call.arguments.fill_in(known)
@@ -26,12 +26,12 @@ def run_on(call: Call, arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def full(labels: np.ndarray, shape: Any) -> np.ndarray:
-    """Labels spread over all places of a tensor; batch of 1, sizes that are not known as `OPEN`."""
+    """Labels broadcast to every position of a tensor; the batch is 1, unknown sizes are `OPEN`."""
     return np.broadcast_to(labels, (1, *(OPEN if size is None else size for size in shape[1:])))
 
 
 def collapse(labels: np.ndarray) -> np.ndarray:
-    """Size 1 on every axis along which the labels do not change."""
+    """The labels with size 1 on every axis along which they do not change."""
     for axis in range(labels.ndim):
         first = np.take(labels, [0], axis)
         if labels.shape[axis] > 1 and (labels == first).all():
@@ -48,11 +48,11 @@ def collapse(labels: np.ndarray) -> np.ndarray:
     moves=True,
 )  # fmt: skip
 def movement(call: Call) -> list[np.ndarray]:
-    """Every number of the outputs is a number of the input: so is its label."""
+    """Every output number is one of the input numbers, so every output label is one of the input labels."""
     if len(call.labels) != 1:
-        return call.opaque(f"{call.kind} {call.path} moves numbers to where another tensor says")
+        return call.opaque(f"{call.kind} {call.path} moves numbers to positions given by another tensor")
     labels = full(call.labels[0], call.shapes[0])
-    samples = np.concatenate([labels, labels + call.book.size])  # labels of a second sample: the two must not mix
+    samples = np.concatenate([labels, labels + call.book.size])  # a second sample, to detect mixing across samples
     try:
         outputs = run_on(call, [samples])
     except Exception as error:
@@ -63,16 +63,16 @@ def movement(call: Call) -> list[np.ndarray]:
             return call.opaque(f"{call.kind} {call.path} mixes samples")
         outputs[index] = collapse(output[:1])
         if any(size is None and count > 1 for size, count in zip(shape, outputs[index].shape, strict=True)):
-            return call.opaque(f"{call.kind} {call.path} spreads channels over places whose number is not known")
+            return call.opaque(f"{call.kind} {call.path} spreads channels over an axis of unknown size")
     call.book.moves[call.path, call.number] = call
     return outputs
 
 
 @rule(layers.Concatenate, numpy_ops.Concatenate)
 def concatenation(call: Call) -> list[np.ndarray]:
-    """Channels one after the other; joined along another axis, those that come to lie in one line are tied.
+    """Channels follow each other; joined along another axis, channels at the same index are tied.
 
-    A constant among them is never cut.
+    The channels of a constant are never cut.
     """
     rank = len(call.output_shapes[0])
     axis = call.operation.axis % rank
@@ -82,11 +82,11 @@ def concatenation(call: Call) -> list[np.ndarray]:
         if isinstance(leaf, keras.KerasTensor):
             parts.append(next(known))
         elif np.ndim(leaf) == rank:
-            parts.append((call.book.pinned(f"it meets a constant in {call.path}", rank), np.shape(leaf)))
+            parts.append((call.book.pinned(f"it is joined with a constant in {call.path}", rank), np.shape(leaf)))
     if any(shape[axis] is None for _, shape in parts):
         if all(labels.shape[axis] == 1 for labels in call.labels) and len(parts) == len(call.labels):
             return [call.tied()]
-        return call.opaque(f"{call.path} joins parts whose size is not known")
+        return call.opaque(f"{call.path} joins parts of unknown size")
     sizes = list(np.broadcast_shapes(*(np.delete(labels.shape, axis) for labels, _ in parts)))
     spread = [np.broadcast_to(labels, (*sizes[:axis], shape[axis], *sizes[axis:])) for labels, shape in parts]
     return [call.book.settle(collapse(np.concatenate(spread, axis)))]
@@ -94,7 +94,7 @@ def concatenation(call: Call) -> list[np.ndarray]:
 
 @rule(numpy_ops.Stack)
 def stack(call: Call) -> list[np.ndarray]:
-    """Along a new axis: what comes to lie in one line is tied."""
+    """Stacked along a new axis: channels at the same index are tied."""
     if len(call.labels) != len(keras.tree.flatten(call.arguments.args or call.arguments.kwargs)):
         return call.opaque(f"{call.path} stacks constants")
     first, *others = np.broadcast_arrays(*call.labels)

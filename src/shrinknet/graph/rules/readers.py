@@ -1,4 +1,4 @@
-"""Readers: multiply their input's channels by a kernel, and make new ones."""
+"""Readers: multiply the channels of their input by a kernel and produce new channels."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def convolution(call: Call) -> list[np.ndarray]:
 
 
 def _tie_groups(call: Call, inputs: np.ndarray, filters: np.ndarray) -> None:
-    """A grouped convolution loses whole groups, or the same position of every group: whichever takes fewer along.
+    """A grouped convolution loses whole groups, or the same position in every group: whichever ties fewer channels.
 
-    With as many groups as channels (depthwise) a group is one channel with its filters.
+    With as many groups as channels (depthwise), a group is one channel with its filters.
     """
     layer = call.operation
     inputs, filters = inputs.reshape(layer.groups, -1), filters.reshape(layer.groups, -1)
@@ -51,7 +51,7 @@ def transposed_convolution(call: Call) -> list[np.ndarray]:
     """Kernel: (kernel axes, filters, channels in)."""
     layer, axis = call.operation, channel_axis(call.operation)
     filters = call.produces(layer.filters, "filters")
-    # As TensorFlow's profiler counts: a place of the output meets one in prod(strides) numbers, at borders too.
+    # Counted as in TensorFlow's profiler: an output position uses 1 / prod(strides) of the kernel, at borders too.
     call.multiplies(layer.kernel, places(call.output_shapes[0], axis), 1 / math.prod(layer.strides))
     call.reads(layer.kernel, -1, call.channels(0, axis))
     call.owns(layer.kernel, -2, filters)
@@ -88,7 +88,7 @@ def dense(call: Call) -> list[np.ndarray]:
 
 @rule(layers.Embedding, count="output_dim")
 def embedding(call: Call) -> list[np.ndarray]:
-    """Embeddings: (words, numbers); each word gets one vector of numbers."""
+    """Embeddings: (tokens, dimensions); each token has one vector, and its dimensions are the filters."""
     numbers = call.produces(call.operation.output_dim, "output_dim")
     call.owns(call.operation.embeddings, 1, numbers)
     return [call.spread(numbers)]
@@ -96,22 +96,22 @@ def embedding(call: Call) -> list[np.ndarray]:
 
 @rule(layers.LSTM, layers.GRU, layers.SimpleRNN, reads=[("input_kernel", 0)])
 def recurrent(call: Call) -> list[np.ndarray]:
-    """Reads its inputs by a kernel of its cell, (channels in, units x gates); its own channels it feeds back."""
+    """The cell's input kernel, (channels in, units x gates), reads the inputs; its own channels are fed back."""
     layer = call.operation
     reason = f"the recurrent layer {call.path} feeds its channels back into itself"
     for index in range(1, len(call.labels)):
-        call.pin(index, reason)  # states that it is given
+        call.pin(index, reason)  # initial states passed as inputs
     call.reads(layer.cell.kernel, 0, call.channels(0))
     return [call.book.pinned(reason, len(shape)) for shape in call.output_shapes]
 
 
 @rule(layers.EinsumDense, reads=[("kernel", 0)])
 def einsum_dense(call: Call) -> list[np.ndarray]:
-    """Reads the last axis of its input where the kernel's first runs over it; what it makes is left as it is."""
+    """Reads the last axis of its input if the kernel's first axis runs over it; its own outputs are never cut."""
     layer = call.operation
     left, _, output = layer.equation.replace(" ", "").replace("...", "").partition("->")
     inputs, kernel = left.split(",")
     if kernel[0] != inputs[-1] or kernel[0] in output or inputs.count(kernel[0]) != 1:
-        return call.opaque(f"{call.path} multiplies along other axes than its input's last")
+        return call.opaque(f"{call.path} does not contract the last axis of its input with the first of its kernel")
     call.reads(layer.kernel, 0, call.channels(0))
-    return [call.book.pinned(f"EinsumDense {call.path} makes it", len(shape)) for shape in call.output_shapes]
+    return [call.book.pinned(f"EinsumDense {call.path} produces it", len(shape)) for shape in call.output_shapes]

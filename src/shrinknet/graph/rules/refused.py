@@ -1,4 +1,4 @@
-"""Refused: operations that mix channels so that nothing can be cut out of them exactly; each with its reason."""
+"""Refused operations: they mix channels so that none can be cut exactly; each gives its reason."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from shrinknet.graph.calls import Call, rule
 
 
 def unknown(call: Call) -> list[np.ndarray]:
-    """An operation without a rule stops everything that goes in or comes out."""
-    return call.opaque(f"it meets {call.kind} {call.path}, which has no rule")
+    """Nothing that goes into or comes out of an operation without a rule can be cut."""
+    return call.opaque(f"it is connected to {call.kind} {call.path}, which has no rule")
 
 
 @rule(layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
 def attention(call: Call) -> list[np.ndarray]:
-    """Products between channels decide where to look."""
+    """Attention scores are products summed over channels."""
     return call.opaque(f"the attention {call.path} mixes its channels")
 
 
 @rule(layers.SpectralNormalization)
 def spectral_normalization(call: Call) -> list[np.ndarray]:
-    """In training it divides its layer's kernel by a norm of the whole kernel."""
-    return call.opaque(f"{call.path} normalises by a norm of the whole kernel, which would change with a filter")
+    """In training it divides the kernel of its layer by a norm of the whole kernel."""
+    return call.opaque(f"{call.path} divides by a norm of the whole kernel, which would change with every cut")
 
 
 @rule(
