@@ -25,6 +25,7 @@ X = RANDOM.normal(size=(12, 3)).astype("float32")
 Y = RANDOM.normal(size=(12, 1)).astype("float32")
 # Three checkpoints in the warm-up, five trials of which some are rejected, and a control.
 OPTIONS: dict[str, Any] = {
+    "preset": "thesis",
     "warmup_steps": 3, "steps": 2, "strategy": "random", "threshold": 0.9, "max_trials": 5, "pace": "adaptive",
     "control": True, "seed": 4, "batch_size": 4, "verbose": 0,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BACKEND
+from tiny_runs import BACKEND
 
 import shrinknet
 from shrinknet.strategies.registry import BUILT_IN, ENTRY_POINTS
@@ -37,8 +37,13 @@ def imported_by(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["-c", "import shrinknet"], ["-m", "shrinknet", "--help"], ["-m", "shrinknet", "minimize", "edges", "-h"]],
-    ids=["import", "help", "help of a command"],
+    [
+        ["-c", "import shrinknet"],
+        ["-m", "shrinknet", "--help"],
+        ["-m", "shrinknet", "minimize", "edges", "-h"],
+        ["-m", "shrinknet", "predict", "avalanche", "-h"],
+    ],
+    ids=["import", "help", "help of a command", "help of a prediction"],
 )
 def test_import_and_help_load_nothing_heavy(arguments: list[str]) -> None:
     modules = imported_by(*arguments)

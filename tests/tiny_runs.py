@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 
 from shrinknet import minimize
 
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(48, 8, 8, 1)).astype("float32")
 Y = (X.mean((1, 2)) > 0).astype("float32")
@@ -35,5 +37,5 @@ def classifier(seed: int = 0, metrics: Any = ("accuracy",), **settings: Any) -> 
 
 
 def run(model: Any = None, **options: Any) -> Any:
-    options = {"warmup_steps": 20, "steps": 5, "seed": 1, "batch_size": 16, "verbose": 0, **options}
+    options = {"preset": "thesis", "warmup_steps": 20, "steps": 5, "seed": 1, "batch_size": 16, "verbose": 0, **options}
     return minimize(model or classifier(), DATA, DATA, **options)

@@ -23,6 +23,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from shrinknet import Checkpoint, Switches, cost, export, minimize, plan, slim, switched
+from shrinknet.applications.avalanche import predict_image, window_classifier
+from shrinknet.applications.avalanche.prediction import predictor
 from shrinknet.applications.edges.model import edge_network
 from shrinknet.compression import compress
 from shrinknet.engine import make_engine
@@ -193,12 +195,62 @@ def compression() -> list[Row]:
     ]
 
 
+def avalanche() -> list[Row]:
+    """A window classifier on every pixel of a 512x512 image: as a dense network, and window by window."""
+    image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    model = window_classifier((33, 33, 3), seed=0)
+    ways = {method: predictor(model, method) for method in ("dense", "windows")}
+    found = {}
+
+    def run(method: str, box: Any = None) -> None:
+        found[method] = predict_image(ways[method], image, box)
+
+    for method in ways:  # compiles; of windows, a strip will do
+        run(method, (0, 0, 512, 32))
+    dense = interleaved(lambda: run("dense"), rounds=3)[0]
+    start = time.perf_counter()
+    run("windows")
+    windows = time.perf_counter() - start
+    away = float(np.abs(found["dense"] - found["windows"]).max())
+    return [
+        ("dense / window by window, pixels per second, 33x33 windows", windows / dense, ">= 50"),
+        ("  dense, megapixels per second", 512 * 512 / 1e6 / dense, ""),
+        ("  largest difference of the probabilities", away, "<= 1e-5"),
+    ]
+
+
+def runlengths() -> list[Row]:
+    """Masks of plates of steel, 256x1600, to run lengths and back."""
+    from shrinknet.applications.steel import mask2rle, rle2mask
+    from shrinknet.applications.steel.generation import plate
+
+    def round_trip(mask: np.ndarray) -> np.ndarray:
+        return rle2mask(mask2rle(mask))
+
+    rows: list[Row] = []
+    for number, what in ((1, "specks"), (3, "dense traces"), (4, "rounded areas")):
+        mask = plate((number,), np.random.default_rng(number))[1][..., number - 1]
+        text = mask2rle(mask)
+        both, there, back = interleaved(
+            functools.partial(round_trip, mask), functools.partial(mask2rle, mask),
+            functools.partial(rle2mask, text), rounds=50,
+        )  # fmt: skip
+        rows += [
+            (f"mask2rle and back, ms, {what}", 1000 * both, "<= 2"),
+            (f"  mask2rle alone, ms, {what}", 1000 * there, ""),
+            (f"  rle2mask alone, ms, {what}", 1000 * back, ""),
+        ]
+    return rows
+
+
 SECTIONS = {
     "switching": switching,
     "loop": loop,
     "checkpoint": checkpoint,
     "resnet": resnet,
     "compression": compression,
+    "avalanche": avalanche,
+    "runlengths": runlengths,
 }
 
 

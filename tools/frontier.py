@@ -27,6 +27,7 @@ from shrinknet.loop.view import NetworkView
 from shrinknet.repair import Refit, fold
 from shrinknet.repair.evidence import Evidence
 from shrinknet.repair.reference import Calibration, reference_of
+from shrinknet.repair.refitting import repaired
 
 TARGETS = (0.75, 0.5, 0.35, 0.25)
 TRAINED = 0.5
@@ -125,7 +126,7 @@ class Cutter:
             calibration=lambda: self.data["train"][0][:256],
             measure=lambda: 0.0,
             higher_is_better=True,
-            evidence=self.evidence,
+            evidence=lambda: self.evidence,
         )
         seconds = 0.0
         for target in TARGETS:
@@ -136,7 +137,7 @@ class Cutter:
                     if self.left() <= target:
                         break
                 if repair == "refit":
-                    self.evidence.refit(self.reference)
+                    repaired(self.evidence.calibration, self.reference)
                 elif repair == "fold":
                     fold(self.net)
             seconds += time.perf_counter() - began

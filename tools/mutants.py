@@ -212,7 +212,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rejected-trial-kept",
         6,
-        "loop/loop.py",
+        "loop/trials.py",
         "        if not trial.accepted:\n            self._roll_back()",
         "        if trial.accepted:\n            self._roll_back()",
         (f"{MINIMIZE}::test_accepted_trials_are_cut_out_and_rejected_ones_leave_no_trace",),
@@ -252,7 +252,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stream-restarts-from-the-beginning",
         7,
-        "loop/loop.py",
+        "loop/trials.py",
         "            self.bench.engine.go_to(saved.snapshot.position)\n            for trial",
         "            for trial",
         (f"{RESUME}::test_a_stream_is_taken_on_from_the_same_batch[tf.data]",),
@@ -260,7 +260,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "old-trials-are-not-told",
         7,
-        "loop/loop.py",
+        "loop/trials.py",
         "                self.search.learn(trial)",
         "                self.search.trials.append(trial)",
         (f"{RESUME}::test_killed_in_any_phase",),
@@ -268,7 +268,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "warm-up-restarts-from-the-beginning",
         7,
-        "loop/loop.py",
+        "loop/warming.py",
         "if mark > done and not stagnates(",
         "if not stagnates(",
         (f"{RESUME}::test_killed_in_any_phase",),

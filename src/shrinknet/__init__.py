@@ -16,21 +16,34 @@ if TYPE_CHECKING:
     from shrinknet.cutting.slimmer import plan, slim
     from shrinknet.exporters import export
     from shrinknet.filters import Filter, Group
+    from shrinknet.loop.pace import Bisect, Rounds
+    from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
     from shrinknet.minimizer import minimize
     from shrinknet.network.checkpoint import Checkpoint
     from shrinknet.network.optimizers import reset_optimizer
     from shrinknet.network.switches import Switches
     from shrinknet.network.switching import switched
+    from shrinknet.repair import Fold, Refit
     from shrinknet.report import write_page
     from shrinknet.strategies import load_strategy
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bisect",
     "Checkpoint",
     "Filter",
+    "Final",
+    "Fold",
     "Group",
+    "Refit",
+    "Rounds",
+    "RunFolder",
+    "Scope",
+    "Stop",
     "Switches",
+    "Training",
+    "Warmup",
     "cost",
     "export",
     "load_strategy",
@@ -44,10 +57,20 @@ __all__ = [
 
 # No module has the name of a public function: importing the module would hide the function.
 _MODULES = {
+    "Bisect": "loop.pace",
     "Checkpoint": "network.checkpoint",
     "Filter": "filters",
+    "Final": "loop.settings",
+    "Fold": "repair",
     "Group": "filters",
+    "Refit": "repair",
+    "Rounds": "loop.pace",
+    "RunFolder": "loop.settings",
+    "Scope": "loop.settings",
+    "Stop": "loop.settings",
     "Switches": "network.switches",
+    "Training": "loop.settings",
+    "Warmup": "loop.settings",
     "cost": "costs",
     "export": "exporters",
     "load_strategy": "strategies",

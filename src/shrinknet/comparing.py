@@ -1,14 +1,44 @@
-"""Comparing: the largest difference between the outputs of two networks, as a share of their scale."""
+"""Comparing: the largest difference between the outputs of two networks, as a share of their scale; and agreement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 
 class Mismatch(Exception):
     """Two outputs differ; the message is part of a sentence, such as "its output differs by 0.1 of its scale"."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike a quantized file and its model must be, where the largest difference of any output says little.
+
+    In a mask, int8 moves a few pixels at the rim of an object from 0 to 1: the largest difference is 1, and the mask is
+    as good as before.
+
+    Attributes:
+        name: of the measure, for messages.
+        measure: (outputs of the model, those of the file) -> a share; 1: they are the same for its purpose.
+        least: files below it are refused, in [0, 1].
+    """
+
+    name: str
+    measure: Callable[[np.ndarray, np.ndarray], float]
+    least: float
+
+    def check(self, expected: Iterable[np.ndarray], received: Iterable[np.ndarray]) -> None:
+        """Compares each pair of outputs.
+
+        Raises:
+            Mismatch: a pair agrees less than it must.
+        """
+        for want, got in zip(expected, received, strict=True):
+            found = self.measure(want, got)
+            if not found >= self.least:
+                raise Mismatch(f"{self.name} is {found:.3f}, where {self.least:g} is expected")
 
 
 def largest_difference(

@@ -25,28 +25,41 @@ class Criterion:
     """How much of the score a cut must keep.
 
     Attributes:
-        threshold: the smallest accepted ratio of the score to its reference, in (0, 1].
+        threshold: the smallest accepted ratio of the score to its reference, in (0, 1]; None: any finite score will do.
         higher_is_better: direction of the score.
         max_drop: how much worse than its reference the score may be, in its own unit, from 0; it then decides alone,
             and scores may be zero or negative. None: the ratio decides.
     """
 
-    threshold: float
+    threshold: float | None
     higher_is_better: bool = True
     max_drop: float | None = None
 
     def verdict(self, score: float, reference: float) -> Verdict:
         """Whether the score keeps enough of the reference; a score that is not finite never does."""
         kept = ratio(score, reference, self.higher_is_better)
-        if self.max_drop is None:
-            return Verdict(kept, kept >= self.threshold)
-        drop = reference - score if self.higher_is_better else score - reference
-        return Verdict(kept, drop <= self.max_drop)
+        if self.max_drop is not None:
+            drop = reference - score if self.higher_is_better else score - reference
+            return Verdict(kept, drop <= self.max_drop)
+        if self.threshold is None:
+            return Verdict(kept, math.isfinite(score))
+        return Verdict(kept, kept >= self.threshold)
+
+    def missing(self, score: float, reference: float) -> float:
+        """How much a score lacks to be accepted, from 0, in the score's unit; infinite for one that is not finite."""
+        if not math.isfinite(score):
+            return math.inf
+        if self.verdict(score, reference).accepted:
+            return 0.0
+        return abs(self.needed(reference) - score)
 
     def needed(self, reference: float) -> float:
-        """The score that would just be accepted with this reference."""
+        """The score that would just be accepted with this reference; minus or plus infinity: any."""
+        worse = -1 if self.higher_is_better else 1
         if self.max_drop is not None:
-            return reference - self.max_drop if self.higher_is_better else reference + self.max_drop
+            return reference + worse * self.max_drop
+        if self.threshold is None:
+            return worse * math.inf
         return reference * self.threshold if self.higher_is_better else reference / self.threshold
 
 

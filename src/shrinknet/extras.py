@@ -47,6 +47,11 @@ def install_command(extra: str) -> str:
     return f"{sys.executable} -m pip install {names}"
 
 
+def installed(*modules: str) -> bool:
+    """Whether all of these modules can be imported."""
+    return all(importlib.util.find_spec(name) is not None for name in modules)
+
+
 def require_extra(extra: str, *modules: str) -> None:
     """Checks that the packages of an extra are installed.
 

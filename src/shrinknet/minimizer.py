@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from shrinknet.checks import at_least, flag, one_of
-from shrinknet.engine.data import Arrays, first_batch, read_data
+from shrinknet.engine.data import Arrays, batches_of_an_epoch, first_batch, read_data
 from shrinknet.engine.targets import check_inputs, check_targets
 from shrinknet.errors import DataError, ModelError, OptionError
-from shrinknet.loop.loop import Notebook, minimize_network
-from shrinknet.loop.options import LIMITS, Options, RunFolder, Scope, Stop, Training, Warmup, check_keywords, gather
-from shrinknet.loop.pace import Pace
+from shrinknet.loop.goals import Target, unit_of
+from shrinknet.loop.loop import minimize_network
+from shrinknet.loop.notebook import Notebook
+from shrinknet.loop.options import LIMITS, Options, check_keywords, gather
+from shrinknet.loop.pace import Pace, Spec, make_pace
+from shrinknet.loop.presets import AUTO, filled
 from shrinknet.loop.progress import Lines, Progress
+from shrinknet.loop.rates import trial_optimizer
 from shrinknet.loop.result import Result, finish
 from shrinknet.loop.scoring import Score
+from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.loop.workbench import Data, Workbench
-from shrinknet.network.optimizers import other_optimizer
 from shrinknet.network.switching import switched
+from shrinknet.repair import Fold, Refit, repair_settings
 from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
 from shrinknet.runs.folder import FolderRecorder
 from shrinknet.runs.lock import refuse_if_held
@@ -38,18 +44,21 @@ def minimize(
     train_data: Any,
     validation_data: Any,
     *,
-    threshold: float = 0.98,
+    target: Target | None = None,
+    threshold: float | None = None,
     max_drop: float | None = None,
-    target: int | float | None = None,
     score: Score = None,
     mode: str = "auto",
-    strategy: str | Strategy = "cosine-max",
+    strategy: str | Strategy | None = None,
+    repair: str | Refit | Fold | None = AUTO,
     run_dir: str | os.PathLike[str] | RunFolder | None = None,
     seed: int | None = None,
-    reference: str = "last",
-    pace: str | int = "one",
-    warmup_steps: int | Warmup = 10_000,
-    steps: int | Training = 2_000,
+    preset: str = "default",
+    reference: str | None = None,
+    pace: Spec | None = None,
+    warmup_steps: int | Warmup | None = None,
+    steps: int | Training | None = None,
+    final_steps: int | Final | None = None,
     stop: int | Stop | None = None,
     scope: str | Scope | None = None,
     batch_size: int = 32,
@@ -61,34 +70,49 @@ def minimize(
 ) -> Result:
     """Finds the smallest network that still solves the task, and cuts it out.
 
+    With a target, the network is cut down to it in a few rounds, repaired after each, and trained at the end. With a
+    threshold, cuts are kept as long as they keep that share of the score. With both, it ends at whatever comes first.
+    With neither, the threshold is 0.98.
+
     The main arguments:
 
     Args:
-        model: a compiled Sequential or Functional Keras model; it is not changed.
+        model: a compiled, trained Keras model; it is not changed.
         train_data, validation_data: arrays (x, y) or (x, y, sample_weight), a tf.data.Dataset, a PyDataset; a
             generator for training only.
+        target: what the network shall cost: a dictionary with the keys "filters", "parameters", "multiply_adds",
+            "bytes", "latency" (of the LiteRT file on this machine, a share of today's), "latency_ms", such as
+            {"multiply_adds": 0.5}. A float below 1 is a share of the uncut network, anything else a number. A plain
+            number means filters.
         threshold: share of the reference score that a cut must keep, in (0, 1]; higher is stricter.
         max_drop: instead of a share, how much worse than the reference a score may be, in its own unit; for scores that
             can be zero or negative, as R2.
-        target: stop at this number (int) or share (float) of filters left.
         score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
             the loss.
         mode: "max": higher is better, "min": lower is better, "auto": told by the metric or its name.
-        strategy: a name that `shrinknet strategies` lists, a path to a .py file, or a `Strategy`.
+        strategy: a name that `shrinknet strategies` lists, a path to a .py file, or a `Strategy`; None: "refit".
+        repair: what follows a cut before any training: "refit" (least squares on calibration data), "fold" (no data),
+            a `Refit` or `Fold` with settings, None: nothing; "auto": "refit".
         run_dir: folder for checkpoints, journal, models and page; None: nothing is written. An interrupted run,
             however it was interrupted, continues after its last decided trial when the same call is made again, and
             ends in the same bits; a finished one answers at once, or goes further if its limits were raised.
         seed: of the order of the data and the strategy; the same seed gives the same bits on the same machine. The
             model's own seeds are the user's. None: the run folder's, or a random one.
 
-    The others:
+    The others; None stands for what the preset says:
 
     Args:
-        reference: "last": the score after the last accepted cut; "baseline": that after the warm-up, which bounds the
-            total loss.
-        pace: filters tried at once: "one", a number, or "adaptive".
-        warmup_steps: training steps before the first trial, or a `Warmup`.
-        steps: training steps in each trial, or a `Training`.
+        preset: "default"; "thesis": one filter at a time by cosine-max, no repair, 10,000 steps of warm-up, 2,000 in
+            each trial, compared with the last kept score (B. Jenei, Szeged 2018).
+        reference: "baseline": the score after the warm-up, which bounds the total loss; "last": that after the last
+            accepted cut.
+        pace: what is tried at once: "one", a number of filters, "adaptive" (doubling, halves after a rejection),
+            "bisect" or a `Bisect` (large steps first, halved after a rejection), "rounds" or `Rounds` (equal steps up
+            to the target); "auto": rounds for a target without a threshold, else bisect.
+        warmup_steps: training steps before the first trial, or a `Warmup`; 0 suits a trained model.
+        steps: training steps in each trial at most, or a `Training`; None: an epoch, between 50 and 500.
+        final_steps: training steps of the network that is left, with a rate that falls to 0, or a `Final`; None: five
+            epochs, between 500 and 5,000.
         stop: the number of trials to stop after, or a `Stop`.
         scope: "filters" or "layers", what is cut; or a `Scope`. A strategy sees a layer as its first filter;
             "sequential", "random" and "ablation" suit. Filters follow in a second run, on the model that is left.
@@ -97,8 +121,9 @@ def minimize(
         control: also train the uncut network for as many steps, for comparison.
         callbacks: Keras callbacks, told of epochs; objects with `on_trial_begin(number)` or `on_trial_end(trial)`.
         verbose: "auto": a progress bar on a terminal; 0: nothing; 1 or 2: a line a trial.
-        details: fields of the objects above, each as a keyword: warmup_patience; trial_optimizer, reset; max_trials,
-            max_seconds; candidates, min_filters; force, strict, new_data.
+        details: fields of the objects above, each as a keyword: warmup_patience; trial_optimizer, reset, schedule,
+            train, checks; final_optimizer; max_trials, max_seconds; candidates, min_filters, only, never, round_to;
+            force, strict, new_data.
 
     Returns:
         The slim model, the trials, and the table before/after. After Ctrl-C: what was decided so far.
@@ -114,31 +139,34 @@ def minimize(
         >>> result.model.count_params() == result.summary.after.parameters
         True
     """
-    folder, options, paces = _options(
-        details, threshold=threshold, max_drop=max_drop, target=target, reference=reference, pace=pace,
-        warmup_steps=warmup_steps, steps=steps, stop=stop, scope=scope, run_dir=run_dir,
+    asked = Asked.of(
+        preset, details, target=target, threshold=threshold, max_drop=max_drop, strategy=strategy, repair=repair,
+        reference=reference, pace=pace, warmup_steps=warmup_steps, steps=steps, final_steps=final_steps, stop=stop,
+        scope=scope, run_dir=run_dir,
     )  # fmt: skip
     _check_others(batch_size=batch_size, seed=seed, control=control, callbacks=callbacks, verbose=verbose)
+    folder = asked.folder
     if folder is not None:
         refuse_if_held(folder.path)
     if seed is None:
         seed = stored_seed(folder.path if folder else None)
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-    chosen = load_strategy(strategy, seed=seed)
+    chosen = asked.make_strategy(seed)
     _check_model(model)
     net, data = _network_and_data(model, train_data, validation_data, test_data, batch_size)
-    optimizer = options.training.optimizer
-    optimizer = None if optimizer is None else other_optimizer(optimizer, net.optimizer)
+    options, own = asked.options.with_steps(batches_of_an_epoch(data.train)), net.optimizer
+    optimizer, ships = trial_optimizer(options.training, own)
     config = {
         **options.to_dict(),
-        "strategy": of_strategy(strategy),
-        "pace": "adaptive" if paces.adaptive else paces.count,
+        "strategy": of_strategy(asked.strategy),
+        "pace": str(asked.pace),
         "seed": seed,
         "batch_size": batch_size,
         "mode": mode,
         "score": of_function(score),
         "control": control,
-        "trial_optimizer": of_setting(optimizer),
+        "trial_optimizer": of_setting(None if options.training.optimizer is None else optimizer),
+        "final_optimizer": of_setting(options.final.optimizer),
     }
     with _recorder(folder) as recorder, Progress(hidden=verbose != "auto") as progress:
         saved = recorder.begin(config, lambda: identity(model, (data.train, data.validation), data.test), LIMITS)
@@ -148,18 +176,20 @@ def minimize(
             seed,
             score=score,
             mode=mode,
-            whole_layers=options.scope.candidates == "layers",
+            scope=options.scope,
+            repair=options.repair if isinstance(options.repair, Refit) else None,
             callbacks=callbacks,
             progress=progress,
-            steps_ahead=options.warmup.steps + options.training.steps,
+            steps_ahead=options.warmup.steps + (options.training.steps or 0),
             decided=saved.snapshot.decided if saved else None,
             results=saved.snapshot.results if saved else None,
         )
+        bench.ships = ships
         if verbose in (1, 2):
             bench.callbacks = [*callbacks, Lines(bench.scorer.name)]
         notebook = Notebook(bench, recorder, saved)
-        outcome = minimize_network(notebook, chosen, paces, options, optimizer)
-        return finish(notebook, outcome, options, control=control)
+        outcome = minimize_network(notebook, chosen, asked.make_pace(), options, optimizer)
+        return finish(notebook, outcome, options, own=own, control=control)
 
 
 def check_options(**options: Any) -> None:
@@ -171,38 +201,65 @@ def check_options(**options: Any) -> None:
     signature = inspect.signature(minimize)
     known = {name: one.default for name, one in signature.parameters.items() if one.default is not one.empty}
     given = {**known, **{name: value for name, value in options.items() if name in known}}
-    names = (
-        "threshold",
-        "max_drop",
-        "target",
-        "reference",
-        "pace",
-        "warmup_steps",
-        "steps",
-        "stop",
-        "scope",
-        "run_dir",
-    )
     details = {name: value for name, value in options.items() if name not in known}
-    _options(details, **{name: given[name] for name in names})
     _check_others(**{name: given[name] for name in ("batch_size", "seed", "control", "callbacks", "verbose")})
-    load_strategy(given["strategy"], seed=0)
+    Asked.of(given["preset"], details, **{name: given[name] for name in PRESET_ARGUMENTS}).make_strategy(0)
 
 
-def _options(details: Mapping[str, Any], **given: Any) -> tuple[RunFolder | None, Options, Pace]:
-    """Where the run is kept, the settings of the loop, and the pace; see `minimize` for what is given."""
-    check_keywords(details)
-    options = Options(
-        threshold=given["threshold"],
-        max_drop=given["max_drop"],
-        reference=given["reference"],
-        target=given["target"],
-        warmup=gather("warmup_steps", Warmup, given["warmup_steps"], details),
-        training=gather("steps", Training, given["steps"], details),
-        stop=gather("stop", Stop, given["stop"], details),
-        scope=gather("scope", Scope, given["scope"], details),
-    )
-    return gather("run_dir", RunFolder, given["run_dir"], details), options, Pace(given["pace"])
+PRESET_ARGUMENTS = ("target", "threshold", "max_drop", "strategy", "repair", "reference", "pace", "warmup_steps",
+                    "steps", "final_steps", "stop", "scope", "run_dir")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for, complete and checked; see `minimize`.
+
+    Attributes:
+        options: of the loop; folder: of the run; strategy, pace: as given, or as the preset says.
+    """
+
+    options: Options
+    folder: RunFolder | None
+    strategy: Any
+    pace: Spec
+
+    @classmethod
+    def of(cls, preset: str, details: Mapping[str, Any], **given: Any) -> Asked:
+        """Fills in what the user left open."""
+        check_keywords(details)
+        values, details = filled(preset, given, details)
+
+        def gathered(name: str, kind: type) -> Any:
+            return gather(name, kind, values[name], details)
+
+        options = Options(
+            threshold=values["threshold"],
+            max_drop=values["max_drop"],
+            reference=values["reference"],
+            target=values["target"],
+            repair=repair_settings(values["repair"]),
+            warmup=gathered("warmup_steps", Warmup),
+            training=gathered("steps", Training),
+            final=gathered("final_steps", Final),
+            stop=gathered("stop", Stop),
+            scope=gathered("scope", Scope),
+        )
+        if options.scope.candidates == "layers":
+            options = replace(options, repair=None)  # a layer that is passed by has no readers of its own
+        asked = cls(options, gathered("run_dir", RunFolder), values["strategy"], values["pace"])
+        asked.make_pace()
+        return asked
+
+    def make_pace(self) -> Pace:
+        """A new one."""
+        return make_pace(self.pace, has_goals=bool(self.options.goals), decides=self.options.decides)
+
+    def make_strategy(self, seed: int) -> Strategy:
+        """A new one; "refit" counts what the target counts."""
+        chosen = self.strategy
+        if chosen == "refit":
+            chosen = ("refit", {"saves": unit_of(self.options.goals)})
+        return load_strategy(chosen, seed=seed)
 
 
 def _recorder(folder: RunFolder | None) -> Recorder:

@@ -59,6 +59,9 @@ class Trial:
         split: True for a rejected batch that is tried again in halves: its filters are not decided yet.
         filters_left, parameters, multiply_adds: of the network after the decision.
         seconds: wall-clock duration of the trial.
+        steps: training steps that it took.
+        untrained: validation score after the cut and its repair, before training; NaN if it was not measured.
+        latency_ms: of the network after the decision, where a target is about it; else NaN.
     """
 
     number: int
@@ -72,6 +75,9 @@ class Trial:
     parameters: int = 0
     multiply_adds: int = 0
     seconds: float = 0.0
+    steps: int = 0
+    untrained: float = math.nan
+    latency_ms: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; a score that is not finite becomes None."""
@@ -259,7 +265,8 @@ class Summary:
         control_score: of the uncut network trained for as many steps as the slim one, on test data (on validation data
             if there are no test data); None if it was not requested.
         accepted, rejected: numbers of trials.
-        steps: training steps of the slim network, warm-up included.
+        steps: training steps of the slim network, warm-up and final training included.
+        spent: training steps of the whole run, those of rejected trials included; without the control's.
         stopped: why the run ended, in one sentence.
     """
 
@@ -268,6 +275,7 @@ class Summary:
     accepted: int = 0
     rejected: int = 0
     steps: int = 0
+    spent: int = 0
     stopped: str = ""
     control_score: float | None = None
     notes: tuple[str, ...] = field(default=())

@@ -1,8 +1,11 @@
-"""Names that the command line lists without loading the modules that define them."""
+"""Option types: names that are listed without loading the modules that define them, and sizes."""
 
 from __future__ import annotations
 
-from shrinknet.cli.values import FORMATS, METHODS
+import click
+import pytest
+
+from shrinknet.cli.values import FORMATS, METHODS, SIZE
 from shrinknet.compression import METHODS as KNOWN_METHODS
 from shrinknet.exporters import EXPORTERS
 
@@ -10,3 +13,10 @@ from shrinknet.exporters import EXPORTERS
 def test_names_are_those_of_the_modules() -> None:
     assert tuple(FORMATS.known) == tuple(EXPORTERS)
     assert tuple(METHODS.known) == tuple(KNOWN_METHODS)
+
+
+def test_a_size_has_two_numbers() -> None:
+    assert SIZE.convert("64, 400", None, None) == (64, 400)
+    for wrong in ("64", "64,400,1", "64,x", "0,4"):
+        with pytest.raises(click.BadParameter, match=r"height and width .* such as 64,400; received"):
+            SIZE.convert(wrong, None, None)

@@ -86,6 +86,22 @@ def test_refusals_are_sentences(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rescaled.clustering.tflite", "rescaled.tflite"]
 
 
+@needs_tfmot
+@pytest.mark.slow
+@pytest.mark.tensorflow("LiteRT files are written by TensorFlow")
+def test_a_transposed_convolution_trains_with_rounding(tmp_path: Path) -> None:
+    """Its file has no signature: the converter cannot save that layer of tfmot in any other way."""
+    inputs = keras.Input((8, 8, 1), name="plate")
+    x = layers.ReLU()(layers.Conv2D(4, 3, padding="same")(inputs))
+    x = layers.Conv2DTranspose(4, 2, 2)(layers.MaxPooling2D()(x))
+    model = keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x), name="up")
+    model.compile("adam", "mse")
+    data = np.random.default_rng(0).random((64, 8, 8, 1), np.float32)
+    plain, rounded = compress(model, tmp_path, (data, data), ("quantization-aware",), score="loss", epochs=1)
+    assert rounded.format == "quantization-aware" and rounded.score is not None and plain.score is not None
+    assert abs(rounded.score - plain.score) < 0.05
+
+
 def test_loss_and_optimizer_are_passed_as_data() -> None:
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     with pytest.raises(ModelError, match=r"not compiled.*loss="):

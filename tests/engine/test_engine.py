@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND
 from core_models import MAPS as Y
 from core_models import VECTORS, Counting, X, assert_same_bits, copies, maps, numpy, same_bits, vectors
+from tiny_runs import BACKEND
 
 from shrinknet import Checkpoint, Filter, Switches, switched
 from shrinknet.engine import FitEngine, make_engine

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from avalanche_tables import avalanche_units
 from click.testing import CliRunner
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -27,6 +28,9 @@ from shrinknet.cli.experiment import NAMES, line
 from shrinknet.cli.program import program
 from shrinknet.errors import DataError, MissingExtraError, OptionError, RunError
 from shrinknet.experiments import QUESTIONS, correlations, drop_gain, frame, probes, question, strategies, units
+from shrinknet.experiments.avalanche import Avalanche, analysis
+from shrinknet.experiments.avalanche.analysis import difference, gather
+from shrinknet.experiments.avalanche.settings import NETWORKS
 from shrinknet.experiments.correlations import Correlations
 from shrinknet.experiments.frame import Findings, Frames, as_mapping
 from shrinknet.experiments.probes import Probes
@@ -40,12 +44,16 @@ from shrinknet.files.tables import csv_bytes
 ROOT = Path(__file__).parents[2]
 TINY = {"repetitions": 2, "crop": 16, "train_crops": 6, "grid": 2, "warmup_steps": 40, "steps": 10, "bootstrap": 50}
 FILTERS = [f"conv{layer}[{index}]" for layer in (1, 2) for index in range(5)]
-SETTINGS = {"correlations": Correlations, "drop-gain": Correlations, "strategies": Strategies, "probes": Probes}
+THESIS = {"correlations": Correlations, "drop-gain": Correlations, "strategies": Strategies, "probes": Probes}
+# The steel experiments have their own data and settings: see tests/experiments/test_steel_experiments.py.
+SETTINGS = {**THESIS, "avalanche": Avalanche}
 
 
 def made_up(name: str, repetitions: int = 6, seed: int = 0) -> Frames:
     """Tables like those from units, without training."""
     generator = np.random.default_rng(seed)
+    if name == "avalanche":
+        return gather(avalanche_units(repetitions))
     if name in ("correlations", "drop-gain"):
         rows = [
             {
@@ -196,7 +204,7 @@ class TestSettings:
         for change in ({"seed": 1}, {"steps": 3}, {"every": 7}, {"learning_rate": 1e-4}, {"images": ["x"]}):
             assert base.changed(change, "").digest() != base.digest()
 
-    @pytest.mark.parametrize("kind", list(dict.fromkeys(SETTINGS.values())))
+    @pytest.mark.parametrize("kind", list(dict.fromkeys(THESIS.values())))
     def test_the_laptop_preset_is_what_is_recorded_at_least(self, kind: Any) -> None:
         for preset in PRESETS:
             kind.preset(preset)
@@ -433,8 +441,8 @@ class TestStrategies:
         train, validation, test = (table.parts[part].arrays for part in ("train", "validation", "test"))
         model = edge_network(16, learning_rate=settings.learning_rate, seed=table.seed)
         expected = minimize(
-            model, train, validation, strategy=name, threshold=threshold, warmup_steps=40, steps=10, batch_size=3,
-            test_data=test, control=True, seed=table.seed, verbose=0,
+            model, train, validation, preset="thesis", strategy=name, threshold=threshold, warmup_steps=40, steps=10,
+            batch_size=3, test_data=test, control=True, seed=table.seed, verbose=0,
         )  # fmt: skip
         assert [trial["score"] for trial in run["trials"]] == [trial.score for trial in expected.records]
         assert [trial["filters"] for trial in run["trials"]] == list(expected.trials["filters"])
@@ -558,7 +566,7 @@ def _drawn(figure: Figure) -> Iterator[Text]:
     yield from (text for text in texts(figure) if text not in hidden)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=tuple(SETTINGS))
 def figures(request: pytest.FixtureRequest) -> dict[str, Figure]:
     """All figures of an experiment."""
     frames = made_up(request.param)
@@ -586,7 +594,7 @@ class TestFigures:
     def test_labels_have_units(self, figures: dict[str, Figure]) -> None:
         for name, figure in figures.items():
             labels = [label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel()) if label]
-            assert labels, name
+            assert labels or not any(axes.axison for axes in figure.axes), name  # pictures have no axes
             for label in labels:
                 assert re.search(r"\((%|number|no unit)", label), f"{name}: {label}"
 
@@ -601,7 +609,7 @@ class TestFigures:
 
 
 class TestResult:
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("name", tuple(SETTINGS))
     def test_everything_is_written_and_can_be_read(self, name: str, tmp_path: Path) -> None:
         asked, frames = question(name), made_up(name)
         settings = SETTINGS[name](bootstrap=50)
@@ -797,12 +805,12 @@ def _wait_for(condition: Any, process: subprocess.Popen[bytes], seconds: float =
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", tuple(SETTINGS))
 def test_the_smoke_preset_prints_a_table(name: str, tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "shrinknet", "experiment", name, "--preset", "smoke", "--json"]
     run = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path, env={**os.environ})
     record = json.loads(run.stdout)
-    assert record["repetitions"] >= 2
+    assert record["repetitions"] >= (1 if name == "avalanche" else 2)
     assert all((tmp_path / path).is_file() for path in record["files"])
     assert all(isinstance(row, dict) for row in record["table"].values())
     if name == "correlations":
@@ -818,6 +826,50 @@ def test_the_docs_name_every_setting(kind: Any) -> None:
 
 
 def test_the_settings_for_voc_fit_every_experiment() -> None:
-    for kind in SETTINGS.values():
+    for kind in THESIS.values():
         for preset in PRESETS:
             assert load_settings(kind, preset, ROOT / "experiments" / "voc2012.toml")[0].train_crops == 1
+
+
+class TestAvalanche:
+    def test_every_network_of_a_repetition_is_a_unit_and_so_are_its_colours(self) -> None:
+        settings = Avalanche.preset("smoke", repetitions=2)
+        assert settings.units == 2 * (len(NETWORKS) + 1)
+        assert Correlations(repetitions=3).units == 3
+
+    def test_a_difference_is_paired_and_a_claim_needs_its_interval(self) -> None:
+        rows = [{"repetition": repetition, "network": network, "image": image, "iou": base + gain * (network == "b")}
+                for repetition, gain in enumerate((0.1, 0.2, 0.3)) for image, base in (("x", 0.1), ("y", 0.6))
+                for network in ("a", "b")]  # fmt: skip
+        one, other = {"network": "b"}, {"network": "a"}
+        found = difference(pd.DataFrame(rows), "iou", one, other, Avalanche(bootstrap=200))
+        assert found.value == pytest.approx(0.2) and 0.1 <= found.low < found.high <= 0.3 + 1e-9
+        assert analysis.verdict(found) == "holds"
+        assert analysis.verdict(difference(pd.DataFrame(rows), "iou", other, one, Avalanche(bootstrap=200))) == "fails"
+        single = difference(pd.DataFrame(rows[:4]), "iou", one, other, Avalanche(bootstrap=200))
+        assert analysis.verdict(single) == "undecided"
+
+    def test_half_of_the_cost_at_almost_all_of_the_score(self) -> None:
+        units = avalanche_units(3)
+        for unit in units:
+            for run in unit["shrinking"]:
+                left, kept = (40, 0.99) if run["strategy"] == "random" else (60, 1.2)
+                run |= {"multiply-adds before": 100, "multiply-adds after": left, "IoU control": 0.5,
+                        "IoU after": 0.5 * kept}  # fmt: skip
+        claims = analysed("avalanche", gather(units)).claims
+        halved = [claim for claim in claims if "half of its multiply-adds" in claim.text]
+        words = {claim.text.split(", ")[-2]: claim.verdict for claim in halved}
+        assert words == {"default choice": "fails", "random choice": "holds"}
+
+    def test_one_repetition_has_no_intervals(self) -> None:
+        frames = gather(avalanche_units(1))
+        findings = analysed("avalanche", frames)
+        assert "nan" not in question("avalanche").page(Avalanche(), frames, findings)
+
+    def test_without_known_light_there_is_no_figure_10(self) -> None:
+        units = avalanche_units(1)
+        units[0] |= {"lights": [], "histograms": [], "light": []}
+        frames = gather(units)
+        findings = analysed("avalanche", frames)
+        assert "figure-10" not in question("avalanche").draw(frames, findings)
+        assert "light.csv" in question("avalanche").page(Avalanche(data="mine"), frames, findings)

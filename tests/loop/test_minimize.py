@@ -279,7 +279,7 @@ BAD = np.where(np.arange(48)[:, None, None, None] == 3, np.nan, X)
 )
 def test_data_that_cannot_be_used(train: Any, validation: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        minimize(classifier(), train, validation, warmup_steps=10, steps=2, verbose=0)
+        minimize(classifier(), train, validation, preset="thesis", warmup_steps=10, steps=2, verbose=0)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,15 @@ def _tf_data() -> Any:
 
 @pytest.mark.parametrize("data", [_tf_data, Batches])
 def test_batches_are_taken_from_whatever_gives_them(data: Any) -> None:
-    options = {"score": lambda net: 1.0, "mode": "max", "warmup_steps": 7, "steps": 4, "max_trials": 2, "verbose": 0}
+    options: dict[str, Any] = {
+        "score": lambda net: 1.0,
+        "mode": "max",
+        "preset": "thesis",
+        "warmup_steps": 7,
+        "steps": 4,
+        "max_trials": 2,
+        "verbose": 0,
+    }
     result = minimize(classifier(), data(), data(), strategy="sequential", **options)
     assert [trial.accepted for trial in result.records] == [True, True]
     assert int(result.switched.optimizer.iterations) == 4
@@ -326,7 +334,15 @@ def test_batches_are_taken_from_whatever_gives_them(data: Any) -> None:
 def test_a_generator_that_runs_dry_in_a_trial_rolls_back_and_keeps_what_was_decided() -> None:
     batches = ((X[:4], Y[:4]) for _ in range(8))
     result = minimize(
-        classifier(), batches, DATA, score=lambda net: 1.0, mode="max", strategy="sequential", warmup_steps=2, steps=5
+        classifier(),
+        batches,
+        DATA,
+        score=lambda net: 1.0,
+        mode="max",
+        preset="thesis",
+        strategy="sequential",
+        warmup_steps=2,
+        steps=5,
     )
     assert [trial.accepted for trial in result.records] == [True]
     assert "ran dry after 8 batches" in result.summary.stopped

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shrinknet.errors import ScoreError
+from shrinknet.errors import OptionError, ScoreError
 from shrinknet.filters import Filter
-from shrinknet.loop.pace import Pace
+from shrinknet.loop.pace import Adaptive, Bisect, Bisecting, Fixed, InRounds, Rounds, make_pace
+from shrinknet.loop.proposals import ByCount
 from shrinknet.loop.scoring import Scorer, make_scorer
 
 FILTERS = tuple(Filter("conv", index) for index in range(8))
@@ -20,13 +21,13 @@ FILTERS = tuple(Filter("conv", index) for index in range(8))
 @given(st.sets(st.integers(0, 7)))
 def test_adaptive_keeps_all_that_can_go_and_never_tries_a_bad_filter_alone_twice(bad_indices: set[int]) -> None:
     bad = {FILTERS[index] for index in bad_indices}
-    pace, kept, rejected = Pace("adaptive"), set(), set()
+    pace, kept, rejected = Adaptive(), set(), set()
 
     def ask(count: int) -> tuple[Filter, ...]:
         return tuple(filter for filter in FILTERS if filter not in kept | rejected)[:count]
 
     for _ in range(100):
-        batch = pace.next(ask, set(FILTERS) - kept)
+        batch = pace.next(ByCount(ask), set(FILTERS) - kept)
         if not batch:
             break
         assert not set(batch) & kept
@@ -42,9 +43,9 @@ def test_adaptive_keeps_all_that_can_go_and_never_tries_a_bad_filter_alone_twice
 
 
 def test_adaptive_doubles_after_a_success() -> None:
-    pace, sizes = Pace("adaptive"), []
+    pace, sizes = Adaptive(), []
     for _ in range(4):
-        batch = pace.next(lambda count: tuple(Filter("conv", index) for index in range(count)), set())
+        batch = pace.next(ByCount(lambda count: tuple(Filter("conv", index) for index in range(count))), set())
         sizes.append(len(batch))
         pace.tell(batch, accepted=True)
     assert sizes == [1, 2, 4, 8]
@@ -53,12 +54,73 @@ def test_adaptive_doubles_after_a_success() -> None:
 @pytest.mark.parametrize(("pace", "count"), [("one", 1), (1, 1), (5, 5)])
 def test_a_fixed_pace_asks_for_as_many(pace: Any, count: int) -> None:
     asked: list[int] = []
-    fixed = Pace(pace)
+    fixed = make_pace(pace, has_goals=False, decides=True)
+    assert isinstance(fixed, Fixed)
     for accepted in (False, True):
-        fixed.next(lambda count: asked.append(count) or FILTERS[:1], set())
+        fixed.next(ByCount(lambda count: asked.append(count) or FILTERS[:1]), set())
         fixed.tell(FILTERS[:1], accepted)
     assert asked == [count, count]
     assert not fixed.splits(FILTERS)
+
+
+class Line:
+    """Proposals of a network whose filters cost the same: the first so many that are neither kept nor refused."""
+
+    def __init__(self, left: int, goal: int = 0) -> None:
+        self.left, self.goal = left, goal
+
+    def of_count(self, count: int) -> tuple[Filter, ...]:
+        return tuple(Filter("conv", index) for index in range(min(count, self.left - self.goal)))
+
+    def of_cost(self, share: float) -> tuple[Filter, ...]:
+        return self.of_count(max(1, math.ceil(share * self.left)))
+
+    def towards_goals(self, part: float) -> tuple[Filter, ...]:
+        return self.of_count(math.ceil(part * (self.left - self.goal)))
+
+
+@given(st.integers(1, 5_000), st.floats(0, 1))
+def test_bisecting_finds_the_boundary_in_a_number_of_trials_that_grows_with_its_logarithm(
+    width: int, boundary: float
+) -> None:
+    """Filters can go down to a share of them; the run ends after two rejections of the smallest step."""
+    least = 0.02
+    pace, left, trials, rejections = Bisecting(Bisect(least=least)), width, 0, 0
+    while rejections < 2 and left > 1:
+        batch = pace.next(Line(left), ())
+        accepted = left - len(batch) >= boundary * width
+        split = not accepted and pace.splits(batch)
+        pace.tell(batch, accepted)
+        left -= len(batch) if accepted else 0
+        rejections = 0 if accepted else rejections + (not split)
+        trials += 1
+    assert left >= boundary * width or left == width
+    assert left - boundary * width <= max(2 * least * left, 2) or left == 1
+    assert trials <= 12 * math.log(width + 2) + 60
+
+
+@given(st.integers(1, 4_000), st.integers(1, 20), st.floats(0, 0.99))
+def test_rounds_reach_the_target_in_equal_steps(width: int, count: int, share: float) -> None:
+    pace, left, sizes, goal = InRounds(Rounds(count)), width, [], math.floor(share * width)
+    while left > goal:
+        batch = pace.next(Line(left, goal), ())
+        left -= len(batch)
+        sizes.append(len(batch))
+        pace.tell(batch, accepted=True)
+    assert len(sizes) <= count and max(sizes) - min(sizes) <= count
+
+
+@pytest.mark.parametrize(
+    ("has_goals", "decides", "kind"), [(True, False, InRounds), (True, True, Bisecting), (False, True, Bisecting)]
+)
+def test_the_automatic_pace(has_goals: bool, decides: bool, kind: type) -> None:
+    assert isinstance(make_pace("auto", has_goals=has_goals, decides=decides), kind)
+
+
+@pytest.mark.parametrize("spec", [0, True, "fast", 1.5, None, "rounds", Rounds(2)])
+def test_a_pace_that_cannot_be_used(spec: Any) -> None:
+    with pytest.raises(OptionError, match="pace"):
+        make_pace(spec, has_goals=False, decides=True)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,15 @@ def network(activation: str = "relu", trained: bool = True) -> Any:
 
 
 def run(model: Any, **options: Any) -> Any:
-    defaults = {"score": "loss", "threshold": 0.01, "warmup_steps": 3, "steps": 2, "batch_size": 8, "seed": 1}
+    defaults = {
+        "preset": "thesis",
+        "score": "loss",
+        "threshold": 0.01,
+        "warmup_steps": 3,
+        "steps": 2,
+        "batch_size": 8,
+        "seed": 1,
+    }
     return minimize(model, (X, Y), (X, Y), **{**defaults, "strategy": "sequential", "verbose": 0, **options})
 
 

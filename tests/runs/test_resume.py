@@ -35,7 +35,8 @@ from shrinknet import minimize, switched
 from shrinknet.engine.data import read_data
 from shrinknet.errors import OptionError, RunError
 from shrinknet.filters import Filter
-from shrinknet.loop.pace import Pace
+from shrinknet.loop.pace import make_pace
+from shrinknet.loop.proposals import ByCount
 from shrinknet.network.checkpoint import from_arrays, to_arrays
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.lock import RunLock, refuse_if_held
@@ -170,7 +171,7 @@ def test_the_time_that_a_run_has_taken_counts(tmp_path: pathlib.Path, monkeypatc
     options = {"max_seconds": 1e6, "control": False}
     interrupted(tmp_path / "run", 6, monkeypatch, **options)
     seconds = iter(range(0, 10**9, 400_000))
-    monkeypatch.setattr("shrinknet.loop.loop.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("shrinknet.loop.notebook.time.monotonic", lambda: float(next(seconds)))
     assert "1e+06 seconds" in story(tmp_path / "run", **options).summary.stopped
 
 
@@ -186,17 +187,17 @@ def _fields(trial: Any) -> dict[str, Any]:
     return {name: getattr(trial, name) for name in type(trial).__dataclass_fields__}
 
 
-@given(st.lists(st.booleans(), max_size=30))
-def test_a_pace_that_was_told_the_same_continues_the_same(verdicts: list[bool]) -> None:
+@given(st.lists(st.booleans(), max_size=30), st.sampled_from(["adaptive", "one", 3]))
+def test_a_pace_that_was_told_the_same_continues_the_same(verdicts: list[bool], spec: Any) -> None:
     filters = tuple(Filter("conv", index) for index in range(12))
-    pace, kept, told = Pace("adaptive"), set(), []
+    pace, kept, told = make_pace(spec, has_goals=True, decides=True), set(), []
     for accepted in verdicts:
         left = [filter for filter in filters if filter not in kept]
-        batch = pace.next(lambda count, left=left: tuple(left[:count]), left)
-        again = Pace("adaptive")
+        batch = pace.next(ByCount(lambda count, left=left: tuple(left[:count])), left)
+        again = make_pace(spec, has_goals=True, decides=True)
         for earlier in told:
             again.tell(*earlier)
-        assert again.next(lambda count, left=left: tuple(left[:count]), left) == batch
+        assert again.next(ByCount(lambda count, left=left: tuple(left[:count])), left) == batch
         if not batch:
             return
         pace.tell(batch, accepted)
@@ -336,7 +337,7 @@ def folder(begun: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
         ({"threshold": 0.5}, "threshold: 0.9 there, 0.5 here"),
         ({"seed": 5}, "seed: 4 there, 5 here"),
         ({"strategy": "sequential"}, "strategy: random there, sequential here"),
-        ({"pace": "one"}, "pace: adaptive there, 1 here"),
+        ({"pace": "one"}, "pace: adaptive there, one here"),
         ({"score": "loss"}, "score: None there, loss here"),
         ({"control": False}, "control: True there, False here"),
         ({"steps": 3, "batch_size": 6}, "steps: 2 there, 3 here; batch_size: 4 there, 6 here"),

@@ -18,7 +18,7 @@ from shrinknet.engine.data import read_data
 from shrinknet.exporters import DEFAULT_FORMATS, Exported, Exports, export
 from shrinknet.files.disk import write_file
 from shrinknet.imaging.states import Kernel, Picture
-from shrinknet.loop.options import RunFolder
+from shrinknet.loop.settings import RunFolder
 from shrinknet.minimizer import Result, check_options, minimize
 from shrinknet.network.switches import Switches
 from shrinknet.records import finite
@@ -100,7 +100,7 @@ def run_task(
         exports = _exported(store)
         if not exports:
             sample = task.sample if task.sample is not None or task.samples is None else task.samples.x[:4]
-            exports = export(result.model, folder / "export", formats, sample=sample)
+            exports = export(result.model, folder / "export", formats, sample=sample, agreement=task.agreement)
             _add_to_run(store, task, result, exports)
             _draw(store, task, result, options["batch_size"], seed)
         page = write_page(folder)
@@ -139,10 +139,8 @@ def _draw(store: RunStore, task: Task, result: Result, batch_size: int, seed: in
     if task.samples is None:
         return
     samples = task.samples
-    outputs = {
-        name: ops.convert_to_numpy(keras.tree.flatten(model(samples.x, training=False))[0])
-        for name, model in (("before", result.uncut), ("after", result.model))
-    }
+    shown = samples.shown or (lambda model: _outputs(model, samples.x))
+    outputs = {name: shown(model) for name, model in (("before", result.uncut), ("after", result.model))}
     arrays = {"input": samples.x, "truth": samples.y, **outputs, "names": np.array(samples.names, str)}
     store.write_arrays("samples", arrays)
     kernels = {
@@ -151,13 +149,18 @@ def _draw(store: RunStore, task: Task, result: Result, batch_size: int, seed: in
         for kernel in [Kernel.of(key)]
     }
     pictures: dict[Picture, np.ndarray] = {}
-    if samples.x.ndim == 4:
+    inputs = samples.x if samples.shown is None else task.sample
+    if np.ndim(inputs) == 4:
         removed: dict[str, list[int]] = {}
         for filter in Switches(result.switched).disabled:
             removed.setdefault(filter.layer, []).append(filter.index)
         train = read_data(task.train, batch_size, "training data")
-        pictures = learning_pictures(task.model, result.uncut, result.model, removed, train, samples.x[0], seed)
+        pictures = learning_pictures(task.model, result.uncut, result.model, removed, train, inputs[0], seed)
         store.write_arrays("pictures", {picture.key: array for picture, array in pictures.items()})
     (store.path / "pictures").mkdir(exist_ok=True)
     for name, content in as_png({**pictures, **kernels}).items():
         write_file(store.path / "pictures" / f"{name}.png", content)
+
+
+def _outputs(model: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(keras.tree.flatten(model(x, training=False))[0]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from shrinknet.comparing import Agreement
 
 
 @dataclass(frozen=True)
@@ -15,13 +17,18 @@ class Samples:
 
     Attributes:
         x: inputs; images of shape (samples, height, width, channels) are drawn.
-        y: targets in the form of the model's output: images are drawn, class numbers and vectors are printed.
+        y: targets in the form of the model's output: images are drawn, class numbers and vectors are printed; pictures
+            of shape (samples, height, width, red green blue), uint8, are drawn as they are.
         names: of the samples.
+        shown: from a model to what is shown in place of its outputs, one for each sample in the form of `y`, where the
+            samples are not inputs of the model, such as whole photographs for a classifier of windows; None: the
+            model's outputs for `x`.
     """
 
     x: np.ndarray
     y: np.ndarray
     names: tuple[str, ...] = ()
+    shown: Callable[[Any], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class Task:
         train, validation, test: as `minimize` takes them; test data may be None.
         samples: for pictures; None: no pictures of samples.
         batch_size: samples per batch, for arrays.
-        sample: inputs for checking exported files; None: those of `samples`.
+        sample: inputs for checking exported files, the first also for feature maps; None: those of `samples`.
+        agreement: what exported int8 files are compared by, see `export`; None: the largest difference of any output.
         facts: plain JSON types that the task adds to the run and its result, such as skipped photographs.
     """
 
@@ -46,4 +54,5 @@ class Task:
     samples: Samples | None = None
     batch_size: int = 32
     sample: Any = None
+    agreement: Agreement | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)

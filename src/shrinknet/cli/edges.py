@@ -13,6 +13,7 @@ from shrinknet.cli.values import WIDTHS
 
 # About two minutes on two cores, and large enough to show the method.
 DEMO: dict[str, Any] = {
+    "preset": "thesis",
     "crop": 96,
     "warmup_steps": 2500,
     "steps": 500,
@@ -56,7 +57,7 @@ DEMO: dict[str, Any] = {
 )
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True,
               help="Of Adam.")  # fmt: skip
-@minimize_options(run_dir=Path("runs/edges"))
+@minimize_options(run_dir=Path("runs/edges"), warmup_steps=10_000)
 def edges(**options: Any) -> None:
     """Shrink an edge detector: train it on photographs, and remove the filters that it does not need.
 

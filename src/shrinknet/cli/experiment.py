@@ -9,7 +9,15 @@ import click
 
 from shrinknet.cli.output import json_option, load_keras, show, working
 
-NAMES = ("correlations", "drop-gain", "strategies", "probes")  # as QUESTIONS, whose import would load NumPy
+NAMES = (
+    "correlations",
+    "drop-gain",
+    "strategies",
+    "avalanche",
+    "probes",
+    "steel",
+    "steel-eda",
+)  # as QUESTIONS, whose import would load NumPy
 
 
 @click.command()
@@ -55,21 +63,23 @@ def experiment(
     cluster: str | None,
     as_json: bool,
 ) -> None:
-    """Repeat an experiment of the thesis: train what is missing, print the table, and write figures and page.
+    """Repeat an experiment of the thesis, or of the report on steel plates.
+
+    It trains what is missing, prints the table, and writes figures and page.
 
     It can be stopped at any moment, even by kill -9; the same command resumes it, with the same result.
     """
     with working():
+        if jobs == 1 and cluster is None:
+            load_keras()  # this process will train: suppress TensorFlow's startup messages
         from shrinknet.experiments import question
         from shrinknet.experiments.settings import load_settings
 
         asked = question(name)
         settings, chosen = load_settings(asked.settings, preset, config, sets)
-        if jobs == 1 and cluster is None:
-            load_keras()  # this process will train: suppress TensorFlow's startup messages
         from shrinknet.experiments.frame import run
 
-        with _Bar(name) as bar:
+        with _Bar(name, "repetitions" if settings.units == settings.repetitions else "steps") as bar:
             folder = Path("runs") / f"{name}-{chosen}" if out is None else out
             result = run(asked, settings, folder, preset=chosen, jobs=jobs, cluster=cluster, tell=bar.tell)
     show(result.to_dict(), str(result), as_json=as_json)
@@ -78,8 +88,8 @@ def experiment(
 class _Bar:
     """Repetitions done and time left: redrawn in place on a terminal, otherwise one line each."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, what: str) -> None:
+        self._name, self._what = name, what
         self._live = sys.stderr.isatty()
         self._drawn = False
 
@@ -92,12 +102,12 @@ class _Bar:
 
     def tell(self, done: int, total: int, left: float | None) -> None:
         """Shows the progress of the experiment."""
-        text = line(self._name, done, total, left)
+        text = line(self._name, done, total, left, self._what)
         click.echo(f"\r\x1b[2K{text}" if self._live else text, err=True, nl=not self._live)
         self._drawn = True
 
 
-def line(name: str, done: int, total: int, left: float | None) -> str:
+def line(name: str, done: int, total: int, left: float | None, what: str = "repetitions") -> str:
     """The progress as text.
 
     Example:
@@ -105,7 +115,7 @@ def line(name: str, done: int, total: int, left: float | None) -> str:
         'correlations  [########----------------]  7/20 repetitions  about 13 min left'
     """
     marks = 24 * done // total
-    parts = [name, f"[{'#' * marks}{'-' * (24 - marks)}]", f"{done}/{total} repetitions"]
+    parts = [name, f"[{'#' * marks}{'-' * (24 - marks)}]", f"{done}/{total} {what}"]
     if left:
         parts.append(f"about {_duration(left)} left")
     return "  ".join(parts)

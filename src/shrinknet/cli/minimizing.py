@@ -34,32 +34,50 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
     options = [
         option("run_dir", click.Path(file_okay=False, path_type=Path), "Folder for the run: journal, models, page.",
                flags="--run"),
-        option("strategy", str, "How filters are chosen: a name that `shrinknet strategies` lists, or a .py file.",
-               "cosine-max"),
-        option("strategy_options", PARAMETER, "A parameter of the strategy, such as relative=true; may be repeated.",
-               flags="--strategy-option", multiple=True),
+        option("preset", click.Choice(["default", "thesis"]), "What the options below are where they are not given: "
+               "what works best today, or the process of the thesis.", "default"),
+        option("target", TARGET, "What the network shall cost: multiply-adds=0.5, parameters=20000, bytes=0.3, "
+               "latency=0.5, latency-ms=4; several separated by commas; or a number or share of filters."),
         option("threshold", click.FloatRange(0, 1, min_open=True), "Share of the reference score that a cut must keep; "
-               "higher is stricter.", 0.98),
+               "higher is stricter.  [default: 0.98 without a target]"),
         option("max_drop", click.FloatRange(min=0), "Instead of a share: how much worse the score may become, "
                "in its own unit."),
-        option("target", TARGET, "Stop at this number or share of filters left, such as 8 or 0.5."),
+        option("strategy", str, "How filters are chosen: a name that `shrinknet strategies` lists, or a .py file.  "
+               "[default: refit]"),
+        option("strategy_options", PARAMETER, "A parameter of the strategy, such as relative=true; may be repeated.",
+               flags="--strategy-option", multiple=True),
+        option("repair", click.Choice(["auto", "refit", "fold", "none"]), "What follows a cut before any training: "
+               "least squares on calibration data, folding without data, or nothing.", "auto"),
         option("reference", click.Choice(["last", "baseline"]), "The score to compare with: that of the last kept cut, "
-               "or of the uncut network after the warm-up.", "last"),
+               "or of the uncut network after the warm-up.  [default: baseline]"),
         option("score", str, "The compiled metric that decides, or loss.  [default: the first metric]"),
         option("mode", click.Choice(["auto", "max", "min"]), "Whether a higher score is better.", "auto"),
-        option("warmup_steps", _WHOLE, "Training steps before the first trial.", 10_000),
+        option("warmup_steps", _WHOLE, "Training steps before the first trial.  [default: 0]"),
         option("warmup_patience", click.IntRange(min=1), "End the warm-up early, after this many tenths of it without "
                "a better score."),
-        option("steps", _WHOLE, "Training steps in each trial.", 2_000),
+        option("steps", _WHOLE, "Training steps in each trial, at most.  [default: an epoch, from 50 to 500]"),
+        option("final_steps", _WHOLE, "Training steps of the network that is left.  [default: five epochs, from 500 to "
+               "5,000]"),
         option("trial_optimizer", RATE, "Optimizer of the trials: a name such as adam, or a learning rate.  "
                "[default: the model's own]"),
+        option("final_optimizer", RATE, "Optimizer of the final training.  [default: that of the trials]"),
+        option("schedule", click.Choice(["cosine", "constant"]), "The learning rate within a trial: falling to 0, or "
+               "as it is.  [default: cosine]"),
+        option("trial_training", click.Choice(["when-needed", "always"]), "Whether to train in a trial that is good "
+               "enough without.  [default: when-needed]"),
+        option("checks", click.IntRange(min=1), "How often the training of a trial is scored; it ends early when it is "
+               "good enough, or cannot become so.  [default: 4]"),
         click.option("--reset/--no-reset", default=True, show_default=True,
                      help="Whether to reset the optimizer for each trial."),
-        option("pace", PACE, "Filters cut at once: one, a number, or adaptive.", "one"),
+        option("pace", PACE, "Filters cut at once: one, a number, adaptive, bisect, rounds.  [default: rounds for a "
+               "target alone, else bisect]"),
         option("max_trials", click.IntRange(min=1), "Stop after this number of trials."),
         option("max_seconds", click.FloatRange(min=0, min_open=True), "Stop after this many seconds."),
         option("candidates", click.Choice(["filters", "layers"]), "What to cut: filters, or whole layers.", "filters"),
+        option("only", str, "Cut only layers of this name or pattern; may be repeated.", multiple=True),
+        option("never", str, "Cut nothing in layers of this name or pattern; may be repeated.", multiple=True),
         option("min_filters", _WHOLE, "Filters that every layer keeps; 0: residual branches can be removed.", 1),
+        option("round_to", click.IntRange(min=1), "What is left of a layer is a multiple of this number.", 1),
         option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
         click.option("--control/--no-control", default=True, show_default=True,
                      help="Also train the uncut network for as many steps, for comparison."),
@@ -80,24 +98,35 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
     return add
 
 
-def run_and_show(run: Callable[..., Any], *, as_json: bool, run_dir: Path, **options: Any) -> None:
+def run_and_show(
+    run: Callable[..., Any],
+    *,
+    as_json: bool,
+    run_dir: Path,
+    text: Callable[[Mapping[str, Any]], str] | None = None,
+    **options: Any,
+) -> None:
     """Runs a minimization and prints the result.
 
     Args:
         run: takes `run_dir` and the options, and returns a `Finished`; called after Keras is loaded.
+        text: the record as text; None: `before_after`.
         options: those of `minimize_options` and of the command.
     """
     parameters = dict(options.pop("strategy_options", ()))
     if parameters:
-        options["strategy"] = (options["strategy"], parameters)
-    for name in ("batch_size", "trial_optimizer"):
-        if options.get(name) is None:
+        options["strategy"] = (options["strategy"] or "refit", parameters)
+    options["train"] = options.pop("trial_training", None)
+    for name in ("batch_size", "trial_optimizer", "final_optimizer", "schedule", "train", "checks", "only", "never"):
+        if not options.get(name):
             options.pop(name, None)
+    if options.get("repair") == "none":
+        options["repair"] = None
     with working():
         refuse_if_held(run_dir)
         load_keras()
         record = run(run_dir=run_dir, **options).to_dict()
-    show(record, before_after(record), as_json=as_json)
+    show(record, (text or before_after)(record), as_json=as_json)
 
 
 def before_after(record: Mapping[str, Any]) -> str:

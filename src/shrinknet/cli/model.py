@@ -20,7 +20,7 @@ from shrinknet.cli.models import array_file, model_argument, trust_option
 )
 @click.option("--test", type=array_file, help="Data that influence no decision: arrays x and y, .npz.")
 @trust_option
-@minimize_options(run_dir=Path("runs/model"), warmup_steps=0)
+@minimize_options(run_dir=Path("runs/model"))
 def model(model: Path, train: Path, validation: Path, test: Path | None, trust: bool, **options: Any) -> None:
     """Shrink the Keras model in MODEL, a .keras or .h5 file of a compiled model.
 

@@ -86,24 +86,35 @@ def plan(model: Path, shapes: Shapes, round_to: int, trust: bool, as_json: bool)
 @shape_option
 @round_option
 @click.option("--sample", type=array_file, help="Inputs for the comparison, .npy or .npz.  [default: random numbers]")
+@click.option("--at", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="MODEL is a run folder: the most "
+              "accurate state of that run with at most this share of the multiply-adds.")  # fmt: skip
 @trust_option
 @json_option
 def slim(
-    model: Path, out: Path, shapes: Shapes, round_to: int, sample: Path | None, trust: bool, as_json: bool
-) -> None:
+    model: Path, out: Path, shapes: Shapes, round_to: int, sample: Path | None, at: float | None, trust: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Remove the disabled filters from the switched network in MODEL, and write the small network to OUT.
+
+    MODEL may also be a run folder: then --at says which of the states that the run went through is written.
 
     OUT is a .keras file. It is written only if the small network computes the same function, and it loads without
     shrinknet.
     """
+    if model.is_dir() != (at is not None):
+        raise click.UsageError(
+            "Expected --at, such as --at 0.4, together with a run folder." if model.is_dir()
+            else f"Expected a run folder for --at; {model} is a file."
+        )  # fmt: skip
     with working():
         load_keras()
         from shrinknet.cutting import slimmer
         from shrinknet.files.models import check_target, open_model, write_model
         from shrinknet.records import cost_change
+        from shrinknet.runs.points import net_at
 
         check_target(out, model)
-        net = open_model(model, trust=trust, compiled=True)
+        net = open_model(model, trust=trust, compiled=True) if at is None else net_at(model, at, trust=trust)
         planned = slimmer.plan(net, _shape(shapes), round_to)
         small = slimmer.slim(net, read_sample(sample), round_to=round_to)
         before, after = planned.before, _known_cost(small, shapes)

@@ -8,6 +8,7 @@ import sys
 import click
 
 from shrinknet import __version__
+from shrinknet.cli.avalanche import avalanche, avalanche_data, avalanche_prediction
 from shrinknet.cli.data import data
 from shrinknet.cli.doctor import doctor
 from shrinknet.cli.edges import demo, edges
@@ -15,8 +16,11 @@ from shrinknet.cli.exits import EPILOG, Program
 from shrinknet.cli.experiment import experiment
 from shrinknet.cli.model import model
 from shrinknet.cli.models import compress, cost, export, plan, slim
+from shrinknet.cli.predict import predict
 from shrinknet.cli.report import report
 from shrinknet.cli.status import status
+from shrinknet.cli.steel import steel
+from shrinknet.cli.steel_prediction import predict_steel
 from shrinknet.cli.strategies import strategies
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -42,8 +46,27 @@ def minimize() -> None:
 
 
 minimize.add_command(edges)
+minimize.add_command(steel)
+predict.add_command(predict_steel)
 minimize.add_command(model)
-for command in (demo, plan, slim, cost, export, compress, report, status, data, experiment, strategies, doctor):
+minimize.add_command(avalanche)
+data.add_command(avalanche_data)
+predict.add_command(avalanche_prediction)
+for command in (
+    demo,
+    plan,
+    slim,
+    cost,
+    export,
+    compress,
+    predict,
+    report,
+    status,
+    data,
+    experiment,
+    strategies,
+    doctor,
+):
     program.add_command(command)
 
 

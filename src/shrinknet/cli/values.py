@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+# Repeated here because the modules that define them are slow to load; tests compare.
+PACES = ("one", "adaptive", "bisect", "rounds", "auto")
+UNITS = ("filters", "parameters", "multiply_adds", "bytes", "latency", "latency_ms")
+
 
 class Pace(click.ParamType[str | int]):
-    """`one`, `adaptive`, or a number of filters."""
+    """One of PACES, or a number of filters."""
 
-    name = "one|N|adaptive"
+    name = f"{'|'.join(PACES)}|N"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | int:
         """Numbers become int, words stay unchanged."""
-        if value in ("one", "adaptive") or isinstance(value, int):
+        if value in PACES or isinstance(value, int):
             return value
         if str(value).isdigit() and int(value) >= 1:
             return int(value)
-        self.fail(f"expected one, adaptive or a number of 1 or more; received {value!r}.", param, context)
+        self.fail(f"expected {', '.join(PACES)} or a number of 1 or more; received {value!r}.", param, context)
 
 
-class Target(click.ParamType[int | float]):
-    """A number of filters (int), or a share of them (float between 0 and 1, or percent)."""
+class Target(click.ParamType[Any]):
+    """A number of filters (int), a share of them (float between 0 and 1, or percent), or amounts in several units."""
 
-    name = "N|SHARE"
+    name = "UNIT=AMOUNT,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | float:
-        """`8` is eight filters, `0.5` and `50%` are half of them."""
-        if isinstance(value, int | float):
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        """`8` is eight filters, `0.5` and `50%` are half of them, `multiply-adds=0.5` is half of the multiply-adds."""
+        if not isinstance(value, str):
             return value
-        try:
-            if value.isdigit() and int(value) >= 1:
-                return int(value)
-            share = float(value[:-1]) / 100 if value.endswith("%") else float(value)
-        except ValueError:
-            share = -1.0
-        if ("." not in value and "%" not in value) or not 0 < share < 1:
-            self.fail(
-                f"expected a number of filters, such as 8, or a share, such as 0.5 or 50%; received {value!r}.",
-                param,
-                context,
-            )
-        return share
+        if "=" not in value:
+            return self._amount(value, value, param, context)
+        found = {}
+        for part in value.split(","):
+            unit, _, text = part.partition("=")
+            if (unit := unit.strip().replace("-", "_")) not in UNITS:
+                self.fail(f"expected units {', '.join(UNITS).replace('_', '-')}; received {part!r}.", param, context)
+            found[unit] = self._amount(text.strip(), value, param, context)
+        return found
+
+    def _amount(
+        self, text: str, value: str, param: click.Parameter | None, context: click.Context | None
+    ) -> int | float:
+        with contextlib.suppress(ValueError):
+            if text.isdigit() and int(text) >= 1:
+                return int(text)
+            number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+            if ("." in text or "%" in text) and (0 < number < 1 or (number >= 1 and "latency" in value)):
+                return number
+        self.fail(
+            f"expected amounts such as 8, or shares such as 0.5 or 50%, as multiply-adds=0.5; received {value!r}.",
+            param,
+            context,
+        )
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -51,21 +67,41 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
     Args:
         what: a description with an example, for the error message.
+        count: how many there must be; None: one or more.
     """
 
     name = "N,N,..."
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, count: int | None = None) -> None:
+        self.what, self.count = what, count
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
         """`5,5,1` is three of them."""
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdigit() and int(part) >= 1 for part in parts):
+        right = all(part.isdigit() and int(part) >= 1 for part in parts)
+        if not right or self.count not in (None, len(parts)):
             self.fail(f"expected {self.what}; received {value!r}.", param, context)
         return tuple(map(int, parts))
+
+
+class Box(click.ParamType[tuple[int, int, int, int]]):
+    """Left, top, right and bottom in pixels, the last two exclusive."""
+
+    name = "LEFT,TOP,RIGHT,BOTTOM"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        """`10,20,200,180` is a box of 190 x 160 pixels."""
+        try:
+            left, top, right, bottom = value if isinstance(value, tuple) else map(int, str(value).split(","))
+        except ValueError:
+            self.fail(
+                f"expected four whole numbers of pixels, such as 10,20,200,180; received {value!r}.", param, context
+            )
+        return left, top, right, bottom
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -131,6 +167,7 @@ def _number(text: str) -> Any:
 # The names that `export` and `compress` accept, repeated here because their modules are slow to load.
 FORMATS = Names(("keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8", "onnx"))
 METHODS = Names(("quantization-aware", "clustering", "pruning", "pruning-2-4"))
-PACE, TARGET, PARAMETER, RATE = Pace(), Target(), Parameter(), Rate()
+BOX, PACE, TARGET, PARAMETER, RATE = Box(), Pace(), Target(), Parameter(), Rate()
 WIDTHS = Numbers("numbers of filters separated by commas, such as 5,5,1")
 SIZES = Numbers("sizes of one sample separated by commas, such as 128,128,1")
+SIZE = Numbers("height and width separated by a comma, such as 64,400", 2)

@@ -194,6 +194,13 @@ def slim_of(
     switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
 ) -> Any:
     """See `slim`; for a network whose switches are at hand."""
+    return cut_out(switches, sample, round_to=round_to, optimizer=optimizer)[0]
+
+
+def cut_out(
+    switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
+) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
+    """As `slim_of`, and what became of each variable that is left; see `apply`."""
     net, made = switches.net, plan_of(switches, round_to)
     if made.disabled and not made.removed:
         _LOG.warning(
@@ -203,17 +210,17 @@ def slim_of(
     small, cuts = apply(switches, made)
     disabled = switches.read("disabled")
     bypassed = switches.bypassed
-    pairs = [(source, target) for source, target, _ in cuts]
     if bypassed or any(disabled[channels].all() for channels in switches.graph.producers.values()):
         small, later = without_idle(small, bypassed)
         left = {id(old): new for old, new in later}
-        pairs = [(source, left[id(target)]) for source, target in pairs if id(target) in left]
+        cuts = [(source, left[id(target)], fate) for source, target, fate in cuts if id(target) in left]
+    pairs = [(source, target) for source, target, _ in cuts]
     verify(net, small, sample)
     carry_compilation(net, small, pairs=pairs)
     if optimizer == "sliced":
         carry_optimizer(net, small, {id(source): fate for source, _, fate in cuts}, pairs)
     _say_if_another_class(net, small)
-    return small
+    return small, cuts
 
 
 def _say_if_another_class(net: Any, small: Any) -> None:

@@ -13,8 +13,8 @@ from shrinknet.engine.arrays import Arrays, Batch, chunks, in_precision, is_mapp
 from shrinknet.engine.streams import Stream, as_batch, is_endless, pipeline
 from shrinknet.errors import DataError
 
-__all__ = ["Arrays", "Batch", "Feed", "Stream", "as_batch", "calibration", "first_batch", "read_data",
-           "why_not_repeatable"]  # fmt: skip
+__all__ = ["Arrays", "Batch", "Feed", "Stream", "as_batch", "batches_of_an_epoch", "calibration", "first_batch",
+           "read_data", "why_not_repeatable"]  # fmt: skip
 
 Feed = Arrays | Stream
 CALIBRATION_SAMPLES = 64
@@ -22,12 +22,21 @@ CALIBRATION_SAMPLES = 64
 
 def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
     """A few samples of the training data for what is measured without training: rows at equal distances of arrays,
-    the first batch of a stream.
+    the beginning of a stream.
     """
     if isinstance(feed, Arrays):
         rows = np.linspace(0, feed.samples - 1, min(samples, feed.samples)).astype(int)
         return replace(feed, arrays=feed.take(rows))
-    return Arrays(keras.tree.map_structure(np.asarray, first_batch(feed)), samples)
+    return Arrays(feed.few(samples), samples)
+
+
+def batches_of_an_epoch(feed: Feed) -> int | None:
+    """How many batches one pass over the data has; None where they do not say."""
+    if isinstance(feed, Arrays):
+        return -(-feed.samples // feed.batch_size)
+    if isinstance(feed.source, keras.utils.PyDataset):
+        return feed.source.num_batches
+    return len(feed.source) if hasattr(feed.source, "__len__") and not is_endless(feed.source) else None
 
 
 def why_not_repeatable(feed: Feed) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from shrinknet.engine.arrays import Batch
@@ -53,6 +54,29 @@ class Stream:
             if not self.repeatable:
                 self._iterator = itertools.chain([self._first], iterator)
         return self._first
+
+    def few(self, samples: int) -> Batch:
+        """About so many samples from the source's beginning; training still gets them. Of a generator, which cannot be
+        read twice, it is the first batch; batches of another shape end it.
+        """
+        batches: list[Batch] = []
+        for batch in self._beginning():
+            batch = keras.tree.map_structure(np.asarray, batch)
+            if batches and _shapes(batch) != _shapes(batches[0]):
+                break
+            batches.append(batch)
+            if sum(len(keras.tree.flatten(one)[0]) for one in batches) >= samples:
+                break
+        return keras.tree.map_structure(lambda *parts: np.concatenate(parts)[:samples], *batches)
+
+    def _beginning(self) -> Iterator[Batch]:
+        if not self.repeatable:
+            yield self.peek()
+        elif isinstance(self.source, keras.utils.PyDataset):
+            for number in range(self.source.num_batches or 1):
+                yield as_batch(self.source[number], self.what)
+        else:
+            yield from self
 
     def next(self) -> Batch:
         """The next batch for training; starts over at the end.
@@ -127,6 +151,10 @@ class Stream:
                 self.passes += 1
                 if any(hasattr(part, "_seed") for part in pipeline(self.source)):
                     next(iter(self.source), None)
+
+
+def _shapes(batch: Batch) -> list[tuple[int, ...]]:
+    return [array.shape[1:] for array in keras.tree.flatten(batch)]
 
 
 def _pass_over(source: Any, what: str) -> Iterator[Batch]:

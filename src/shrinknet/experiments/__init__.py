@@ -1,4 +1,4 @@
-"""The experiments of the thesis: one file for each question, each with `run(settings, out) -> Recorded`."""
+"""The experiments of the thesis and of other sources: one file for each question, with `run(settings, out)`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ QUESTIONS = {
     "correlations": "Do a filter's similarities to the others predict the cost of losing it? (thesis 4.1, table 4.1)",
     "drop-gain": "Does the drop at disabling predict how far the network recovers? (thesis 4.2, figure 4.1)",
     "strategies": "Which strategy removes most and loses least? (thesis 4.3, figure 4.2)",
+    "avalanche": "What do the avalanche report's networks, pipeline and colours give, and how far do they shrink?",
     "probes": "Does a filter that was removed come back, and what do the others do? (thesis 2.4.1)",
+    "steel": "How well are steel plates classified and outlined, and by how small a network? (Terra 2020)",
+    "steel-eda": "What is in the plates? (Terra 2020, sections 5 and 6)",
 }
 
 

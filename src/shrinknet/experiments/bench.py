@@ -16,9 +16,10 @@ from shrinknet.applications.edges.photographs import Photograph, photographs
 from shrinknet.applications.edges.stream import Batches, CropFiles, crop_files
 from shrinknet.applications.edges.targets import target_named
 from shrinknet.engine.data import CALIBRATION_SAMPLES, Arrays, Feed, Stream
-from shrinknet.experiments.settings import Settings
+from shrinknet.experiments.settings import EdgeSettings
 from shrinknet.filters import Filter
-from shrinknet.loop.view import NetworkView
+from shrinknet.loop.settings import Scope
+from shrinknet.loop.view import NetworkView, floors
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.switching import switched
 
@@ -37,7 +38,7 @@ class Bench:
 
     seed = 0
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
         self.parts = load(settings)
         data = Data(self._feed("train", 1), self._feed("validation"))
@@ -101,7 +102,8 @@ class Bench:
         """The network as a strategy sees it, the same as in the loop."""
         train = self.parts["train"]
         rows = np.linspace(0, train.samples - 1, min(CALIBRATION_SAMPLES, train.samples)).astype(int)
-        return self.work.view(min_filters, Arrays(train.take(rows), self.settings.batch))
+        self.work.floors = floors(Scope(min_filters=min_filters), self.switches)
+        return self.work.view(Arrays(train.take(rows), self.settings.batch))
 
     def vectors(self) -> dict[Filter, np.ndarray]:
         """Every filter's kernel, flattened, with its bias appended, float64; including filters that cannot be cut."""
@@ -114,7 +116,7 @@ class Bench:
         return found
 
 
-def load(settings: Settings) -> dict[str, Arrays | CropFiles]:
+def load(settings: EdgeSettings) -> dict[str, Arrays | CropFiles]:
     """The parts of the data: in memory if they fit, otherwise on disk."""
     shares, root = cast(tuple[float, float, float], settings.shares), settings.images or None
     cropping = Cropping(settings.crop, settings.train_crops, settings.grid, settings.pad)
@@ -144,12 +146,12 @@ def needed_bytes(chosen: Sequence[Photograph], cropping: Cropping) -> int:
 
 
 @functools.lru_cache(maxsize=1)
-def bench(settings: Settings) -> Bench:
+def bench(settings: EdgeSettings) -> Bench:
     """The bench for these settings; that of the last call is cached."""
     return Bench(settings)
 
 
-def repetition_seed(settings: Settings, repetition: int) -> int:
+def repetition_seed(settings: EdgeSettings, repetition: int) -> int:
     """The seed of one repetition, a pure function of the experiment's seed and its number."""
     return int(np.random.SeedSequence([settings.seed, repetition]).generate_state(1)[0])
 

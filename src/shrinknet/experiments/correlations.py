@@ -17,7 +17,7 @@ import pandas as pd
 from shrinknet.errors import DataError
 from shrinknet.experiments import frame
 from shrinknet.experiments.frame import Claim, Findings, Frames, Question, markdown_claims, markdown_table
-from shrinknet.experiments.settings import Settings
+from shrinknet.experiments.settings import EdgeSettings
 from shrinknet.experiments.statistics import COEFFICIENTS, DIGITS, Estimate, correlation, draws, estimate
 from shrinknet.experiments.thesis import COLUMNS, ROWS, table_4_1
 from shrinknet.experiments.units import Unit
@@ -44,8 +44,8 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correlations(Settings):
-    """Settings of correlations and drop-gain.
+class Correlations(EdgeSettings):
+    """EdgeSettings of correlations and drop-gain.
 
     Attributes:
         every: training steps between two evaluations in the second phase.
@@ -55,8 +55,8 @@ class Correlations(Settings):
     every: int = 500
     points: str = ""
 
-    ANALYSIS: ClassVar[frozenset[str]] = Settings.ANALYSIS | {"points"}
-    LEAST: ClassVar[Mapping[str, int]] = {**Settings.LEAST, "every": 1}
+    ANALYSIS: ClassVar[frozenset[str]] = EdgeSettings.ANALYSIS | {"points"}
+    LEAST: ClassVar[Mapping[str, int]] = {**EdgeSettings.LEAST, "every": 1}
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 3, "crop": 32, "train_crops": 16, "warmup_steps": 400, "steps": 100, "every": 50,
                   "bootstrap": 200},

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 Frames = dict[str, pd.DataFrame]
 # packages that the numbers depend on
 _PACKAGES = ("shrinknet", "keras", "tensorflow", "numpy", "scipy", "pandas", "opencv-python-headless", "scikit-image",
-             "seaborn", "joblib")  # fmt: skip
+             "scikit-learn", "seaborn", "joblib")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the thesis and what our data say about it.
+    """A claim of a thesis or report, and what our data say about it.
 
     Attributes:
         text: the claim; verdict: "holds", "fails" or "undecided"; evidence: numbers with intervals.
@@ -269,8 +269,8 @@ def markdown_table(frame: pd.DataFrame, digits: int = 2) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (columns, rule, *rows))
 
 
-def markdown_claims(claims: Sequence[Claim]) -> str:
-    """The verdicts as a Markdown table."""
-    rows = [{"the thesis says": claim.text, "here": f"**{claim.verdict}**", "evidence": claim.evidence}
+def markdown_claims(claims: Sequence[Claim], source: str = "the thesis") -> str:
+    """The verdicts as a Markdown table; `source` is who says so."""
+    rows = [{f"{source} says": claim.text, "here": f"**{claim.verdict}**", "evidence": claim.evidence}
             for claim in claims]  # fmt: skip
     return markdown_table(pd.DataFrame(rows))

@@ -7,8 +7,9 @@ from typing import Any
 from shrinknet.criterion import Criterion
 from shrinknet.experiments.bench import Bench
 from shrinknet.filters import Filter
-from shrinknet.loop.pace import Pace
-from shrinknet.loop.search import Search
+from shrinknet.loop.pace import Fixed
+from shrinknet.loop.proposals import ByCount
+from shrinknet.loop.search import Ask, Attempt, Search
 from shrinknet.loop.view import NetworkView
 from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.records import Trial
@@ -68,7 +69,7 @@ class Histories:
         run = _Run(self, self.bench.view(min_filters))
         search = Search(
             load_strategy(strategy, seed=self.bench.seed),
-            Pace("one"),
+            Fixed(1),
             Criterion(threshold),
             baseline=self.score(()),
             moving=reference == "last",
@@ -99,11 +100,11 @@ class _Run:
     def reason_to_stop(self) -> str:
         return ""
 
-    def most(self) -> int:
-        return 1
+    def proposals(self, ask: Ask) -> ByCount:
+        return ByCount(ask)
 
-    def attempt(self, number: int, filters: tuple[Filter, ...]) -> float:
-        return self.histories.score((*self.history, (number, filters)))
+    def attempt(self, number: int, filters: tuple[Filter, ...]) -> Attempt:
+        return Attempt(self.histories.score((*self.history, (number, filters))), self.histories.steps)
 
     def settle(self, trial: Trial) -> Trial:
         if trial.accepted:

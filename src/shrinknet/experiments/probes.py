@@ -18,7 +18,7 @@ import pandas as pd
 
 from shrinknet.experiments import frame
 from shrinknet.experiments.frame import Claim, Findings, Frames, Question, markdown_claims, markdown_table
-from shrinknet.experiments.settings import Settings
+from shrinknet.experiments.settings import EdgeSettings
 from shrinknet.experiments.statistics import DIGITS, draws, estimate, mean
 from shrinknet.experiments.units import Unit
 
@@ -49,8 +49,8 @@ MEASURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probes(Settings):
-    """Settings of the experiment `probes`."""
+class Probes(EdgeSettings):
+    """EdgeSettings of the experiment `probes`."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 2, "crop": 32, "train_crops": 16, "warmup_steps": 400, "steps": 60,

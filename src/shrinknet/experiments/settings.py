@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from shrinknet import __version__
 from shrinknet.errors import OptionError
@@ -21,63 +21,30 @@ _LARGEST_TOML = 2**20  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of every experiment; the defaults are those of the thesis if it states them.
+    """The settings of every experiment.
 
     Attributes:
-        repetitions: number of networks, each with its own initialization; from 1.
-        seed: of data, initialization, orders and bootstrap; from 0.
-        images: folders of photographs, VOC2012 or any other; none: the fourteen of scikit-image.
-        edges: "canny" or "sobel", the edge map that is learnt.
-        crop: height and width of the crops in pixels; train_crops: crops of each training photograph, a single one
-            from the centre; grid: validation and test photographs give grid x grid crops.
-        shares: train, validation and test as shares or numbers of photographs, for `images`.
-        pad: mirror photographs that are smaller than a crop; False: they are errors.
-        on_error: "fail" at a photograph that cannot be used, or "skip" it.
-        cache: folder for edge maps; "": none.
-        memory: MiB; crops that take more are read from disk on demand. The results are the same.
-        widths: filters of each convolution; kernel: height and width of the masks in pixels.
-        learning_rate: of Adam; the thesis does not state its rate. batch: crops per step.
-        warmup_steps: training steps of the first phase; steps: of the second phase, or of each trial.
-        bootstrap: samples for the 95 % intervals.
+        repetitions: from 1; seed: of everything, from 0; bootstrap: samples for the 95 % intervals.
     """
 
-    repetitions: int = 100
+    repetitions: int = 1
     seed: int = 0
-    images: tuple[str, ...] = ()
-    edges: str = "canny"
-    crop: int = 256
-    train_crops: int = 64
-    grid: int = 4
-    shares: tuple[float, ...] = (0.6, 0.2, 0.2)
-    pad: bool = True
-    on_error: str = "fail"
-    cache: str = ""
-    memory: int = 4_096
-    widths: tuple[int, ...] = (5, 5, 1)
-    kernel: int = 5
-    learning_rate: float = 2e-3
-    batch: int = 3
-    warmup_steps: int = 10_000
-    steps: int = 10_000
     bootstrap: int = 2_000
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     # No training depends on these: changing them trains nothing again.
-    ANALYSIS: ClassVar[frozenset[str]] = frozenset({"repetitions", "bootstrap", "cache", "memory"})
-    LEAST: ClassVar[Mapping[str, int]] = {
-        "repetitions": 1, "seed": 0, "crop": 8, "train_crops": 1, "grid": 1, "kernel": 1, "batch": 1,
-        "warmup_steps": 0, "steps": 1, "bootstrap": 1, "memory": 0,
-    }  # fmt: skip
+    ANALYSIS: ClassVar[frozenset[str]] = frozenset({"repetitions", "bootstrap"})
+    LEAST: ClassVar[Mapping[str, int]] = {"repetitions": 1, "seed": 0, "bootstrap": 1}
 
     def __post_init__(self) -> None:
         for name, bound in self.LEAST.items():
             if getattr(self, name) < bound:
                 raise OptionError(f"Expected {name} of at least {bound}; received {getattr(self, name)!r}.")
-        for name, known in {"edges": ("canny", "sobel"), "on_error": ("fail", "skip")}.items():
-            if getattr(self, name) not in known:
-                raise OptionError(f"Expected {name} to be {' or '.join(known)}; received {getattr(self, name)!r}.")
-        if len(self.shares) != 3:
-            raise OptionError(f"Expected three shares: train, validation, test; received {list(self.shares)}.")
+
+    @property
+    def units(self) -> int:
+        """How many units of work there are, each stored when it is done: one for each repetition, or several."""
+        return self.repetitions
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -120,9 +87,66 @@ class Settings:
         return hashlib.sha256(json.dumps([__version__, trained], sort_keys=True).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings(Settings):
+    """The settings of experiments on edge detectors; the defaults are those of the thesis if it states them.
+
+    Attributes:
+        repetitions: number of networks, each with its own initialization; from 1.
+        seed: of data, initialization, orders and bootstrap; from 0.
+        images: folders of photographs, VOC2012 or any other; none: the fourteen of scikit-image.
+        edges: "canny" or "sobel", the edge map that is learnt.
+        crop: height and width of the crops in pixels; train_crops: crops of each training photograph, a single one
+            from the centre; grid: validation and test photographs give grid x grid crops.
+        shares: train, validation and test as shares or numbers of photographs, for `images`.
+        pad: mirror photographs that are smaller than a crop; False: they are errors.
+        on_error: "fail" at a photograph that cannot be used, or "skip" it.
+        cache: folder for edge maps; "": none.
+        memory: MiB; crops that take more are read from disk on demand. The results are the same.
+        widths: filters of each convolution; kernel: height and width of the masks in pixels.
+        learning_rate: of Adam; the thesis does not state its rate. batch: crops per step.
+        warmup_steps: training steps of the first phase; steps: of the second phase, or of each trial.
+    """
+
+    repetitions: int = 100
+    images: tuple[str, ...] = ()
+    edges: str = "canny"
+    crop: int = 256
+    train_crops: int = 64
+    grid: int = 4
+    shares: tuple[float, ...] = (0.6, 0.2, 0.2)
+    pad: bool = True
+    on_error: str = "fail"
+    cache: str = ""
+    memory: int = 4_096
+    widths: tuple[int, ...] = (5, 5, 1)
+    kernel: int = 5
+    learning_rate: float = 2e-3
+    batch: int = 3
+    warmup_steps: int = 10_000
+    steps: int = 10_000
+
+    ANALYSIS: ClassVar[frozenset[str]] = Settings.ANALYSIS | {"cache", "memory"}
+    LEAST: ClassVar[Mapping[str, int]] = {
+        **Settings.LEAST, "crop": 8, "train_crops": 1, "grid": 1, "kernel": 1, "batch": 1, "warmup_steps": 0,
+        "steps": 1, "memory": 0,
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in {"edges": ("canny", "sobel"), "on_error": ("fail", "skip")}.items():
+            if getattr(self, name) not in known:
+                raise OptionError(f"Expected {name} to be {' or '.join(known)}; received {getattr(self, name)!r}.")
+        if len(self.shares) != 3:
+            raise OptionError(f"Expected three shares: train, validation, test; received {list(self.shares)}.")
+
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
 def load_settings(
-    kind: type[Settings], preset: str | None = None, file: str | Path | None = None, sets: Sequence[str] = ()
-) -> tuple[Settings, str]:
+    kind: type[Kind], preset: str | None = None, file: str | Path | None = None, sets: Sequence[str] = ()
+) -> tuple[Kind, str]:
     """Settings from a preset, a TOML file and `key=value` texts, each overriding the previous one.
 
     Args:

@@ -18,7 +18,7 @@ import pandas as pd
 from shrinknet.errors import OptionError
 from shrinknet.experiments import frame
 from shrinknet.experiments.frame import Claim, Findings, Frames, Question, markdown_claims, markdown_table
-from shrinknet.experiments.settings import Settings
+from shrinknet.experiments.settings import EdgeSettings
 from shrinknet.experiments.statistics import draws, estimate, mean
 from shrinknet.experiments.units import Unit
 
@@ -35,8 +35,8 @@ MEASURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strategies(Settings):
-    """Settings of the experiment `strategies`.
+class Strategies(EdgeSettings):
+    """EdgeSettings of the experiment `strategies`.
 
     Attributes:
         strategies: names that `shrinknet strategies` lists, or .py files; each runs until it ends.
@@ -52,7 +52,7 @@ class Strategies(Settings):
     min_filters: int = 1
     repetitions: int = 50
 
-    LEAST: ClassVar[Mapping[str, int]] = {**Settings.LEAST, "min_filters": 1}
+    LEAST: ClassVar[Mapping[str, int]] = {**EdgeSettings.LEAST, "min_filters": 1}
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 2, "crop": 32, "train_crops": 16, "warmup_steps": 300, "steps": 40,
                   "bootstrap": 200},

@@ -70,17 +70,23 @@ def _digest(unit: Unit) -> str:
 
 
 def complete(
-    what: str, settings: Settings, folder: Path, *, jobs: int = 1, cluster: str | None = None, tell: Tell | None = None
+    what: str,
+    settings: Settings,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    cluster: str | None = None,
+    tell: Tell | None = None,
 ) -> list[Unit]:
-    """All repetitions, read from the folder if they are there, otherwise computed and stored.
+    """All units, read from the folder if they are there, otherwise computed and stored.
 
     Args:
         what: module of this package whose `repetition(settings, number)` is computed.
-        settings: their `repetitions` is the number of repetitions.
+        settings: their `units` is the number of units, one for each repetition or several.
         folder: of the experiment.
         jobs: number of processes with one thread each; with 1, this process does the work.
         cluster: address of a Dask scheduler to use instead.
-        tell: called with the number of repetitions done, the total, and the seconds left (None while unknown).
+        tell: called with the number of units done, the total, and the seconds left (None while unknown).
 
     Raises:
         RunError: a worker process died; finished repetitions are kept.
@@ -88,17 +94,17 @@ def complete(
     if jobs < 1:
         raise OptionError(f"Expected jobs of at least 1; received {jobs}.")
     store = UnitStore(folder, what, settings)
-    units = {number: unit for number in range(settings.repetitions) if (unit := store.read(number)) is not None}
-    missing = [number for number in range(settings.repetitions) if number not in units]
+    units = {number: unit for number in range(settings.units) if (unit := store.read(number)) is not None}
+    missing = [number for number in range(settings.units) if number not in units]
     tell = tell or (lambda done, total, left: None)
-    tell(len(units), settings.repetitions, None)
+    tell(len(units), settings.units, None)
     start = time.monotonic()
     for count, (number, unit) in enumerate(_computed(what, settings, missing, jobs, cluster), 1):
         store.write(number, unit)
         units[number] = unit
         left = (time.monotonic() - start) / count * (len(missing) - count)
-        tell(len(units), settings.repetitions, left)
-    return [units[number] for number in range(settings.repetitions)]
+        tell(len(units), settings.units, left)
+    return [units[number] for number in range(settings.units)]
 
 
 def _computed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shrinknet.checks import at_least
-from shrinknet.comparing import Mismatch, largest_difference
+from shrinknet.comparing import Agreement, Mismatch, largest_difference
 from shrinknet.errors import ExportError, ModelError, OptionError, ShrinknetError
 from shrinknet.exporters.base import ArrayList, Exporter, Runner, Source, in_batches
 from shrinknet.exporters.keras import KerasExporter
@@ -32,7 +33,7 @@ from shrinknet.internals import layers_of
 from shrinknet.layers import Switched
 from shrinknet.records import finite, table
 
-__all__ = ["DEFAULT_FORMATS", "EXPORTERS", "Exported", "Exports", "export", "measured_latency"]
+__all__ = ["DEFAULT_FORMATS", "EXPORTERS", "Agreement", "Exported", "Exports", "export", "measured_latency"]
 
 EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "keras": KerasExporter,
@@ -43,6 +44,7 @@ EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "litert-int8": LiteRTInt8Exporter,
     "onnx": OnnxExporter,
 }
+_ROUNDED = ("litert-dynamic", "litert-int8")  # formats whose numbers are int8
 HALF_TOLERANCE = 2e-2  # of the outputs' scale: a model in half precision compared with a file in float32
 _LOG = logging.getLogger("shrinknet")
 
@@ -101,6 +103,7 @@ def export(
     *,
     threads: int = 1,
     input_shape: Sequence[Any] | None = None,
+    agreement: Agreement | None = None,
 ) -> Exports:
     """Writes the model in each format, loads each file back, runs it on a sample and compares.
 
@@ -117,6 +120,8 @@ def export(
         threads: number of threads for LiteRT and ONNX Runtime during the latency measurement.
         input_shape: shape of one sample, without the batch axis, to fix sizes in the files that the model leaves
             undefined; one shape for each input if there are several. None: such sizes stay undefined.
+        agreement: what files with int8 numbers are compared by, instead of the largest difference of any output; for
+            outputs that are decided at a threshold, such as masks.
 
     Returns:
         A record for each file; prints as a table.
@@ -152,7 +157,7 @@ def export(
     wrong = False
     for name in dict.fromkeys(formats):
         try:
-            written.append(_export(source, Path(folder), EXPORTERS[name](), threads))
+            written.append(_export(source, Path(folder), EXPORTERS[name](), threads, agreement))
         except _NotWritten as error:
             wrong |= isinstance(error, _Wrong)
             failed.setdefault(str(error), []).append(name)
@@ -183,12 +188,13 @@ def _without_switches(model: Any) -> Any:
     return model
 
 
-def _export(source: Source, folder: Path, exporter: Exporter, threads: int) -> Exported:
+def _export(source: Source, folder: Path, exporter: Exporter, threads: int, agreement: Agreement | None) -> Exported:
     with workplace(folder) as scratch:
         written = scratch / (source.name + exporter.suffix)
         _write(source, exporter, written)
         runner = _load(source, exporter, written, threads)
-        difference = _difference(source, in_batches(runner, source), exporter)
+        judge = agreement if exporter.name in _ROUNDED else None
+        difference = _difference(source, in_batches(runner, source), exporter, judge)
         timed = runner.latency(source.one)
         bytes = size(written)
         target = folder / written.name
@@ -214,10 +220,13 @@ def _load(source: Source, exporter: Exporter, path: Path, threads: int) -> Runne
         raise _NotWritten(f"it could not be loaded back, and was removed ({reason(error)}).") from error
 
 
-def _difference(source: Source, received: ArrayList, exporter: Exporter) -> float:
+def _difference(source: Source, received: ArrayList, exporter: Exporter, agreement: Agreement | None) -> float:
     """The largest difference in any output, as a share of that output's scale."""
     tolerance = max(exporter.tolerance, HALF_TOLERANCE) if source.is_half else exporter.tolerance
     try:
+        if agreement is not None:
+            agreement.check(source.expected, received)
+            tolerance = math.inf
         return largest_difference(source.expected, received, tolerance, source.outputs)
     except Mismatch as mismatch:
         raise _Wrong(f"it did not compute what the model computes, and was removed ({mismatch}).") from None

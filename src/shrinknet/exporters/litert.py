@@ -133,11 +133,17 @@ class LiteRTRunner:
                     self.interpreter.resize_tensor_input(detail["index"], [detail["shape"][0], *sizes])
             self.interpreter.allocate_tensors()
         self.threads = threads
+        self.inputs, self.outputs = self._details(inputs, outputs)
+        self.shapes: list[tuple[int, ...]] = []
+
+    def _details(self, inputs: list[str], outputs: list[str]) -> tuple[list[Any], list[Any]]:
+        """What the interpreter knows of the inputs and outputs with these names, in this order."""
+        if not self.interpreter.get_signature_list() and len(inputs) == len(outputs) == 1:
+            # tfmot's transposed convolution cannot be saved with a signature; of one there is no order
+            return self.interpreter.get_input_details(), self.interpreter.get_output_details()
         signature = self.interpreter.get_signature_runner()
         given, answered = signature.get_input_details(), signature.get_output_details()
-        self.inputs = [given[name] for name in inputs]
-        self.outputs = [answered[name] for name in outputs]
-        self.shapes: list[tuple[int, ...]] = []
+        return [given[name] for name in inputs], [answered[name] for name in outputs]
 
     def __call__(self, arrays: ArrayList) -> ArrayList:
         self._feed(arrays)

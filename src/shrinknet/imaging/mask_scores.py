@@ -50,6 +50,18 @@ def mask_scores(
     return with_scores(table)
 
 
+def mask_agreement(expected: ArrayLike, received: ArrayLike, threshold: float = 0.5) -> float:
+    """Dice between two networks' masks, of all pixels together: 1 if both mark the same, or nothing.
+
+    Args:
+        expected, received: probabilities of one shape, (images, height, width, classes).
+        threshold: a pixel of greater probability is marked.
+    """
+    one, other = np.asarray(expected) > threshold, np.asarray(received) > threshold
+    both = np.count_nonzero(one) + np.count_nonzero(other)
+    return 2 * np.count_nonzero(one & other) / both if both else 1.0
+
+
 def with_scores(counts: pd.DataFrame) -> pd.DataFrame:
     """The table with dice, iou, accuracy and present added, from its columns tp, fp, fn and tn."""
     tp, fp, fn, tn = (counts[name].to_numpy(float) for name in ("tp", "fp", "fn", "tn"))

@@ -16,7 +16,9 @@ class Network:
 
     Attributes:
         input_shape: height, width and channels that it expects; None where any will do.
+        input_name: of its input, as the file has it.
         name: for messages.
+        model: the Keras model; None for a LiteRT file.
     """
 
     def __init__(self, model: Any, threads: int = 1) -> None:
@@ -37,7 +39,8 @@ class Network:
         else:
             self.name = str(getattr(model, "name", "model"))
             self._run = _Keras(model, self.name)
-        self.input_shape = self._run.input_shape
+        self.input_shape, self.input_name = self._run.input_shape, self._run.input_name
+        self.model = getattr(self._run, "model", None)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The network's answers to images of shape (images, height, width, channels), float32."""
@@ -55,7 +58,7 @@ class _Keras:
                 f"{len(model.outputs)} outputs."
             )
         self.model, self.batch = model, 0
-        self.input_shape = tuple(model.inputs[0].shape[1:])
+        self.input_shape, self.input_name = tuple(model.inputs[0].shape[1:]), str(model.inputs[0].name)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         self.batch = max(self.batch, len(images))
@@ -68,13 +71,16 @@ class _LiteRT:
     def __init__(self, path: Path, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        from shrinknet.files.streams import quiet
+
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ModelError(f"The model {path} cannot be read: {error.strerror}.") from error
         try:
-            self.interpreter = Interpreter(model_content=content, num_threads=threads)
-            self.interpreter.allocate_tensors()
+            with quiet():  # it logs its delegates
+                self.interpreter = Interpreter(model_content=content, num_threads=threads)
+                self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"The file {path} cannot be opened as a LiteRT model; it may be damaged ({str(error)[:200]})."
@@ -86,6 +92,7 @@ class _LiteRT:
                 f"channels) and one output; it has {len(inputs)} inputs and {len(outputs)} outputs."
             )
         self.input, self.output = inputs[0], outputs[0]
+        self.input_name = str(self.input["name"])
         free = self.input.get("shape_signature", self.input["shape"])
         self.input_shape = tuple(int(size) if size > 0 else None for size in free[1:])
         self.fixed = int(free[0]) if free[0] > 0 else None

@@ -105,11 +105,12 @@ def beside(pictures: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
     return np.concatenate([part for picture in pictures for part in (grey, picture)][1:], axis=1)
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(picture: np.ndarray, *, fast: bool = False) -> bytes:
     """A picture encoded as PNG.
 
     Args:
         picture: shape (height, width) or (height, width, red green blue), uint8.
+        fast: a file that is somewhat larger, in a fraction of the time.
 
     Raises:
         DataError: the shape or the type is different.
@@ -122,7 +123,8 @@ def png(picture: np.ndarray) -> bytes:
             f"received {picture.dtype}, shape {picture.shape}."
         )
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", optimize=True)
+    how = {"compress_level": 1} if fast else {"optimize": True}
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", **how)
     return buffer.getvalue()
 
 

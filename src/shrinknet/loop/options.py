@@ -1,154 +1,91 @@
-"""The settings of a minimization, checked: small frozen objects, each about one thing."""
+"""The settings of the loop together, and the keywords of `minimize` that are fields of one of them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from shrinknet.checks import at_least, flag, is_number, one_of, share
+from shrinknet.checks import at_least, one_of, share
+from shrinknet.criterion import Criterion
 from shrinknet.errors import OptionError
+from shrinknet.loop.goals import Goal, Target, goals_of
+from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
+from shrinknet.repair import Fold, Refit
 
-
-@dataclass(frozen=True)
-class Warmup:
-    """Training before the first trial.
-
-    Attributes:
-        steps: training steps, from 0.
-        patience: end it after this many tenths of it without a better score, from 1; None: never.
-    """
-
-    steps: int = 10_000
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        at_least("warmup_steps", self.steps, 0)
-        at_least("warmup_patience", self.patience, 1, optional=True)
-
-
-@dataclass(frozen=True)
-class Training:
-    """Training within each trial.
-
-    Attributes:
-        steps: training steps, from 0.
-        optimizer: an optimizer or its name; a learning rate or a schedule for the model's own; None: the model's own.
-        reset: whether the optimizer begins each trial as new: slots, momentum, and the schedule's steps.
-    """
-
-    steps: int = 2_000
-    optimizer: Any = None
-    reset: bool = True
-
-    def __post_init__(self) -> None:
-        at_least("steps", self.steps, 0)
-        flag("reset", self.reset)
-
-
-@dataclass(frozen=True)
-class Stop:
-    """When a run ends, besides its target and the strategy's own end; the trial under way is finished.
-
-    Attributes:
-        trials: after so many, from 0; seconds: after so long. None: no limit.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        at_least("max_trials", self.trials, 0, optional=True)
-        at_least("max_seconds", self.seconds, 0, whole=False, optional=True)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What may be cut.
-
-    Attributes:
-        candidates: "filters", or "layers": convolutions and dense layers between tensors of one shape, each a candidate
-            of its own that is bypassed and taken out.
-        min_filters: filters that every layer keeps, from 0.
-    """
-
-    candidates: str = "filters"
-    min_filters: int = 1
-
-    def __post_init__(self) -> None:
-        one_of("candidates", self.candidates, ("filters", "layers"))
-        at_least("min_filters", self.min_filters, 0)
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where a run is kept.
-
-    Attributes:
-        path: of the folder.
-        force: where it holds another run, set that beside and begin anew; otherwise it is refused.
-        strict: refuse to continue with other versions, threads or devices; otherwise they are a warning.
-        new_data: continue with other data than the run began with; otherwise they are refused.
-    """
-
-    path: str | os.PathLike[str]
-    force: bool = False
-    strict: bool = False
-    new_data: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.path, str | os.PathLike):
-            raise OptionError(f"Expected run_dir to be a path or a RunFolder; received {self.path!r}.")
-        for name in ("force", "strict", "new_data"):
-            flag(name, getattr(self, name))
-
-    @property
-    def folder(self) -> Path:
-        """The path as an object."""
-        return Path(self.path)
+STREAM_EPOCH = 300  # steps that stand for an epoch where the data do not say how long one is
 
 
 @dataclass(frozen=True)
 class Options:
     """The settings of the loop; see `minimize`."""
 
-    threshold: float = 0.98
+    threshold: float | None = None
     max_drop: float | None = None
-    reference: str = "last"
-    target: int | float | None = None
+    reference: str = "baseline"
+    target: Target | None = None
+    repair: Refit | Fold | None = None
     warmup: Warmup = field(default_factory=Warmup)
     training: Training = field(default_factory=Training)
+    final: Final = field(default_factory=Final)
     stop: Stop = field(default_factory=Stop)
     scope: Scope = field(default_factory=Scope)
 
     def __post_init__(self) -> None:
-        share("threshold", self.threshold, "the share of the score to keep")
+        if self.threshold is not None:
+            share("threshold", self.threshold, "the share of the score to keep")
         at_least("max_drop", self.max_drop, 0, whole=False, optional=True)
         one_of("reference", self.reference, ("last", "baseline"))
-        target = self.target
-        if target is not None and not (is_number(target) and (0 < target < 1 if _is_share(target) else target >= 1)):
-            raise OptionError(
-                "Expected target to be a number of filters from 1 (int), or a share of them between 0 and 1 (float); "
-                f"received {target!r}."
-            )
+        goals_of(self.target)
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What the network shall cost; empty: as little as the score allows."""
+        return goals_of(self.target)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the score decides about a cut; otherwise every cut up to the target is kept."""
+        return self.threshold is not None or self.max_drop is not None
+
+    def criterion(self, higher_is_better: bool) -> Criterion:
+        """What a cut must keep."""
+        return Criterion(self.threshold, higher_is_better, self.max_drop)
+
+    def with_steps(self, epoch: int | None) -> Options:
+        """The steps that were left open filled in.
+
+        Args:
+            epoch: batches of the training data; None: unknown.
+        """
+        epoch = epoch or STREAM_EPOCH
+        training, final = self.training, self.final
+        if training.steps is None:
+            training = replace(training, steps=min(max(epoch, 50), 500))
+        if final.steps is None:
+            final = replace(final, steps=min(max(5 * epoch, 500), 5_000))
+        return replace(self, training=training, final=final)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that decide what a run computes, in plain values; the optimizer is left to the caller."""
-        plain = {name: getattr(self, name) for name in ("threshold", "max_drop", "reference", "target")}
-        plain |= {"warmup_steps": self.warmup.steps, "steps": self.training.steps}
-        objects = {"warmup_steps": self.warmup, "steps": self.training, "stop": self.stop, "scope": self.scope}
+        """The settings that decide what a run computes, in plain values; optimizers are left to the caller."""
+        plain = {name: getattr(self, name) for name in ("threshold", "max_drop", "reference")}
+        plain["target"] = dict(self.target) if isinstance(self.target, Mapping) else self.target
+        plain |= {"warmup_steps": self.warmup.steps, "steps": self.training.steps, "final_steps": self.final.steps}
+        plain["repair"] = self.repair and {"kind": type(self.repair).__name__.lower(), **asdict(self.repair)}
+        objects = {"warmup_steps": self.warmup, "steps": self.training, "final_steps": self.final,
+                   "stop": self.stop, "scope": self.scope}  # fmt: skip
         fields = {
-            name: getattr(objects[parameter], field)
+            name: _plain(getattr(objects[parameter], field))
             for name, (parameter, _, field) in KEYWORDS.items()
-            if parameter in objects and name != "trial_optimizer"
+            if parameter in objects and not name.endswith("_optimizer")
         }
         return {**plain, **fields}
 
 
-def _is_share(target: float) -> bool:
-    return not is_number(target, whole=True)
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 # Keywords of `minimize` that are a field of one of the objects: the keyword -> (its parameter, class, field).
@@ -156,10 +93,19 @@ KEYWORDS: Mapping[str, tuple[str, type, str]] = {
     "warmup_patience": ("warmup_steps", Warmup, "patience"),
     "trial_optimizer": ("steps", Training, "optimizer"),
     "reset": ("steps", Training, "reset"),
+    "schedule": ("steps", Training, "schedule"),
+    "train": ("steps", Training, "train"),
+    "checks": ("steps", Training, "checks"),
+    "distill": ("steps", Training, "distill"),
+    "final_distill": ("final_steps", Final, "distill"),
+    "final_optimizer": ("final_steps", Final, "optimizer"),
     "max_trials": ("stop", Stop, "trials"),
     "max_seconds": ("stop", Stop, "seconds"),
     "candidates": ("scope", Scope, "candidates"),
     "min_filters": ("scope", Scope, "min_filters"),
+    "only": ("scope", Scope, "only"),
+    "never": ("scope", Scope, "never"),
+    "round_to": ("scope", Scope, "round_to"),
     "force": ("run_dir", RunFolder, "force"),
     "strict": ("run_dir", RunFolder, "strict"),
     "new_data": ("run_dir", RunFolder, "new_data"),

@@ -10,7 +10,9 @@ import keras
 
 from shrinknet.errors import StorageError
 from shrinknet.exporters import measured_latency
-from shrinknet.loop.loop import Notebook, Outcome
+from shrinknet.loop.final import Ending, train_control, train_finally
+from shrinknet.loop.loop import Outcome
+from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import Options
 from shrinknet.loop.workbench import Workbench
 from shrinknet.records import Cost, Measurement, Summary, Trial, trials_frame
@@ -55,19 +57,21 @@ class Result:
         return str(self.summary)
 
 
-def finish(notebook: Notebook, outcome: Outcome, options: Options, *, control: bool) -> Result:
-    """Cuts the network out, measures before and after, and writes it down.
+def finish(notebook: Notebook, outcome: Outcome, options: Options, *, own: Any, control: bool) -> Result:
+    """Trains what is left, cuts it out, measures before and after, and writes it down.
 
     Args:
         notebook: of the run; outcome: how its trials ended; options: its settings.
+        own: the optimizer that the model was compiled with.
         control: also train the uncut network for as many steps, unless the run is to be continued.
     """
     bench, warm = notebook.bench, outcome.warm
+    ending = train_finally(notebook, outcome, options, own)
     small = bench.slim()
-    trained = _control(notebook, outcome, options) if control and not outcome.unfinished else None
+    trained = train_control(notebook, outcome, options, own) if control and not outcome.unfinished else None
     cost = bench.cost(small)
     known = notebook.saved.summary if notebook.saved else None
-    summary = known or _summarize(bench, outcome, options, small, cost, trained)
+    summary = known or _summarize(bench, outcome, ending, options, small, cost, trained)
     try:
         notebook.recorder.finished(
             After(summary, cost, bench.removed(), bench.kernels(), bench.net, small, not outcome.unfinished)
@@ -77,43 +81,34 @@ def finish(notebook: Notebook, outcome: Outcome, options: Options, *, control: b
     return Result(small, bench.net, warm.uncut, trained, outcome.trials, summary, warm.curve, warm.baseline)
 
 
-def _summarize(bench: Workbench, outcome: Outcome, options: Options, small: Any, cost: Cost, trained: Any) -> Summary:
-    warm, accepted = outcome.warm, outcome.accepted
+def _summarize(
+    bench: Workbench, outcome: Outcome, ending: Ending, options: Options, small: Any, cost: Cost, trained: Any
+) -> Summary:
+    warm, accepted, data = outcome.warm, outcome.accepted, bench.data
     before = _measure(bench, warm.uncut, warm.cost, warm.baseline)
-    after = _measure(bench, small, cost, outcome.score)
-    data = bench.data
+    after = _measure(bench, small, cost, ending.score)
     return Summary(
         before=replace(before, filters=warm.filters),
         after=replace(after, filters=bench.filters_left()),
         accepted=len(accepted),
         rejected=len(outcome.trials) - len(accepted),
-        steps=warm.steps + options.training.steps * len(accepted),
+        steps=warm.steps + sum(trial.steps for trial in accepted) + ending.steps,
+        spent=warm.steps + sum(trial.steps for trial in outcome.trials) + ending.steps,
         stopped=outcome.stopped,
         control_score=None if trained is None else bench.score_of(trained, data.test or data.validation),
+        notes=_notes(bench, outcome, ending, options),
     )
 
 
-def _control(notebook: Notebook, outcome: Outcome, options: Options) -> Any:
-    """The uncut network, trained on the very batches that the slim one was trained on, reset as often."""
-    bench, recorder = notebook.bench, notebook.recorder
-    kept, numbers = bench.checkpoint(), tuple(trial.number for trial in outcome.accepted)
-    bench.progress.begin("control")
-    try:
-        outcome.warm.checkpoint.restore()
-        done = 0
-        saved = recorder.control()
-        if saved is not None and saved.numbers == numbers[: len(saved.numbers)]:
-            bench.put_back(saved.arrays)
-            bench.engine.go_to(saved.position)
-            done = len(saved.numbers)
-        for place in range(done, len(numbers)):
-            if options.training.reset:
-                bench.reset()
-            bench.engine.train(options.training.steps, numbers[place])
-            recorder.controlled(numbers[: place + 1], bench.engine.position(), bench.arrays)
-        return bench.slim()
-    finally:
-        kept.restore()
+def _notes(bench: Workbench, outcome: Outcome, ending: Ending, options: Options) -> tuple[str, ...]:
+    """What the user should know about the scores."""
+    criterion, baseline = options.criterion(bench.scorer.higher_is_better), outcome.warm.baseline
+    if not options.decides or criterion.verdict(ending.score, baseline).accepted:
+        return ()
+    return (
+        f"The whole loss is greater than a single cut's allowance: the validation score went from {baseline:.4g} to "
+        f"{ending.score:.4g}. Each cut was compared with the one before; reference='baseline' bounds the whole.",
+    )
 
 
 def _measure(bench: Workbench, model: Any, cost: Cost, validation_score: float) -> Measurement:

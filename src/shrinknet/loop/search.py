@@ -6,15 +6,34 @@ strategy choose filters, try to do without them, and keep the cut if enough of t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 from shrinknet.criterion import Criterion
 from shrinknet.filters import Filter
-from shrinknet.loop.pace import Filters, Pace
+from shrinknet.loop.pace import Filters, Pace, Proposals
 from shrinknet.records import Trial
 from shrinknet.runs.signals import uninterrupted
 from shrinknet.strategies import Network, Strategy, checked_ask
+
+Ask = Callable[[int], Filters]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of doing without some filters.
+
+    Attributes:
+        score: NaN if it could not be computed.
+        steps: training steps that were taken.
+        untrained: the score before them; NaN if it was not measured.
+    """
+
+    score: float
+    steps: int = 0
+    untrained: float = math.nan
 
 
 class Process(Protocol):
@@ -27,11 +46,11 @@ class Process(Protocol):
     def reason_to_stop(self) -> str:
         """Why nothing more is tried; empty: go on."""
 
-    def most(self) -> int:
-        """How many filters the next trial may take, from 1."""
+    def proposals(self, ask: Ask) -> Proposals:
+        """What the pace can ask for; `ask(count)` gives up to so many filters of the strategy's, best first."""
 
-    def attempt(self, number: int, filters: Filters) -> float:
-        """The score without these filters as well. Where it raises, everything is as before."""
+    def attempt(self, number: int, filters: Filters) -> Attempt:
+        """Does without these filters as well. Where it raises, everything is as before."""
 
     def settle(self, trial: Trial) -> Trial:
         """Keeps the cut or puts everything back, and writes it down; the trial with what it costs filled in."""
@@ -76,24 +95,26 @@ class Search:
 
     def propose(self, process: Process, candidates: Collection[Filter]) -> Filters:
         """The filters of the next trial; empty: there is nothing left to try."""
-        return self.pace.next(
-            lambda count: checked_ask(self.strategy, process.view, max(1, min(count, process.most()))), candidates
-        )
+        proposals = process.proposals(lambda count: checked_ask(self.strategy, process.view, count))
+        return self.pace.next(proposals, candidates)
 
     def decide(self, process: Process, filters: Filters) -> None:
         """One trial."""
         number = len(self.trials) + 1
-        score = process.attempt(number, filters)
+        attempt = process.attempt(number, filters)
         with uninterrupted():
-            trial = process.settle(self.judged(number, filters, score))
+            trial = process.settle(self.judged(number, filters, attempt))
             self.learn(trial)
         process.told(trial)
 
-    def judged(self, number: int, filters: Filters, score: float) -> Trial:
+    def judged(self, number: int, filters: Filters, attempt: Attempt) -> Trial:
         """The trial with its verdict; what the network costs is not filled in."""
-        verdict = self.criterion.verdict(score, self.reference)
+        verdict = self.criterion.verdict(attempt.score, self.reference)
         split = not verdict.accepted and self.pace.splits(filters)
-        return Trial(number, filters, score, self.reference, verdict.ratio, verdict.accepted, split)
+        return Trial(
+            number, filters, attempt.score, self.reference, verdict.ratio, verdict.accepted, split,
+            steps=attempt.steps, untrained=attempt.untrained,
+        )  # fmt: skip
 
     def learn(self, trial: Trial) -> None:
         """What follows from a decided trial, made now or before an interruption."""

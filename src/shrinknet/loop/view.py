@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from shrinknet.errors import StrategyError
+from shrinknet.errors import OptionError, StrategyError
 from shrinknet.filters import Filter, Group
+from shrinknet.loop.settings import Scope
 from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.network.switches import Switches
 from shrinknet.repair.evidence import Evidence, group_savings, scales
@@ -24,7 +27,7 @@ class NetworkView:
     Args:
         switches: of the network.
         frozen: the filters that the user froze: they are no candidates.
-        min_filters: how many filters every layer keeps.
+        floors: layer -> how many filters it keeps.
         whole_layers: candidates are layers that can be bypassed, each named by its first enabled filter.
         calibration: inputs for `activations`; measure: the score on calibration data, now.
         higher_is_better: direction of the score.
@@ -36,16 +39,16 @@ class NetworkView:
         switches: Switches,
         *,
         frozen: Sequence[Filter] = (),
-        min_filters: int = 1,
+        floors: Mapping[str, int] | None = None,
         whole_layers: bool = False,
         calibration: Callable[[], Any],
         measure: Callable[[], float],
         higher_is_better: bool,
-        evidence: Evidence | None = None,
+        evidence: Callable[[], Evidence] | None = None,
     ) -> None:
         self._switches = switches
         self._frozen = frozenset(frozen)
-        self._min_filters = min_filters
+        self._floors = floors or dict.fromkeys(switches.graph.producers, 1)
         self._whole_layers = whole_layers
         self._calibration = calibration
         self._measure = measure
@@ -61,7 +64,7 @@ class NetworkView:
             filter
             for filter in self._switches.enabled
             if filter not in self._frozen
-            and all(left[layer] - count >= self._min_filters for layer, count in self._sizes[filter].items())
+            and all(left[layer] - count >= self._floors[layer] for layer, count in self._sizes[filter].items())
         )
 
     def _left(self) -> dict[str, int]:
@@ -69,7 +72,7 @@ class NetworkView:
         return {path: int((~gone[channels]).sum()) for path, channels in self._switches.graph.producers.items()}
 
     def spare(self, layer: str) -> int:
-        return max(0, self._left()[layer] - self._min_filters)
+        return max(0, self._left()[layer] - self._floors[layer])
 
     def enabled(self, layer: str) -> tuple[int, ...]:
         gone = self._switches.read("disabled")[self._switches.graph.producers[layer]]
@@ -134,7 +137,45 @@ class NetworkView:
                 "The strategy asked for what calibration data say about the network, but the run has none. Give "
                 "calibration data, or choose a strategy that works without them, as norm-l1."
             )
-        return self._evidence
+        return self._evidence()
+
+
+def floors(scope: Scope, switches: Switches) -> dict[str, int]:
+    """Layer -> how many filters it keeps; all of them where it is left alone.
+
+    Raises:
+        OptionError: a name or pattern fits no layer that can be cut.
+    """
+    widths = {path: channels.size for path, channels in switches.graph.producers.items()}
+    named = {path for group in switches.groups for path in (filter.layer for filter in group.filters)}
+    given = scope.min_filters
+    patterns = {"only": _words(scope.only), "never": _words(scope.never),
+                "min_filters": tuple(given) if isinstance(given, Mapping) else ()}  # fmt: skip
+    for name, words in patterns.items():
+        for word in words:
+            if not any(fnmatchcase(path, word) for path in widths):
+                raise OptionError(
+                    f"Expected {name} to name layers with filters; {word!r} fits none of {', '.join(sorted(named))}."
+                )
+    kept = {}
+    for path, width in widths.items():
+        wanted = scope.only is None or any(fnmatchcase(path, word) for word in patterns["only"])
+        if not wanted or any(fnmatchcase(path, word) for word in patterns["never"]):
+            kept[path] = width
+        else:
+            kept[path] = _floor(given, path, width)
+    return kept
+
+
+def _words(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def _floor(given: int | Mapping[str, int | float], path: str, width: int) -> int:
+    if not isinstance(given, Mapping):
+        return given
+    floor = next((floor for word, floor in given.items() if fnmatchcase(path, word)), 1)
+    return math.ceil(floor * width) if isinstance(floor, float) else floor
 
 
 @contextmanager

@@ -12,19 +12,23 @@ import numpy as np
 from keras import ops
 
 from shrinknet.costs.counting import cost, graph_cost
-from shrinknet.cutting.slimmer import slim_of
+from shrinknet.cutting.slimmer import Fate, cut_out, slim_of
 from shrinknet.engine import FitEngine, make_engine
-from shrinknet.engine.data import Arrays, Feed, calibration, first_batch
+from shrinknet.engine.data import CALIBRATION_SAMPLES, Arrays, Feed, calibration, first_batch
 from shrinknet.errors import ModelError
 from shrinknet.loop.progress import Progress
 from shrinknet.loop.scoring import Score, make_scorer
-from shrinknet.loop.view import NetworkView
-from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
+from shrinknet.loop.settings import Scope
+from shrinknet.loop.view import NetworkView, floors
+from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays, weights_to_arrays
 from shrinknet.network.compiled import carry_compilation
 from shrinknet.network.guarded import keep_frozen
-from shrinknet.network.optimizers import reset_optimizer
+from shrinknet.network.optimizers import fresh_copy, reset_optimizer
 from shrinknet.network.switches import Switches
 from shrinknet.records import Cost
+from shrinknet.repair import Refit
+from shrinknet.repair.evidence import Evidence
+from shrinknet.repair.reference import Calibration
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Workbench:
         data: to train and to measure on.
         seed: of the order of the data.
         score, mode: what decides; see `make_scorer`.
-        whole_layers: candidates are layers, not filters.
+        scope: what may be cut.
+        repair: how many samples and places of the calibration data are looked at.
         callbacks: the user's; progress: is told how far a training is.
         steps_ahead: how many training steps are to come, at least.
         decided: what the engine decided when the run began; results: the names of what an evaluation gave then.
@@ -62,7 +67,8 @@ class Workbench:
         *,
         score: Score = None,
         mode: str = "auto",
-        whole_layers: bool = False,
+        scope: Scope | None = None,
+        repair: Refit | None = None,
         callbacks: Sequence[Any] = (),
         progress: Progress | None = None,
         steps_ahead: int = 0,
@@ -72,15 +78,20 @@ class Workbench:
         self.net = net
         self.data = data
         self.seed = seed
-        self.whole_layers = whole_layers
+        self.scope = scope or Scope()
+        self.repair = repair or Refit()
         self.callbacks = callbacks
         self.progress = progress or Progress(hidden=True)
         batch = first_batch(data.train)
         self.shapes = [tuple(np.shape(array))[1:] for array in keras.tree.flatten(batch[0])]
         self.switches = Switches(net, self.shapes)
+        self.floors = floors(self.scope, self.switches)
         if not self.switches.filters:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
             raise ModelError(f"The model {net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
+        self.few = calibration(data.train, max(self.repair.samples or 0, CALIBRATION_SAMPLES))
+        self.ships: Any = None  # the optimizer that networks are handed out with; None: the one that they train with
+        self._evidence: Evidence | None = None
         self.engine = make_engine(net, data.train, data.validation, seed, callbacks, self.progress.step)
         self.engine.prepare(steps_ahead, decided)
         measured = {} if results else self.engine.evaluate()
@@ -89,23 +100,36 @@ class Workbench:
         known = measured.get(self.scorer.name) if self.scorer.function is None else None
         self.first = known if isinstance(known, float) else None  # the score before any training, where it is known
 
-    def view(self, min_filters: int = 1, few: Arrays | None = None) -> NetworkView:
+    @property
+    def whole_layers(self) -> bool:
+        """Whether candidates are layers, not filters."""
+        return self.scope.candidates == "layers"
+
+    def view(self, few: Arrays | None = None) -> NetworkView:
         """The network as a strategy sees it; filters that are frozen now are no candidates.
 
         Args:
-            min_filters: filters that every layer keeps.
             few: samples for what is measured without training; None: some of the training data.
         """
-        few = few or calibration(self.data.train)
+        few = few or calibration(self.data.train if isinstance(self.data.train, Arrays) else self.few)
         return NetworkView(
             self.switches,
             frozen=self.switches.frozen,
-            min_filters=min_filters,
+            floors=self.floors,
             whole_layers=self.whole_layers,
             calibration=lambda: few.arrays[0],
             measure=lambda: self.scorer(self.net, lambda: self.engine.evaluate(few)),
             higher_is_better=self.scorer.higher_is_better,
+            evidence=self.evidence,
         )
+
+    def evidence(self) -> Evidence:
+        """What calibration data say about the network."""
+        if self._evidence is None:
+            x, *targets = self.few.arrays
+            looked_at = Calibration(self.net, x, self.repair, self.switches)
+            self._evidence = Evidence(looked_at, targets[0] if targets else None)
+        return self._evidence
 
     # -- cutting and training
 
@@ -135,13 +159,24 @@ class Workbench:
         """All state as it is now, for a file."""
         return to_arrays(self.net)
 
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights and switches as they are now, for a file."""
+        return weights_to_arrays(self.net)
+
     def put_back(self, arrays: Mapping[str, np.ndarray]) -> None:
         """All state as it was when `arrays` gave these."""
         from_arrays(self.net, arrays, self.switches)
 
     def slim(self) -> Any:
         """The small network that is left, proven to compute the same."""
-        return slim_of(self.switches, self.sample())
+        small = slim_of(self.switches, self.sample())
+        if self.ships is not None:
+            carry_compilation(small, small, fresh_copy(self.ships))
+        return small
+
+    def cut_out(self) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
+        """As `slim`, and what became of each variable."""
+        return cut_out(self.switches, self.sample(), optimizer="fresh")
 
     # -- measuring
 

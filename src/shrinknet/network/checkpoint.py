@@ -86,7 +86,29 @@ def from_arrays(net: Any, arrays: Mapping[str, np.ndarray], switches: Switches |
         raise RunError(f"The checkpoint is of another network: {len(arrays)} variables, expected {len(variables)}.")
     for variable, array in zip(variables, values, strict=True):
         variable.assign(array)
-    (switches or Switches(net)).refresh()
+    optimizer = getattr(net, "optimizer", None)
+    if switches is not None or (optimizer is not None and is_freezing(optimizer)):
+        (switches or Switches(net)).refresh()
+
+
+def weights_to_arrays(net: Any) -> dict[str, np.ndarray]:
+    """The variables of a network without its optimizer, named as in `to_arrays`."""
+    return dict(list(to_arrays(net).items())[: len({id(variable) for variable in net.variables})])
+
+
+def weights_from_arrays(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Puts back what `weights_to_arrays` gave, into the same network or one that was built in the same way.
+
+    Raises:
+        RunError: the arrays are those of another network.
+    """
+    variables = list({id(variable): variable for variable in net.variables}.values())
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [array.shape for array in arrays.values()]:
+        raise RunError("The weights are those of another network: their number or shapes differ.")
+    for variable, array in zip(variables, arrays.values(), strict=True):
+        now = np.asarray(ops.convert_to_numpy(variable.value))
+        variable.assign(array.view(now.dtype) if now.dtype.kind == "V" else array)
 
 
 def _as_bits(array: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ from shrinknet.network.switches import Switches
 from shrinknet.repair.gradients import sensed
 from shrinknet.repair.program import Step
 from shrinknet.repair.readers import Reader
-from shrinknet.repair.reference import Block, Calibration, Reference
-from shrinknet.repair.refitting import Repaired, repaired, shifts
-from shrinknet.repair.regression import Regression, WideRegression
+from shrinknet.repair.reference import Block, Calibration
+from shrinknet.repair.refitting import shifts
+from shrinknet.repair.regression import Regression
 from shrinknet.strategies.equations import Equations, Signal
 
 WIDE = 2_500
@@ -60,23 +60,16 @@ class Evidence:
     def __init__(self, calibration: Calibration, targets: Any = None) -> None:
         self.calibration = calibration
         self.targets = targets
-        self._known: tuple[int, Gathered] | None = None  # digest of the network, and what a refit has added up
-
-    def refit(self, reference: Reference) -> Repaired:
-        """As `shrinknet.repair.refit`. What it adds up serves `equations` too, until the network is changed."""
-        gathered = Gathered(self.calibration)
-        done = repaired(self.calibration, reference, gathered.take)
-        self._known = (self._digest(), gathered) if gathered.complete else None
-        return done
+        self._known: tuple[int, Gathered] | None = None  # digest of the network, and what was added up
 
     def equations(self, weighted: bool = False) -> tuple[Equations, ...]:
-        """See `shrinknet.strategies.Network`."""
-        weights = self._weights() if weighted else {}
-        if self._known is not None and self._known[0] == self._digest():
-            return self._known[1].equations(weights)
-        gathered = Gathered(self.calibration)
-        self.calibration.walk(gathered.handle)
-        return gathered.equations(weights)
+        """See `shrinknet.strategies.Network`. What was added up serves again until the network is changed."""
+        digest = self._digest()
+        if self._known is None or self._known[0] != digest:
+            gathered = Gathered(self.calibration)
+            self.calibration.walk(gathered.handle)
+            self._known = digest, gathered
+        return self._known[1].equations(self._weights() if weighted else {})
 
     def _digest(self) -> int:
         digest = 0
@@ -150,20 +143,6 @@ class Gathered:
         self._gone = calibration.switches.read("disabled")
         self._sums: dict[str, Regression] = {}
 
-    def take(self, reader: Reader, sums: Regression) -> None:
-        """Takes over what a refit has added up for a reader."""
-        if not self._matters(reader):
-            return
-        if isinstance(sums, WideRegression):
-            self._add(reader, sums.blocks)
-        else:
-            self._sums[reader.path] = sums
-
-    @property
-    def complete(self) -> bool:
-        """Whether there are sums of all readers that matter."""
-        return all(path in self._sums for path, reader in self._calibration.readers.items() if self._matters(reader))
-
     def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         """Adds up the rows of the calls that are due."""
         if self._matters(reader):
@@ -217,8 +196,6 @@ def _equations(
         minds = None if weights is None else weights[group]
         if wide(reader):
             columns = by_channel(reader)  # (channels, taps)
-            if len(moments) == len(reads):
-                moments = np.mean([moments[np.ix_(taps, taps)] for taps in columns.T], axis=0)
             matrix = matrix[columns].reshape(len(columns), -1)
             reads, makes = reads[columns[:, 0]], np.tile(makes, columns.shape[1])
             minds = None if minds is None else np.tile(minds, columns.shape[1])

@@ -76,12 +76,13 @@ class Calibration:
         net: what `switched(model)` returned.
         data: inputs as `net.predict` takes them, arrays without targets.
         settings: which samples and places are taken.
+        switches: of the network, where they are at hand.
     """
 
-    def __init__(self, net: Any, data: Any, settings: Refit) -> None:
+    def __init__(self, net: Any, data: Any, settings: Refit, switches: Switches | None = None) -> None:
         self.net = net
         self.settings = settings
-        self.switches = Switches(net)
+        self.switches = switches or Switches(net)
         self.inputs = Inputs(self.program, data, settings)
 
     @cached_property

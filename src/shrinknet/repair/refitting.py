@@ -13,7 +13,7 @@ repairs the others after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,9 +43,6 @@ class _Rows(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     beside: np.ndarray | float
-
-
-Observe = Callable[[Reader, Regression], None]
 
 
 @dataclass(frozen=True)
@@ -113,11 +110,9 @@ def _uncut(calibration: Calibration) -> Reference:
         switches.disable(*disabled)
 
 
-def repaired(calibration: Calibration, reference: Reference, observe: Observe | None = None) -> Repaired:
-    """As `refit`, with both at hand; `observe` is shown the sums of each reader
-    that was solved on what it reads from then on.
-    """
-    work = _Work(calibration, reference, observe)
+def repaired(calibration: Calibration, reference: Reference) -> Repaired:
+    """As `refit`, with both at hand."""
+    work = _Work(calibration, reference)
     calibration.walk(work.handle)
     if work.waiting:
         work.finish()
@@ -128,8 +123,7 @@ def repaired(calibration: Calibration, reference: Reference, observe: Observe | 
 class _Work:
     """One refit: what was added up so far, and what was solved."""
 
-    def __init__(self, calibration: Calibration, reference: Reference, observe: Observe | None) -> None:
-        self.observe = observe
+    def __init__(self, calibration: Calibration, reference: Reference) -> None:
         self.reference = reference
         self.settings = calibration.settings
         self.disabled = calibration.switches.read("disabled")
@@ -164,9 +158,6 @@ class _Work:
             sums.add(row.x, row.y)
             kept += [row] if seen else []
         self._solve(reader, sums, kept)
-        sums.forget()
-        if self.observe is not None:
-            self.observe(reader, sums)
 
     def _rows(self, reader: Reader, blocks: Iterator[Block], targets: tuple[np.ndarray, ...]) -> Iterator[_Rows]:
         """What is read and what shall come of it, block by block."""

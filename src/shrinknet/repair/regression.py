@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,10 +142,6 @@ class Regression:
         error = self.spread(group) - np.einsum("co,co->o", kernel, 2 * cross - moments @ kernel)
         return Solution(kernel, outputs - inputs[live] @ kernel, np.maximum(error, 0))
 
-    def forget(self) -> None:
-        """Lets go of what was kept for solving again."""
-        self._factors = {}
-
     def _factored(self, group: int, live: np.ndarray, ridge: float) -> tuple[np.ndarray, Any]:
         """The moments of the live columns, and the Cholesky factor of these with the ridge; the last one is kept."""
         key = live.tobytes(), ridge
@@ -175,11 +171,6 @@ class WideRegression(Regression):
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Keeps a block: float32, shapes (groups, rows, columns) and (groups, rows, outputs)."""
         self._blocks.append(self._moved(x, y))
-
-    @property
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The columns of the blocks, as they were added."""
-        return (x + self._origins[0][:, np.newaxis] for x, _ in self._blocks)
 
     def solve(self, group: int, live: np.ndarray, old: np.ndarray, ridge: float) -> Solution:
         """See `Regression.solve`."""

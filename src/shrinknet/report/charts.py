@@ -13,6 +13,7 @@ _SHAPES = {
     "accepted": '<circle r="0.9"/>',
     "rejected": '<path d="M-0.8 -0.8 L0.8 0.8 M-0.8 0.8 L0.8 -0.8"/>',
     "split": '<path d="M0 -1.05 L1.05 0 L0 1.05 L-1.05 0 Z"/>',
+    "end": '<path d="M0 -1.1 L1.05 0.8 L-1.05 0.8 Z"/>',
     "start": '<path d="M-0.8 -0.8 H0.8 V0.8 H-0.8 Z"/>',
 }
 

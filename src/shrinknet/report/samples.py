@@ -39,12 +39,16 @@ def samples_section(facts: RunFacts) -> Html:
 
 
 def ranges(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """The values drawn black and white: [0, 1] if all values are within it, otherwise their own range.
+    """The values drawn black and white: [0, 1] if all values are within it, otherwise their own range; [0, 255] for
+    pictures.
 
     Outputs share the range of the target, so that visible differences come from the network and not from the scaling.
     """
     drawn = {}
     for kind, array in arrays.items():
+        if _is_picture(array):
+            drawn[kind] = (0.0, 255.0)
+            continue
         guide = array if kind == "input" else arrays.get("truth", array)
         finite = guide[np.isfinite(guide)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -90,9 +94,14 @@ def _showable(array: np.ndarray | None) -> bool:
     return array.ndim in (1, 2, 4)
 
 
+def _is_picture(array: np.ndarray) -> bool:
+    """Whether an array holds finished pictures, red, green and blue in bytes."""
+    return array.dtype == np.uint8 and array.shape[-1] == 3
+
+
 def _scaled(arrays: Mapping[str, np.ndarray]) -> str:
     drawn = {kind: array for kind, array in arrays.items() if array.ndim == 4}
-    outputs = [drawn[kind] for kind in ("before", "after") if kind in drawn]
+    outputs = [drawn[kind] for kind in ("before", "after") if kind in drawn and not _is_picture(drawn[kind])]
     if not outputs:
         return ""
     low, high = ranges(drawn)[list(drawn)[-1]]
@@ -108,7 +117,7 @@ def _scaled(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _row(sample: Mapping[str, np.ndarray], drawn: Mapping[str, tuple[float, float]], label: str) -> Html:
     parts = [
-        _image(kind, picture(array, *drawn[kind], colour=kind == "input"), array.shape, label)
+        _image(kind, picture(array, *drawn[kind], colour=kind == "input" or _is_picture(array)), array.shape, label)
         if kind in drawn
         else fill("<p>{kind}: <b>{value}</b></p>", kind=_KINDS[kind], value=words(array))
         for kind, array in sample.items()

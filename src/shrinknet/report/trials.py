@@ -19,7 +19,8 @@ _MEANING = {
     "start": "after warm-up",
     "accepted": "accepted",
     "rejected": "rejected, rolled back",
-    "split": "rejected, tried again in halves",
+    "split": "rejected, tried again in parts",
+    "end": "after the final training",
 }
 
 
@@ -51,6 +52,8 @@ def trials_table(facts: RunFacts) -> Html:
             number(trial.filters_left),
             number(trial.parameters),
             number(trial.multiply_adds),
+            score(trial.untrained),
+            number(trial.steps),
             f"{trial.seconds:.1f}",
         )
         for trial in facts.trials[:MAX_ROWS]
@@ -65,6 +68,8 @@ def trials_table(facts: RunFacts) -> Html:
         "filters left",
         "parameters",
         "multiply-adds",
+        "before training",
+        "steps",
         "seconds",
     )
     cut = len(facts.trials) > MAX_ROWS
@@ -92,11 +97,18 @@ def needed(facts: RunFacts, trial: Trial) -> float | None:
 
 
 def _legend(facts: RunFacts) -> Html:
-    seen = {"start", *map(verdict, facts.trials)}
+    seen = {"start", *map(verdict, facts.trials)} | ({"end"} if _was_trained_on(facts) else set())
     entries = [(kind, meaning) for kind, meaning in _MEANING.items() if kind in seen]
     if any(needed(facts, trial) is not None for trial in facts.trials):
         entries.append(("needed", "needed to be accepted"))
     return key(entries)
+
+
+def _was_trained_on(facts: RunFacts) -> bool:
+    """Whether the network that is left was trained after the last trial."""
+    kept = [trial.score for trial in facts.trials if trial.accepted]
+    score = facts.summary.after.validation_score if facts.summary else None
+    return bool(kept) and score is not None and score != kept[-1]
 
 
 def _told(trial: Trial) -> str:
@@ -105,7 +117,8 @@ def _told(trial: Trial) -> str:
 
 
 def _score_axis(facts: RunFacts) -> Axis:
-    values = [facts.baseline, *(trial.score for trial in facts.trials), *(needed(facts, t) for t in facts.trials)]
+    last = facts.summary.after.validation_score if facts.summary else None
+    values = [facts.baseline, last, *(trial.score for trial in facts.trials), *(needed(facts, t) for t in facts.trials)]
     known = [value for value in values if value is not None and math.isfinite(value)]
     return axis_over(facts.score, known or [0.0, 1.0])
 
@@ -193,6 +206,10 @@ def _score_against_cost(facts: RunFacts, name: str, cost: str) -> Html:
     title = f"{upper(facts.score)} against {name}"
     chart = Chart(title, axis_over(name, values, whole=True), _score_axis(facts))
     _marks(chart, facts, places, (before, facts.baseline))
+    kept = [place for place, trial in places if trial.accepted]
+    if facts.summary and _was_trained_on(facts):
+        value = facts.summary.after.validation_score or 0.0
+        chart.mark(kept[-1], value, "end", f"After the final training: score {score(value)}", 5.0)
     return figure(title, "", chart.svg())
 
 

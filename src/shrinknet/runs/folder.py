@@ -26,8 +26,8 @@ from shrinknet.runs.fingerprint import of_environment
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.journal import encode
 from shrinknet.runs.lock import RunLock
-from shrinknet.runs.recorder import After, Before, ControlState, Saved, Snapshot, State
-from shrinknet.runs.resume import compare, mend_journal, read_saved, summary_of, tell
+from shrinknet.runs.recorder import After, Before, ControlState, FinalState, Saved, Snapshot, State
+from shrinknet.runs.resume import ANCHOR, compare, mend_journal, read_saved, summary_of, tell
 from shrinknet.runs.store import RunStore
 
 _FILES = ("kernels.npz", "slim.keras", "switched.keras", "uncut.keras")
@@ -63,7 +63,8 @@ class FolderRecorder:
     def _open(self, folder: Path) -> None:
         self.store = RunStore(folder, create=True)
         self.lock = RunLock(folder)
-        self.states, self.warm, self.controls = (Generations(self.store, name) for name in ("state", "warm", "control"))
+        names = ("state", "warm", "control", "final")
+        self.states, self.warm, self.controls, self.finals = (Generations(self.store, name) for name in names)
 
     def __enter__(self) -> FolderRecorder:
         return self
@@ -176,9 +177,26 @@ class FolderRecorder:
                 self.warm.write({}, state)
             self._save(snapshot, state)
 
-    def decided(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
-        self._save(snapshot, arrays())
+    def decided(self, snapshot: Snapshot, arrays: Callable[[], State], anchor: State | None = None) -> None:
+        apart = {f"{ANCHOR}{name}": array for name, array in (anchor or {}).items()}
+        self._save(snapshot, {**arrays(), **apart})
         self.store.append(snapshot.trials[-1])
+
+    def kept(self, number: int, arrays: Callable[[], State]) -> None:
+        self.store.write_arrays(point_name(number), dict(arrays()))
+
+    def final(self) -> FinalState | None:
+        saved = self.finals.read()
+        tell(self.finals.damage)
+        facts, arrays = saved or ({}, {})
+        if not isinstance(facts.get("numbers"), list):
+            return None
+        score = math.nan if facts["score"] is None else facts["score"]
+        return FinalState(tuple(facts["numbers"]), facts["done"], score, facts["position"], arrays)
+
+    def finalizing(self, state: FinalState) -> None:
+        facts = {"numbers": list(state.numbers), "done": state.done, "score": state.score}
+        self.finals.write({**facts, "position": dict(state.position)}, state.arrays)
 
     def controlled(self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], State]) -> None:
         self.controls.write({"numbers": list(numbers), "position": dict(position)}, arrays())
@@ -194,6 +212,8 @@ class FolderRecorder:
             "engine": dict(snapshot.decided),
             "results": list(snapshot.results),
             "elapsed": snapshot.elapsed,
+            "anchor": snapshot.anchor,
+            "latency": snapshot.latency,
         }
         self.states.write(facts, arrays)
 
@@ -214,6 +234,11 @@ class FolderRecorder:
             "files": {name: self.store.digest(name) for name in _FILES},
         }
         self.store.write_json("run", finite(self.facts))
+
+
+def point_name(number: int) -> str:
+    """The file of the state after an accepted trial, without its extension."""
+    return f"point-{number:04d}"
 
 
 def model_bytes(model: Any) -> bytes:

@@ -27,6 +27,8 @@ class Snapshot:
         position: how far the streams of data were read.
         decided: what the engine decided when the run began; results: the names of what an evaluation gives.
         elapsed: seconds that the run has taken.
+        anchor: number of the trial whose state is the target of repairs, 0: that after the warm-up.
+        latency: milliseconds of the uncut network, where the target is about it.
     """
 
     warmup: tuple[tuple[int, float], ...]
@@ -36,6 +38,8 @@ class Snapshot:
     decided: Mapping[str, Any]
     results: tuple[str, ...]
     elapsed: float
+    anchor: int = 0
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,14 @@ class Saved:
         began: configuration, identity and environment that it began with.
         snapshot: where it stood; arrays: the network and its optimizer.
         summary: of a run that came to its end; None otherwise.
+        anchor: the state that is the target of repairs, where the network is in another one now.
     """
 
     began: Mapping[str, Any]
     snapshot: Snapshot
     arrays: State
     summary: Summary | None = None
+    anchor: State | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,22 @@ class ControlState:
     """How far the control is trained: on the batches of these trials, read up to here, with this state."""
 
     numbers: tuple[int, ...]
+    position: Mapping[str, int]
+    arrays: State
+
+
+@dataclass(frozen=True)
+class FinalState:
+    """How far the network that is left is trained at the end.
+
+    Attributes:
+        numbers: of the accepted trials that it is left by; done: steps that were taken; score: after them.
+        position: how far the streams of data were read; arrays: the small network and its optimizer.
+    """
+
+    numbers: tuple[int, ...]
+    done: int
+    score: float
     position: Mapping[str, int]
     arrays: State
 
@@ -127,8 +149,21 @@ class Recorder(Protocol):
     def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
         """The warm-up is done, in this process or in one before."""
 
-    def decided(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None:
-        """One more trial is decided, the last of the snapshot's; the state is that after the decision."""
+    def decided(self, snapshot: Snapshot, arrays: Callable[[], State], anchor: State | None = None) -> None:
+        """One more trial is decided, the last of the snapshot's; the state is that after the decision.
+
+        Args:
+            anchor: see `Saved`.
+        """
+
+    def kept(self, number: int, arrays: Callable[[], State]) -> None:
+        """The state after an accepted trial is a point of the frontier; the trial is not decided yet."""
+
+    def final(self) -> FinalState | None:
+        """How far the final training was before; None: it was not begun."""
+
+    def finalizing(self, state: FinalState) -> None:
+        """A part of the final training is done."""
 
     def control(self) -> ControlState | None:
         """How far the control was trained before; None: not at all."""
@@ -160,7 +195,14 @@ class NoRecorder:
 
     def warmed_up(self, before: Before, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
 
-    def decided(self, snapshot: Snapshot, arrays: Callable[[], State]) -> None: ...
+    def decided(self, snapshot: Snapshot, arrays: Callable[[], State], anchor: State | None = None) -> None: ...
+
+    def kept(self, number: int, arrays: Callable[[], State]) -> None: ...
+
+    def final(self) -> FinalState | None:
+        return None
+
+    def finalizing(self, state: FinalState) -> None: ...
 
     def control(self) -> ControlState | None:
         return None

@@ -16,6 +16,7 @@ from shrinknet.runs.journal import decode, encode
 from shrinknet.runs.recorder import Saved, Snapshot
 from shrinknet.runs.store import RunStore
 
+ANCHOR = "anchor "  # before the names of arrays that belong to the target of repairs
 DATA = "data"  # the part of a run's identity that the user may change
 _LOG = logging.getLogger("shrinknet")
 
@@ -50,8 +51,12 @@ def read_saved(store: RunStore, states: Generations, summary: Summary | None = N
             decided=dict(facts["engine"]),
             results=tuple(map(str, facts["results"])),
             elapsed=float(facts["elapsed"]),
+            anchor=int(facts["anchor"]),
+            latency=None if facts["latency"] is None else float(facts["latency"]),
         )
-        return Saved(began, snapshot, arrays, summary)
+        anchor = {name.removeprefix(ANCHOR): array for name, array in arrays.items() if name.startswith(ANCHOR)}
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(ANCHOR)}
+        return Saved(began, snapshot, arrays, summary, anchor or None)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
             f"The checkpoints in {store.path} cannot be understood ({error!r}): expected those of this version of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shrinknet.applications.steel import class_scores, published
@@ -37,6 +37,7 @@ class TestClassScores:
             together = 2 * scores.precision * scores.recall / (scores.precision + scores.recall)
             assert abs(together - scores.f1) > 1e-4
 
+    @settings(max_examples=25)  # Keras takes a tenth of a second for each
     @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=30), st.integers(1, 8))
     def test_keras_counts_the_same(self, pairs: list[tuple[int, float]], batch: int) -> None:
         from shrinknet.applications.steel.class_metrics import (

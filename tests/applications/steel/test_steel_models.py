@@ -24,8 +24,11 @@ def shaken(model: Any) -> Any:
 
 
 class TestUnet:
-    @pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
-    @pytest.mark.parametrize("normalization", ["batch", "group", "none"])
+    @pytest.mark.parametrize(
+        ("upsampling", "normalization"),
+        [("transposed", "batch"), ("nearest", "none"), pytest.param("nearest", "batch", marks=pytest.mark.slow),
+         pytest.param("transposed", "group", marks=pytest.mark.slow)],
+    )  # fmt: skip
     def test_half_of_its_filters_can_be_cut(self, upsampling: str, normalization: str) -> None:
         from shrinknet import Switches, plan, slim, switched
         from shrinknet.applications.steel import unet
@@ -58,7 +61,9 @@ class TestUnet:
         assert first.shape == (1, 16, 32, 4)
         assert 0 < first.min() < first.max() < 1
 
-    @pytest.mark.parametrize("loss", ["bce", "dice", "both"])
+    @pytest.mark.parametrize(
+        "loss", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("bce", "dice")), "both"]
+    )
     def test_it_trains_on_any_size(self, loss: str) -> None:
         from shrinknet.applications.steel import unet
 
@@ -125,6 +130,7 @@ class TestTwoSteps:
         assert TwoSteps(binary, multiclass).classify(images * 0.1).tolist() == [0, 0, 0, 0]
         assert (binary.seen, multiclass.seen) == (8, 4)  # nothing was found
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow("it is TensorFlow's backend that looks for what went into a sigmoid")
     def test_four_sigmoids_train_as_a_softmax_does(self) -> None:
         from shrinknet.applications.steel import two_step_classifier
@@ -146,6 +152,7 @@ class TestTwoSteps:
         for model in (steps.binary, steps.multiclass):
             assert np.abs(np.asarray(model(images)) - 0.5).max() < 0.05
 
+    @pytest.mark.slow
     def test_training_repeats_and_its_history_is_json(self, plates: Any) -> None:
         import json
 

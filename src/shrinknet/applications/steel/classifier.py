@@ -131,6 +131,7 @@ def step_batches(
     batch: int = 16,
     augment: Augmentation | None = None,
     seed: int = 0,
+    memory: int = 0,
 ) -> Any:
     """The plates of one part for one of the two steps, as a tf.data.Dataset of (images, labels).
 
@@ -138,7 +139,7 @@ def step_batches(
         plates: of `read`; sample: of `balanced_sample`.
         step: "binary", labels of shape (images, 1); "multiclass", plates with a defect, labels of shape (images, 4).
         part: "train", in another order each pass; "validation" or "test", in the sample's order.
-        size, channels, batch, seed: see `plate_batches`.
+        size, channels, batch, seed, memory: see `plate_batches`.
         augment: for the training part; None: nothing.
 
     Raises:
@@ -149,7 +150,7 @@ def step_batches(
     training = part == "train"
     return plate_batches(
         plates, names, labels, size=size, channels=channels, batch=batch, shuffle=training,
-        augment=augment if training else None, seed=seed,
+        augment=augment if training else None, seed=seed, memory=memory,
     )  # fmt: skip
 
 

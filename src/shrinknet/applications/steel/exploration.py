@@ -10,10 +10,15 @@ import pandas as pd
 from shrinknet.applications.steel import published
 from shrinknet.applications.steel.layout import CLASSES, COLOURS, SHAPE
 from shrinknet.applications.steel.runlengths import rle2mask, runs
-from shrinknet.applications.steel.table import Plates
+from shrinknet.applications.steel.table import Plates, master_table
 from shrinknet.imaging.overlays import as_rgb, on_black, overlay
 
 STATISTICS = ("mean", "median", "std", "max", "min")
+
+
+def master(plates: Plates) -> pd.DataFrame:
+    """The master table of a folder; see `master_table`."""
+    return master_table(plates.table, plates.images, plates.shape)
 
 
 def defects_per_image(master: pd.DataFrame) -> pd.DataFrame:

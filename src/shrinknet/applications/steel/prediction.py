@@ -146,7 +146,8 @@ def predict(
         regions.append(components(mask, name, CLASSES))
         if folder is not None and overlays:
             files.append(folder / OVERLAYS / f"{Path(name).stem}.png")
-            write_file(files[-1], png(overlay(plate, mask, [COLOURS[number] for number in CLASSES])))
+            picture = overlay(plate, mask, [COLOURS[number] for number in CLASSES])
+            write_file(files[-1], png(picture, fast=True))
         if progress is not None:
             progress(len(regions), len(names))
     table = pd.DataFrame(rows, columns=list(COLUMNS))

@@ -5,7 +5,8 @@ Only a few batches are in memory at a time, so that a folder may be larger than 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,7 @@ def plate_batches(
     augment: Augmentation | None = None,
     crops: Crops | None = None,
     seed: int = 0,
+    memory: int = 0,
 ) -> tf.data.Dataset:
     """Batches of plates with their masks, or with labels, read from files as they are needed.
 
@@ -150,6 +152,8 @@ def plate_batches(
         augment: applied to plates and masks alike; None: nothing.
         crops: one crop of each plate, another in each pass; None: whole plates. Not with labels, which a crop may miss.
         seed: of order, crops and augmentation.
+        memory: MiB; resized plates are kept up to that, the others are read again in each pass. The results are the
+            same.
 
     Returns:
         A dataset of (images in [0, 1], targets), float32, of known length.
@@ -165,7 +169,7 @@ def plate_batches(
         raise DataError(f"Expected plates, with one label each; received {len(names):,} plates and {given}.")
     if crops and (labels is not None or crops.height > size[0] or crops.width > size[1]):
         raise OptionError(f"Expected crops of at most {size[0]} x {size[1]}, and none with labels; received {crops}.")
-    reader = _Reader(plates, tuple(names), size, crops, masks=labels is None)
+    reader = _Reader(plates, tuple(names), size, crops, labels is None, _Kept(memory * 2**20))
     side = (crops.height, crops.width) if crops else size
 
     def read(index: Any, number: Any) -> tuple[Any, Any]:
@@ -185,6 +189,26 @@ def plate_batches(
     return loaded.batch(batch).prefetch(2)
 
 
+class _Kept:
+    """Plates that were read, until they take a number of bytes; those that come later are not kept."""
+
+    def __init__(self, most: int) -> None:
+        self.left, self.plates = most, dict[str, tuple[np.ndarray, np.ndarray]]()
+        self.lock = threading.Lock()  # several threads of tf.data read at a time
+
+    def get(self, name: str, read: Callable[[], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """The plate and its masks, read if need be."""
+        found = self.plates.get(name)
+        if found is None:
+            found = read()
+            size = found[0].nbytes + found[1].nbytes
+            with self.lock:
+                if name not in self.plates and size <= self.left:
+                    self.plates[name] = found
+                    self.left -= size
+        return found
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Reads one plate and its masks; a crop of them by a random number."""
@@ -194,9 +218,11 @@ class _Reader:
     size: tuple[int, int]
     crops: Crops | None
     masks: bool
+    kept: _Kept
 
     def __call__(self, index: Any, number: Any) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = read_plate(self.plates, self.names[int(index)], self.size, self.masks)
+        name = self.names[int(index)]
+        image, mask = self.kept.get(name, lambda: read_plate(self.plates, name, self.size, self.masks))
         if self.crops is None:
             return image, mask
         row, column = self.crops.corner(mask, np.random.default_rng(abs(int(number))))

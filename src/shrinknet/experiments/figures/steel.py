@@ -9,11 +9,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from shrinknet.applications.steel import published
 from shrinknet.applications.steel.layout import CLASSES, COLOURS, NAMES
 from shrinknet.experiments.figures import COLOURS as SERIES
-from shrinknet.experiments.figures import new_figure, style
+from shrinknet.experiments.figures import MARKERS, new_figure, style
 
 
 def defects_per_image(table: pd.DataFrame) -> Figure:
@@ -26,8 +27,8 @@ def defects_per_image(table: pd.DataFrame) -> Figure:
         figure, axes = new_figure(4.2, 2.8)
         axis = axes[0, 0]
         _bars(axis, table["defects"].astype(str), table["images"], [SERIES[0]] * len(table))
-        axis.set_xlabel("classes of defects on a plate")
-        axis.set_ylabel("plates")
+        axis.set_xlabel("classes of defects on a plate (number)")
+        axis.set_ylabel("plates (number)")
         return figure
 
 
@@ -43,8 +44,8 @@ def classes(table: pd.DataFrame) -> Figure:
         colours = [_colour(int(name[1])) if single else "0.6"
                    for name, single in zip(table["classes"], table["single"], strict=True)]  # fmt: skip
         _bars(axis, table["classes"], table["images"], colours)
-        axis.set_xlabel("classes of defects on a plate")
-        axis.set_ylabel("plates with a defect")
+        axis.set_xlabel("classes of defects on a plate (numbers)")
+        axis.set_ylabel("plates with a defect (number)")
         axis.tick_params(axis="x", rotation=45 if len(table) > 8 else 0)
         return figure
 
@@ -84,14 +85,14 @@ def examples(pictures: Mapping[str, Mapping[str, np.ndarray]], kinds: Sequence[s
     """
     with style():
         rows = len(pictures)
-        figure, axes = new_figure(3.6 * len(kinds) + 0.4, 0.74 * rows + 0.5, rows, len(kinds))
+        figure, axes = new_figure(3.6 * len(kinds) + 0.4, 0.86 * rows + 0.6, rows, len(kinds))
         for row, (name, made) in enumerate(pictures.items()):
             for column, kind in enumerate(kinds):
                 axis = axes[row, column]
                 axis.imshow(made[kind], interpolation="antialiased", aspect="auto")
                 axis.set_axis_off()
                 if column == 0:
-                    axis.set_title(name, loc="left", fontsize=6.5, pad=2)
+                    axis.set_title(name, loc="left", fontsize=8, pad=2)
         handles = [Patch(color=_colour(number), label=f"{number}: {NAMES[number]}") for number in CLASSES]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
         return figure
@@ -113,9 +114,10 @@ def histories(tables: Mapping[str, pd.DataFrame], measures: Sequence[str] = ("lo
                     axis.plot(table["epoch"], table[prefix + measure], color=SERIES[place], label=label,
                               linestyle="-" if not prefix else "--", linewidth=1.4)  # fmt: skip
                 axis.set_title(title)
-                axis.set_ylabel(measure)
+                axis.set_ylabel(f"{measure} (no unit)")
         for axis in axes[-1]:
-            axis.set_xlabel("epoch")
+            axis.set_xlabel("epoch (number)")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
         return figure
@@ -131,3 +133,54 @@ def _bars(axis: object, labels: pd.Series, counts: pd.Series, colours: Sequence[
 def _colour(number: int) -> tuple[float, float, float]:
     red, green, blue = COLOURS[number]
     return red / 255, green / 255, blue / 255
+
+
+def batches(table: pd.DataFrame, measure: str = "val_f1") -> Figure:
+    """A curve for each batch size: the mean over repetitions, and their range as a band.
+
+    Args:
+        table: columns repetition, batch, epoch and the measure.
+    """
+    with style():
+        figure, axes = new_figure(6.8, 2.8)
+        axis = axes[0, 0]
+        for place, (batch, rows) in enumerate(table.groupby("batch")):
+            groups = rows.groupby("epoch")[measure]
+            epochs = list(groups.groups)
+            axis.plot(epochs, groups.mean(), color=SERIES[place], marker=MARKERS[place], markersize=3.5, linewidth=1.4,
+                      label=f"{batch}")  # fmt: skip
+            axis.fill_between(epochs, groups.min(), groups.max(), color=SERIES[place], alpha=0.15, linewidth=0)
+        axis.set_xlabel("epoch (number)")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_ylabel("validation F1 (no unit)")
+        axis.legend(title="batch size", loc="lower right")
+        return figure
+
+
+def score_cost(trials: pd.DataFrame) -> Figure:
+    """Validation score of the kept cuts against the multiply-adds that are left; a panel for each network.
+
+    Args:
+        trials: columns network, strategy, repetition, trial, accepted, score, share.
+    """
+    networks = list(dict.fromkeys(trials["network"]))
+    with style():
+        figure, axes = new_figure(6.8, 0.5 + 2.6 * len(networks), len(networks), 1)
+        names = list(dict.fromkeys(trials["strategy"]))
+        for row, network in enumerate(networks):
+            axis = axes[row, 0]
+            mine = trials[(trials["network"] == network) & trials["accepted"]]
+            for place, name in enumerate(names):
+                for number, rows in mine[mine["strategy"] == name].groupby("repetition"):
+                    rows = rows.sort_values("trial")
+                    axis.plot(100 * rows["share"], rows["score"], color=SERIES[place], marker=MARKERS[place],
+                              markersize=4, linewidth=1, alpha=0.85,
+                              label=name if number == mine["repetition"].min() else None)  # fmt: skip
+            axis.axvline(50, color="0.4", linewidth=1, linestyle=":")
+            axis.invert_xaxis()
+            axis.set_ylabel(f"validation {'Dice' if network == 'unet' else 'F1'} (no unit)")
+            axis.set_title(network)
+        axes[-1, 0].set_xlabel("multiply-adds left (% of the uncut network's)")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(names))
+        return figure

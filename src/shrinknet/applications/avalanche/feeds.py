@@ -1,0 +1,186 @@
+"""Windows as a stream for Keras: drawn anew in each epoch, cut batch by batch, in an order that the seed fixes.
+
+Only the images of one block are open at a time, so that memory does not grow with the number of images or of windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from shrinknet.applications.avalanche.folder import Slopes
+from shrinknet.applications.avalanche.sampling import slope_windows
+from shrinknet.errors import DataError, OptionError
+from shrinknet.imaging.windows import Windows
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Changes that leave the answer as it is.
+
+    Attributes:
+        flips: left to right and upside down, each with a probability of one half.
+        brightness: greatest difference that is added to all of a window, in [0, 1] of the range of values.
+        contrast: greatest change of the contrast around 1/2, in [0, 1).
+        colour: greatest difference that is added to each channel by itself, in [0, 1]: there are few photographs, and
+            a network soon knows each by its tint.
+    """
+
+    flips: bool = True
+    brightness: float = 0.1
+    contrast: float = 0.25
+    colour: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.brightness <= 1 and 0 <= self.contrast < 1 and 0 <= self.colour <= 1):
+            raise OptionError(
+                f"An augmentation expects brightness and colour in [0, 1] and contrast in [0, 1); received {self}."
+            )
+
+    def __call__(self, windows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Windows, shape (windows, height, width, channels), in [0, 1], each changed by numbers of its own."""
+        count = (len(windows), 1, 1, 1)
+        if self.flips:
+            across, down = random.random((2, *count)) < 0.5
+            windows = np.where(across, windows[:, :, ::-1], windows)
+            windows = np.where(down, windows[:, ::-1], windows)
+        added = random.uniform(-self.brightness, self.brightness, count)
+        if self.colour and windows.shape[-1] > 1:
+            added = added + random.uniform(-self.colour, self.colour, (len(windows), 1, 1, windows.shape[-1]))
+        scale = 1 + random.uniform(-self.contrast, self.contrast, count)
+        return np.clip((windows - 0.5) * scale + 0.5 + added, 0, 1).astype(np.float32)
+
+
+class WindowFeed(keras.utils.PyDataset):
+    """Batches of windows and of the mask at their centres.
+
+    In each epoch the images are put into a new order and dealt into blocks; new windows of a block's images are drawn
+    and mixed. What a batch holds depends on the seed, the epoch and its number alone, so that a pass can be repeated.
+    Hand it to `fit` with shuffle=False: Keras would otherwise ask for the batches in another order, and every block
+    would be opened again and again.
+
+    Attributes:
+        epoch: the number of the pass, from 0; Keras counts it up.
+    """
+
+    def __init__(
+        self,
+        slopes: Slopes,
+        names: Sequence[str],
+        shape: tuple[int, int, int],
+        *,
+        each: int = 256,
+        batch: int = 128,
+        mixed: int = 4,
+        balanced: bool = True,
+        augment: Augmentation | None = None,
+        levels: int = 0,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        """Windows of `each` image in each epoch.
+
+        Args:
+            slopes: of `read`; names: of images.
+            shape: height, width and channels of a window.
+            each: windows of each image in an epoch, from 1.
+            batch: windows a batch, from 1; the last of a block may be smaller.
+            mixed: images of a block: those that are open, and whose windows are mixed.
+            balanced: half of the windows at marked pixels; False: anywhere.
+            augment: what every window goes through, each time by other numbers; None: nothing.
+            levels: of the Gaussian pyramid, see `imaging.pyramids`.
+            seed: of order, windows and augmentation.
+            options: of `keras.utils.PyDataset`.
+
+        Raises:
+            DataError: there are no images; OptionError: a number is below 1.
+        """
+        super().__init__(**options)
+        if not len(names):
+            raise DataError("Expected images to draw windows from; received none.")
+        if min(each, batch, mixed) < 1:
+            raise OptionError(f"Expected each, batch and mixed of at least 1; received {each}, {batch} and {mixed}.")
+        self.slopes, self.names, self.shape = slopes, tuple(names), shape
+        self.each, self.batch, self.mixed = each, batch, min(mixed, len(names))
+        self.balanced, self.augment, self.levels, self.seed, self.epoch = balanced, augment, levels, seed, 0
+        self._begun = False
+        self._block: tuple[tuple[int, int], list[Windows], np.ndarray] | None = None
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch."""
+        whole, rest = divmod(len(self.names), self.mixed)
+        return whole * self._batches(self.mixed) + self._batches(rest)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A batch of this epoch, see `at`."""
+        return self.at(self.epoch, index)
+
+    def at(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A batch: windows, shape (windows, height, width, channels), in [0, 1], and values, shape (windows, 1)."""
+        block, number = divmod(index, self._batches(self.mixed))
+        found, order = self._opened(epoch, block)
+        chosen = order[number * self.batch : (number + 1) * self.batch]
+        x = np.empty((len(chosen), *self.shape), np.float32)
+        y = np.empty((len(chosen), 1), np.float32)
+        for place, one in enumerate(found):
+            here = chosen[:, 0] == place
+            x[here], y[here] = one.at(chosen[here, 1:])
+        if self.augment is not None:
+            x = self.augment(x, np.random.default_rng([self.seed, epoch, index, self.each]))
+        return x, y
+
+    def on_epoch_begin(self) -> None:
+        """Counts the epoch up, but for the first: every pass has other windows in another order."""
+        # not at the end of an epoch, which Keras also calls before the first
+        self.epoch, self._begun = self.epoch + self._begun, True
+
+    def _batches(self, images: int) -> int:
+        return math.ceil(images * self.each / self.batch)
+
+    def _opened(self, epoch: int, block: int) -> tuple[list[Windows], np.ndarray]:
+        """The windows of a block's images, and which of them in what order: image, row and column of the centres."""
+        kept = self._block  # one name for one read: another thread may replace it
+        if kept is None or kept[0] != (epoch, block):
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.names))
+            chosen = order[block * self.mixed : (block + 1) * self.mixed].tolist()
+            found = [slope_windows(self.slopes, self.names[one], self.shape, self.levels) for one in chosen]
+            places = []
+            for place, (one, image) in enumerate(zip(found, chosen, strict=True)):
+                random = np.random.default_rng([self.seed, epoch, image])
+                drawn = one.sample(self.each, random, balanced=self.balanced)
+                places.append(np.column_stack([np.full(self.each, place), drawn]))
+            mixing = np.random.default_rng([self.seed, epoch, block, len(self.names)])
+            kept = ((epoch, block), found, mixing.permutation(np.concatenate(places)))
+            self._block = kept
+        return kept[1], kept[2]
+
+
+def window_dataset(feed: WindowFeed, epochs: int) -> tf.data.Dataset:
+    """The batches of several epochs as one tf.data.Dataset, for `tf.distribute`; each is a function of its place.
+
+    Hand it to `fit` with `epochs` and `steps_per_epoch=feed.num_batches`.
+
+    Args:
+        feed: of the windows; epochs: how many passes, from 1.
+    """
+    import tensorflow as tf
+
+    count = feed.num_batches
+
+    def load(place: Any) -> tuple[np.ndarray, np.ndarray]:
+        return feed.at(*divmod(int(place), count))
+
+    def read(place: Any) -> tuple[Any, Any]:
+        x, y = tf.numpy_function(load, [place], (tf.float32, tf.float32), stateful=False)
+        return tf.ensure_shape(x, (None, *feed.shape)), tf.ensure_shape(y, (None, 1))
+
+    return tf.data.Dataset.range(epochs * count).map(read).prefetch(2)

@@ -1,0 +1,162 @@
+"""The end: the network that is left is trained on with a rate that falls to 0, and so is the control."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shrinknet.engine import Engine, make_engine
+from shrinknet.loop.loop import Outcome
+from shrinknet.loop.notebook import Notebook
+from shrinknet.loop.options import Options
+from shrinknet.loop.rates import final_optimizer
+from shrinknet.loop.standin import Standin
+from shrinknet.loop.teaching import taught
+from shrinknet.loop.workbench import Workbench
+from shrinknet.network.assembling import plain_class
+from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
+from shrinknet.network.compiled import carry_compilation
+from shrinknet.network.guarded import keep_frozen
+from shrinknet.runs.recorder import FinalState
+
+LESSON = 2**30  # stands for the number of a trial where the order of the data is drawn
+PARTS = 10
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the final training came to.
+
+    Attributes:
+        steps: that were taken; score: validation score of the network as it is kept.
+    """
+
+    steps: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """What is trained at the end: the small network, or the switched one where a small one would train otherwise.
+
+    Attributes:
+        net, engine: what is trained, and with what.
+        give_back: takes what was learnt over into the switched network.
+    """
+
+    net: Any
+    engine: Engine
+    give_back: Callable[[], None]
+
+    def score(self, bench: Workbench) -> float:
+        """Its validation score; NaN when a weight is not finite."""
+        return bench.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
+
+    def put_back(self, arrays: Mapping[str, np.ndarray], bench: Workbench) -> None:
+        """The state that `to_arrays` gave."""
+        from_arrays(self.net, arrays, bench.switches if self.net is bench.net else None)
+
+
+def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: Any) -> Ending:
+    """Trains the network that is left; where that makes it worse on the validation data, it stays as it was.
+
+    Args:
+        own: the optimizer that the model was compiled with.
+    """
+    bench, steps = notebook.bench, options.final.steps or 0
+    if outcome.unfinished or not outcome.accepted or not steps:
+        return Ending(0, outcome.score)
+    bench.progress.begin("final training")
+    pupil = _pupil(bench, final_optimizer(options.final, options.training, own))
+    before = Checkpoint.of(pupil.net)
+    numbers = tuple(trial.number for trial in outcome.accepted)
+    done, score = _go_on(notebook, pupil, numbers)
+    for part in range(1, PARTS + 1):
+        mark = math.ceil(steps * part / PARTS)
+        if mark > done:
+            with taught(pupil.net, outcome.warm.uncut, options.final.distill):
+                pupil.engine.train(mark - done, LESSON, start=done)
+            done, score = mark, pupil.score(bench)
+            bench.progress.state(score, bench.filters_left())
+            state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net))
+            notebook.recorder.finalizing(state)
+    if not is_as_good(bench, score, outcome.score):
+        before.restore()
+        return Ending(steps, outcome.score)
+    pupil.give_back()
+    return Ending(steps, score)
+
+
+def is_as_good(bench: Workbench, score: float, other: float) -> bool:
+    """Whether a score is at least as good as another; never if it is not finite."""
+    if not math.isfinite(score):
+        return False
+    return score >= other if bench.scorer.higher_is_better else score <= other
+
+
+def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[int, float]:
+    """Puts an interrupted final training back to where it stood; the steps that it took, and the score."""
+    saved = notebook.recorder.final()
+    if saved is None or saved.numbers != numbers:
+        return 0, math.nan
+    pupil.put_back(saved.arrays, notebook.bench)
+    pupil.engine.go_to(saved.position)
+    return saved.done, saved.score
+
+
+def _pupil(bench: Workbench, optimizer: Any) -> Pupil:
+    small, cuts = bench.cut_out()
+    if not isinstance(small, plain_class(type(bench.net))):  # a plain model has no train_step of the user's own
+        bench.take_optimizer(optimizer)
+        return Pupil(bench.net, bench.engine, lambda: None)
+    standin = Standin(small, cuts)
+    carry_compilation(bench.net, small, optimizer, [(source, target) for source, target, _ in cuts])
+    engine = make_engine(small, bench.data.train, bench.data.validation, bench.seed, bench.callbacks,
+                         bench.progress.step)  # fmt: skip
+    engine.prepare(0, bench.engine.decisions())
+    return Pupil(small, engine, standin.give_back)
+
+
+def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: Any) -> Any:
+    """The uncut network, trained on the very batches that the slim one was trained on, reset as often."""
+    bench, recorder = notebook.bench, notebook.recorder
+    kept, optimizer = bench.checkpoint(), bench.net.optimizer
+    lessons = [(trial.number, trial.steps) for trial in outcome.accepted if trial.steps]
+    numbers = tuple(number for number, _ in lessons)
+    bench.progress.begin("control")
+    try:
+        outcome.warm.checkpoint.restore()
+        done = 0
+        saved = recorder.control()
+        if saved is not None and saved.numbers == numbers[: len(saved.numbers)]:
+            bench.put_back(saved.arrays)
+            bench.engine.go_to(saved.position)
+            done = len(saved.numbers)
+        for place in range(done, len(lessons)):
+            if options.training.reset:
+                bench.reset()
+            number, steps = lessons[place]
+            with taught(bench.net, outcome.warm.uncut, options.training.distill):
+                bench.engine.train(steps, number)
+            recorder.controlled(numbers[: place + 1], bench.engine.position(), bench.arrays)
+        if options.final.steps and outcome.accepted:
+            before, score = bench.checkpoint(), bench.score()
+            bench.take_optimizer(final_optimizer(options.final, options.training, own))
+            with taught(bench.net, outcome.warm.uncut, options.final.distill):
+                bench.engine.train(options.final.steps, LESSON)
+            if not is_as_good(bench, bench.score(), score):
+                before.restore()
+        return bench.slim()
+    finally:
+        _compile_again(bench, optimizer)
+        kept.restore()
+
+
+def _compile_again(bench: Workbench, optimizer: Any) -> None:
+    if bench.net.optimizer is not optimizer:
+        bench.take_optimizer(optimizer)
+        keep_frozen(bench.net)

@@ -1,0 +1,64 @@
+"""Rates: the optimizers of the trials and of the final training, with a learning rate that falls to 0."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+from keras import ops
+
+from shrinknet.loop.settings import Final, Training
+from shrinknet.network.optimizers import fresh_copy, other_optimizer
+
+
+def trial_optimizer(training: Training, own: Any) -> tuple[Any, Any]:
+    """What the trials train with; None: the model's own optimizer as it is. And what networks are handed out with where
+    the first has a schedule that is of no use to the user; else None.
+
+    Args:
+        own: the optimizer that the model was compiled with.
+    """
+    given = None if training.optimizer is None else other_optimizer(training.optimizer, own)
+    if training.schedule == "cosine" and training.reset and training.steps:
+        other = falling(own, training.steps, usual=True) if given is None else falling(given, training.steps)
+        return (given, None) if other is None else (other, given or own)
+    return given, None
+
+
+def final_optimizer(final: Final, training: Training, own: Any) -> Any:
+    """What the network that is left is trained with at the end."""
+    spec = training.optimizer if final.optimizer is None else final.optimizer
+    given = fresh_copy(own) if spec is None else other_optimizer(spec, own)
+    return falling(given, final.steps or 1, usual=spec is None, least=usual_rate(given) if spec is None else 0) or given
+
+
+def usual_rate(optimizer: Any) -> float:
+    """The learning rate that Keras takes for the class of an optimizer where none is given; 0 where there is none."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    for kind in type(inner).__mro__:
+        rate = getattr(inspect.signature(kind).parameters.get("learning_rate"), "default", None)
+        if isinstance(rate, float):
+            return rate
+    return 0.0
+
+
+def falling(optimizer: Any, steps: int, *, usual: bool = False, least: float = 0.0) -> Any:
+    """A new optimizer whose rate falls from that of this one to 0 as a cosine (arXiv:1608.03983, without restarts).
+
+    None where the optimizer has a schedule of its own.
+
+    Args:
+        usual: in the place of a schedule of its own, which the training before has used up, begin at the rate that
+            Keras takes for its class.
+        least: where the rate begins at least.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(inner, "_learning_rate", None)
+    if isinstance(rate, keras.Variable):
+        start = max(least, float(ops.convert_to_numpy(rate.value)))
+    elif usual and usual_rate(optimizer):
+        start = usual_rate(optimizer)
+    else:
+        return None
+    return fresh_copy(optimizer, keras.optimizers.schedules.CosineDecay(start, steps))

@@ -1,0 +1,219 @@
+"""Trials: cut, repair, train, measure, and keep the cut or put every bit back."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from shrinknet.engine.callbacks import tell_trial
+from shrinknet.loop.mending import Mender
+from shrinknet.loop.meter import Meter
+from shrinknet.loop.notebook import Notebook
+from shrinknet.loop.options import Options
+from shrinknet.loop.pace import Filters, Proposals
+from shrinknet.loop.proposals import ByCost
+from shrinknet.loop.search import Ask, Attempt, Search
+from shrinknet.loop.teaching import taught
+from shrinknet.loop.warming import Warm
+from shrinknet.network.checkpoint import Checkpoint
+from shrinknet.records import Trial
+from shrinknet.runs.points import is_point
+from shrinknet.runs.signals import uninterrupted
+
+NOT_FINITE_IN_A_ROW = 3  # scores; then something is wrong that no other filter will change
+STILL_TO_COME = 2  # a training is given up when this many times its last gain, in each part left, would not do
+Latency = Callable[[], float]
+
+
+class Trials:
+    """The trials on a network: the process that a search drives (see `search.Process`).
+
+    Args:
+        notebook: of the run; warm: the network before the first trial; search: drives this; options: of the run.
+        latency: measures the network as it is, in milliseconds; it is called only if a goal is about latency.
+    """
+
+    def __init__(self, notebook: Notebook, warm: Warm, search: Search, options: Options, latency: Latency) -> None:
+        self.notebook = notebook
+        self.bench = notebook.bench
+        self.warm = warm
+        self.search = search
+        self.options = options
+        self.latency = latency
+        self.view = self.bench.view()
+        self.meter = Meter(self.bench, options.goals, notebook.latency)
+        self.mender = Mender(self.bench, options.repair)
+        self.anchor = 0  # number of the accepted trial whose state is the target of repairs; 0: the warm-up's
+        self._anchored: Mapping[str, np.ndarray] | None = None  # that state, where later trials have left it
+        self.before: Checkpoint | None = None  # of the open trial
+        self.began = 0.0
+
+    def catch_up(self) -> None:
+        """Puts the network back to where it stood after the trials decided before, and tells the search of them."""
+        saved = self.notebook.saved
+        if saved is not None and saved.snapshot.baseline is not None:
+            self.bench.put_back(saved.arrays)
+            self.bench.engine.go_to(saved.snapshot.position)
+            for trial in saved.snapshot.trials:
+                self.search.learn(trial)
+            self.anchor, self._anchored = saved.snapshot.anchor, saved.anchor
+            measured = [trial.latency_ms for trial in self.search.accepted if math.isfinite(trial.latency_ms)]
+            if measured:
+                self.meter.measured(measured[-1])
+        self.bench.progress.state(self.search.score, self.bench.filters_left())
+
+    # -- one trial
+
+    def attempt(self, number: int, filters: Filters) -> Attempt:
+        """Switches off and freezes, repairs, trains and measures; an exception puts every bit back."""
+        self.began = time.monotonic()
+        self.bench.progress.begin(f"trial {number}")
+        self._remember()
+        self.before = self.bench.checkpoint()
+        tell_trial(self.bench.callbacks, "on_trial_begin", number)
+        with self._rolled_back():
+            self.bench.cut(*filters)
+            if not self.mender.mend():
+                return Attempt(math.nan)
+            untrained = math.nan
+            if self.options.training.train == "when-needed":
+                untrained = self.bench.score()
+                if self._suffices(untrained):
+                    return Attempt(untrained, 0, untrained)
+            if self.options.training.reset:
+                self.bench.reset()
+            score, steps = self._train(number, untrained)
+            return Attempt(score, steps, untrained)
+
+    def _train(self, number: int, score: float) -> tuple[float, int]:
+        """Trains from mark to mark until it is good enough twice in a row, or hopeless; the score and the steps."""
+        training, done, good = self.options.training, 0, 0
+        steps = training.steps or 0
+        for left in reversed(range(training.checks)):
+            mark = math.ceil(steps * (training.checks - left) / training.checks)
+            if mark > done:
+                with taught(self.bench.net, self.warm.uncut, training.distill):
+                    self.bench.engine.train(mark - done, number, start=done)
+            before, score, done = score, self.bench.score(), mark
+            good = good + 1 if self._suffices(score) else 0
+            if good > 1 or self._is_hopeless(before, score, left):
+                break
+        return score, done
+
+    def _suffices(self, score: float) -> bool:
+        return self.search.criterion.verdict(score, self.search.reference).accepted
+
+    def _is_hopeless(self, before: float, score: float, left: int) -> bool:
+        """Whether the score cannot be expected to become good enough in so many more parts of the training."""
+        if math.isnan(before):
+            return False
+        gain = score - before if self.search.criterion.higher_is_better else before - score
+        missing = self.search.criterion.missing(score, self.search.reference)
+        return not missing <= STILL_TO_COME * max(gain, 0.0) * left
+
+    @contextlib.contextmanager
+    def _rolled_back(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with uninterrupted():
+                self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self.before is not None:
+            self.before.restore()
+            self.before = None
+
+    # -- the target of repairs
+
+    def _remember(self) -> None:
+        """Lets the mender know its target, also after an interruption."""
+        if not self.search.accepted or self.search.accepted[-1].number == self.anchor:
+            self.mender.remember()  # the network is in that state now
+        elif self.anchor:
+            self.mender.remember(lambda: self.bench.put_back(self._anchored or {}))
+        else:
+            self.mender.remember(self.warm.checkpoint.restore)
+
+    def _move_anchor(self, trial: Trial) -> None:
+        """After an accepted trial that trained, repairs take their target from the network as it is then."""
+        if not (trial.accepted and self.mender.remembers):
+            return
+        if trial.steps:
+            self.mender.forget()
+            self.anchor, self._anchored = trial.number, None
+        elif self.anchor and self._anchored is None:  # the trial has left the state: it must be kept apart from now on
+            self._anchored = self._arrays_before()
+
+    def _arrays_before(self) -> Mapping[str, np.ndarray]:
+        """The state before the open trial."""
+        now = self.bench.checkpoint()
+        try:
+            if self.before is not None:
+                self.before.restore()
+            return self.bench.arrays()
+        finally:
+            now.restore()
+
+    # -- decisions
+
+    def settle(self, trial: Trial) -> Trial:
+        """Keeps the cut or puts every bit back; writes the trial and the state after it down."""
+        if not trial.accepted:
+            self._roll_back()
+        self._move_anchor(trial)
+        self.before = None
+        cost = self.bench.cost()
+        trial = replace(
+            trial,
+            filters_left=self.bench.filters_left(),
+            parameters=cost.parameters,
+            multiply_adds=cost.multiply_adds,
+            seconds=time.monotonic() - self.began,
+            latency_ms=self._latency(trial),
+        )
+        if trial.accepted and is_point(self.warm.cost.multiply_adds, [*self.search.accepted, trial]):
+            self.notebook.recorder.kept(trial.number, self.bench.weights)
+        trials = (*self.search.trials, trial)
+        snapshot = self.notebook.snapshot(self.warm.curve, self.warm.baseline, trials, self.anchor)
+        self.notebook.recorder.decided(snapshot, self.bench.arrays, self._anchored)
+        return trial
+
+    def _latency(self, trial: Trial) -> float:
+        if not trial.accepted or self.meter.latency is None:
+            return math.nan
+        latency = self.latency()
+        self.meter.measured(latency)
+        return latency
+
+    def told(self, trial: Trial) -> None:
+        """Tells callbacks and the progress bar."""
+        self.bench.progress.state(self.search.score, trial.filters_left)
+        tell_trial(self.bench.callbacks, "on_trial_end", trial)
+
+    def proposals(self, ask: Ask) -> Proposals:
+        """See `search.Process`."""
+        return ByCost(ask, self.meter, self.options.scope.round_to)
+
+    def reason_to_stop(self) -> str:
+        """Why the run ends now; empty: it continues."""
+        trials, stop = self.search.trials, self.options.stop
+        last = [trial.score for trial in trials[-NOT_FINITE_IN_A_ROW:]]
+        if len(last) == NOT_FINITE_IN_A_ROW and not any(map(math.isfinite, last)):
+            return (
+                f"The last {NOT_FINITE_IN_A_ROW} scores were not finite numbers: the training diverges. Lower the "
+                "learning rate, or look for unusual numbers in the data."
+            )
+        if self.meter.reached():
+            return f"The target is reached: {self.meter.told()} left."
+        if stop.trials is not None and len(trials) >= stop.trials:
+            return f"The limit of {stop.trials} trials is reached."
+        if stop.seconds is not None and self.notebook.elapsed >= stop.seconds:
+            return f"The limit of {stop.seconds:g} seconds is reached."
+        return ""

@@ -1,0 +1,99 @@
+"""Warm-up: training before the first trial, and the network at its end."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shrinknet.loop.notebook import Notebook
+from shrinknet.loop.settings import Warmup
+from shrinknet.loop.workbench import Workbench
+from shrinknet.network.checkpoint import Checkpoint
+from shrinknet.records import Cost
+from shrinknet.runs.recorder import Before
+
+_LOG = logging.getLogger("shrinknet")
+
+
+@dataclass(frozen=True)
+class Warm:
+    """The network after its warm-up, before the first cut.
+
+    Attributes:
+        curve: (step, validation score) pairs of the warm-up; baseline: the score at its end.
+        uncut: the network, plain; cost, filters: of it.
+        checkpoint: its state.
+    """
+
+    curve: tuple[tuple[int, float], ...]
+    baseline: float
+    uncut: Any
+    cost: Cost
+    filters: int
+    checkpoint: Checkpoint
+
+    @property
+    def steps(self) -> int:
+        """Training steps that the warm-up has taken."""
+        return self.curve[-1][0] if self.curve else 0
+
+
+def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None, max_drop: float | None = None) -> Warm:
+    """Trains before the first trial, scoring ten times on the way; ends early when the score stagnates.
+
+    A run that was interrupted continues its warm-up, or its network is put back to where it stood at the end of it.
+
+    Args:
+        optimizer: what the trials train with; None: the model's own.
+        max_drop: see `Criterion`.
+    """
+    bench, recorder = notebook.bench, notebook.recorder
+    saved = notebook.saved.snapshot if notebook.saved else None
+    curve = list(saved.warmup) if saved else []
+    bench.progress.begin("warm-up")
+    if notebook.saved and saved and saved.baseline is None:
+        bench.put_back(notebook.saved.arrays)
+        bench.engine.go_to(saved.position)
+    if saved is None or saved.baseline is None:
+        if warmup.steps and not curve:
+            bench.scorer.warn_of(bench.first, max_drop)
+        _train(notebook, warmup, curve)
+        _LOG.info("the warm-up took %d of %d steps", curve[-1][0] if curve else 0, warmup.steps)
+        baseline = curve[-1][1] if curve else bench.score()
+        bench.scorer.check_baseline(baseline, max_drop)
+        if optimizer is not None:
+            bench.take_optimizer(optimizer)
+    else:
+        baseline = saved.baseline
+        if optimizer is not None:
+            bench.take_optimizer(optimizer)
+        bench.put_back(recorder.warm_state())
+    uncut = bench.slim()
+    warm = Warm(tuple(curve), baseline, uncut, bench.cost(), bench.filters_left(), bench.checkpoint())
+    before = Before(bench.scorer.name, bench.scorer.higher_is_better, warm.cost, uncut, bench.kernels())
+    recorder.warmed_up(before, notebook.snapshot(curve, baseline), bench.arrays)
+    return warm
+
+
+def _train(notebook: Notebook, warmup: Warmup, curve: list[tuple[int, float]]) -> None:
+    """Trains up to each tenth of the warm-up and adds its score to the curve."""
+    bench = notebook.bench
+    for mark in sorted({math.ceil(warmup.steps * part / 10) for part in range(1, 11)} - {0}):
+        done = curve[-1][0] if curve else 0
+        if mark > done and not stagnates(bench, [score for _, score in curve], warmup.patience):
+            bench.engine.train(mark - done, trial=0, start=done)
+            curve.append((mark, bench.score()))
+            bench.progress.state(curve[-1][1], bench.filters_left())
+            notebook.recorder.warming(notebook.snapshot(curve), bench.arrays)
+
+
+def stagnates(bench: Workbench, scores: Sequence[float], patience: int | None) -> bool:
+    """Whether the last `patience` scores were no better than one before them; None: never."""
+    best, stale = math.nan, 0
+    for score in scores:
+        better = not bench.scorer.ratio(score, best) <= 1
+        best, stale = (score, 0) if better else (best, stale + 1)
+    return patience is not None and stale >= patience
