@@ -30,9 +30,9 @@ IMAGE = (64, 64, 3)
 
 def resnet(shape: Any = IMAGE, **changes: Any) -> Any:
     config = {
-        "input_conv_filters": [16],
+        "input_conv_filters": [64],
         "input_conv_kernel_sizes": [7],
-        "stackwise_num_filters": [16, 24, 32, 48],
+        "stackwise_num_filters": [64, 24, 32, 48],  # the first must be 64
         "stackwise_num_blocks": [2, 2, 2, 2],
         "stackwise_num_strides": [1, 2, 2, 2],
         "block_type": "basic_block",
@@ -43,7 +43,7 @@ def resnet(shape: Any = IMAGE, **changes: Any) -> Any:
 
 def resnet_vd() -> Any:
     return resnet(
-        input_conv_filters=[8, 8, 16], input_conv_kernel_sizes=[3, 3, 3], stackwise_num_filters=[16, 16, 24, 24],
+        input_conv_filters=[8, 8, 16], input_conv_kernel_sizes=[3, 3, 3], stackwise_num_filters=[64, 16, 24, 24],
         block_type="bottleneck_block_vd",
     )  # fmt: skip
 
@@ -52,7 +52,8 @@ def cspnet(kind: str, stage: str | None = None, **changes: Any) -> Build:
     config = {
         "stem_filters": 16, "stem_kernel_size": 3, "stem_strides": 2, "stackwise_depth": [1, 2, 2],
         "stackwise_strides": [1, 2, 2], "stackwise_num_filters": [16, 32, 48], "block_type": kind,
-        "stage_type": stage, "image_shape": IMAGE, "stem_padding": "same",
+        "stage_type": stage, "image_shape": IMAGE, "stem_padding": "same", "down_growth": True,
+        "bottle_ratio": (0.5, 1.0, 1.0), "block_ratio": (1.0, 0.5, 0.5), "expand_ratio": (2.0, 1.0, 1.0),
     }  # fmt: skip
     return lambda: hub("CSPNetBackbone", **{**config, **changes})
 
@@ -79,7 +80,7 @@ def mobilenet(**changes: Any) -> Any:
         "stackwise_num_strides": [[2, 1], [2, 1]], "stackwise_se_ratio": [[None, None], [0.25, 0.25]],
         "stackwise_activation": [["relu", "relu"], ["hard_swish", "hard_swish"]],
         "stackwise_padding": [[1, 1], [2, 2]], "output_num_filters": 96, "depthwise_filters": 16,
-        "depthwise_stride": 2, "depthwise_residual": True, "last_layer_filter": 128, "squeeze_and_excite": 0.5,
+        "depthwise_stride": 1, "depthwise_residual": True, "last_layer_filter": 128, "squeeze_and_excite": 0.5,
         "input_num_filters": 16, "image_shape": IMAGE,
     }  # fmt: skip
     return hub("MobileNetBackbone", **{**config, **changes})
@@ -93,7 +94,8 @@ def _mobilenetv5(blocks: list[list[str]], **changes: Any) -> Any:
         "stackwise_block_types": blocks, "stackwise_num_blocks": [len(stage) for stage in blocks],
         "stackwise_num_filters": each(16, 24, 32), "stackwise_strides": [[2, *[1] * (len(s) - 1)] for s in blocks],
         "stackwise_act_layers": each("relu", "relu", "relu"), "stackwise_exp_ratios": each(4.0, 4.0, 3.0),
-        "stackwise_se_ratios": each(0.0, 0.25, 0.0), "stackwise_dw_kernel_sizes": each(0, 5, 5),
+        "stackwise_se_ratios": each(0.0, 0.0, 0.0),  # others cannot be built in keras-hub 0.32
+        "stackwise_dw_kernel_sizes": each(0, 5, 5),
         "stackwise_dw_start_kernel_sizes": each(0, 3, 0), "stackwise_dw_end_kernel_sizes": each(0, 0, 0),
         "stackwise_exp_kernel_sizes": each(3, 0, 0), "stackwise_pw_kernel_sizes": each(1, 0, 0),
         "stackwise_num_heads": each(0, 0, 2), "stackwise_key_dims": each(0, 0, 8),
@@ -152,7 +154,7 @@ def retinanet(**changes: Any) -> Any:
 
 def basnet() -> Any:
     return hub(
-        "BASNetBackbone", image_encoder=resnet(), num_classes=1, image_shape=IMAGE, projection_filters=8
+        "BASNetBackbone", image_encoder=resnet(shape=(None, None, 3)), num_classes=1, image_shape=IMAGE, projection_filters=8
     )  # fmt: skip
 
 
@@ -214,7 +216,7 @@ def vit_det() -> Any:
 
 def depth_anything() -> Any:
     return hub(
-        "DepthAnythingBackbone", image_encoder=dinov2(num_layers=4), reassemble_factors=[4, 2, 1, 0.5],
+        "DepthAnythingBackbone", image_encoder=dinov2(num_layers=4, patch_size=8), reassemble_factors=[4, 2, 1, 0.5],
         neck_hidden_dims=[8, 12, 16, 16], fusion_hidden_dim=12, head_hidden_dim=8, head_in_index=-1,
         feature_keys=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras import tree
+import numpy as np
+from keras import ops, tree
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.calls import registered
-from shrinknet.internals import functional_of, layers_of
+from shrinknet.internals import functional_of, layers_of, nodes_of
 
 _LEFT_ALONE = "_shrinknet_left_alone"  # in a layer's __dict__: why it is not followed
 
@@ -88,16 +89,54 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
             outputs = layer.call(*given, **named)
             followed = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
         except Exception as error:
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            raise ModelError(f"its call cannot be followed with symbolic tensors ({words[0][:160]})") from error
-    missed = {id(one) for one in layer.variables} - {id(one) for one in followed.variables}
-    if missed:
+            raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
+    _leave_batch_open(followed)
+    missed = {id(one) for one in layer.variables} - {id(one) for one in (*followed.variables, *_seeds_inside(layer))}
+    if missed and _has_constants(followed):  # else nothing was computed with them, and nothing depends on them
         names = ", ".join(one.path for one in layer.variables if id(one) in missed)
         raise ModelError(f"its call uses weights that belong to none of its layers ({names[:160]})")
     if layer.activity_regularizer is not None:
         raise ModelError("it regularizes its output")
     followed._trainable = layer._trainable
     return followed
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in short; of a wrapped one, what the layer itself said."""
+    lines = [line for line in str(error).replace("\033[1m", "").replace("\033[0m", "").splitlines() if line.strip()]
+    wrapped = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
+    return (lines[wrapped] if lines else type(error).__name__)[:160]
+
+
+def _leave_batch_open(followed: Any) -> None:
+    """Lets a reshape infer the one size that was not known when it was recorded, as `ops.shape(x)[0]` of a batch."""
+    for node in nodes_of(followed):
+        shape = getattr(node.operation, "newshape", None)
+        if isinstance(shape, tuple | list) and shape.count(None) == 1 and -1 not in shape:
+            node.operation.newshape = tuple(-1 if size is None else size for size in shape)
+
+
+def _has_constants(followed: Any) -> bool:
+    """Whether numbers that a recorded call does not show went into it: a weight that was read may be among them."""
+    for node in nodes_of(followed):
+        operation = node.operation
+        hidden = [] if isinstance(operation, keras.layers.Layer) else list(vars(operation).values())
+        leaves = tree.flatten((node.arguments.args, node.arguments.kwargs, hidden))
+        if isinstance(operation, keras.layers.Lambda) or any(map(_is_number, leaves)):
+            return True
+    return False
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, keras.Variable | np.ndarray) or (
+        ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor)
+    )
+
+
+def _seeds_inside(layer: Any) -> list[Any]:
+    """The seeds of the layers inside: a dropout that is never called is missing in a graph, and is not missed."""
+    generators = [getattr(one, "seed_generator", None) for one in sublayers(layer)]
+    return [one.state for one in generators if isinstance(one, keras.random.SeedGenerator)]
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ from shrinknet.comparing import Mismatch, difference
 from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.graph import trace
-from shrinknet.graph.following import follow, is_over_time, is_recorded, leave_alone, sublayers
-from shrinknet.internals import layers_of
+from shrinknet.graph.following import first_line, follow, is_over_time, is_recorded, leave_alone, sublayers
+from shrinknet.internals import in_mode, layers_of
 from shrinknet.layers import switched_class
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
@@ -198,10 +198,11 @@ def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> N
     flat = [drawn[id(one)] for one in tensors]
     inner = (flat if len(flat) > 1 else flat[0],)
     for training in (False, True):
-        one, other = (
-            _results(layer, net, args, kwargs, training)
-            for net, args, kwargs in ((layer, given, named), (followed, inner, {}))
-        )
+        one = _results(layer, layer, given, named, training)
+        try:
+            other = _results(layer, followed, inner, {}, training)
+        except Exception as error:  # a shape or number that was only known, or not yet, when it was followed
+            raise ModelError(f"what its call was followed to cannot be computed ({first_line(error)})") from error
         if len(one) != len(other):
             raise ModelError("it adds losses of its own, which a model made of its layers would not")
         if not max((_distance(a, b) for a, b in zip(one, other, strict=True)), default=0.0) <= FOLLOWED_TOLERANCE:
@@ -212,7 +213,7 @@ def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> N
 def _results(layer: Any, net: Any, arguments: Any, keywords: Any, training: bool) -> list[np.ndarray]:
     """What a layer gives, or the model that it was followed to: outputs, losses, and its variables afterwards."""
     takes = net._call_has_training_arg or isinstance(net, keras.Model)
-    with as_before(layer):
+    with as_before(layer), in_mode(net, training):
         outputs = tree.flatten(net(*arguments, **{**keywords, **({"training": training} if takes else {})}))
         losses = [ops.sum(ops.stack(net.losses))] if net.losses else []
         return [*map(as_array, (*outputs, *losses)), *(np.array(ops.convert_to_numpy(one)) for one in layer.variables)]

@@ -1,0 +1,124 @@
+"""Layers made of layers, as other packages write them: followed whatever their `call` takes and leaves unused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from shrinknet import Switches, slim, switched
+
+X = np.random.default_rng(5).normal(1.0, 2.0, (8, 6, 6, 2)).astype("float32")
+
+
+def around(block: Any) -> Any:
+    """A classifier with this layer between two convolutions' worth of channels."""
+    x = layers.Conv2D(6, 3, padding="same", name="first")(inputs := keras.Input((6, 6, 2)))
+    return keras.Model(inputs, layers.Dense(2, name="out")(layers.GlobalAveragePooling2D()(block(x))))
+
+
+def cut(model: Any) -> list[str]:
+    """Cuts every second filter, compares on the way, and returns the layers whose filters can be cut."""
+    net = switched(model, X)
+    switches = Switches(net)
+    switches.disable(*switches.filters[::2])
+    slim(net, X)
+    return sorted({filter.layer for filter in switches.filters})
+
+
+class Plain(layers.Layer):  # type: ignore[misc]
+    """Its call does not take the mode, which Keras hands on to the layers inside."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.conv, self.norm = layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(name="norm")
+        self.dropout, self.unused = layers.Dropout(0.5, name="drop"), layers.Dropout(0.5, name="unused")
+
+    def get_config(self) -> Any:
+        return {**super().get_config()}
+
+    def build(self, shape: Any) -> None:
+        self.conv.build(shape)
+        self.norm.build(self.conv.compute_output_shape(shape))
+
+    def call(self, x: Any) -> Any:
+        return self.dropout(self.norm(self.conv(x)))
+
+
+def test_a_call_that_takes_no_mode_and_a_dropout_that_is_never_called() -> None:
+    assert cut(around(Plain(name="block"))) == ["block/conv", "first"]
+
+
+class Wasteful(Plain):
+    """It holds a normalisation that it never calls."""
+
+    def call(self, x: Any) -> Any:
+        return self.conv(x)
+
+
+class Reading(Plain):
+    """It reads the weights of a layer that it never calls."""
+
+    def call(self, x: Any) -> Any:
+        return ops.clip(self.conv(x), -1.0, self.norm.moving_variance[0])
+
+
+def test_weights_that_nothing_is_computed_with_are_not_missed() -> None:
+    assert cut(around(Wasteful(name="block"))) == ["block/conv", "first"]
+
+
+def test_weights_that_are_read_without_their_layer_are_missed() -> None:
+    net = switched(around(Reading(name="block")), X)
+    assert "uses weights that belong to none of its layers" in Switches(net).unswitchable["block/conv"]
+
+
+class Late(Plain):
+    """Its training differs from the sum of its parts: it is left alone."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.norm(self.conv(x)) * (2.0 if training else 1.0)
+
+
+def test_a_training_that_cannot_be_followed_is_still_seen() -> None:
+    net = switched(around(Late(name="block")), X)
+    assert "training is not what its layers compute" in Switches(net).unswitchable["block/conv"]
+
+
+class Reshaping(Plain):
+    """It reshapes to a batch size that symbolic tensors do not have."""
+
+    def call(self, x: Any) -> Any:
+        x = self.norm(self.conv(x))
+        batch = ops.shape(x)[0]
+        return ops.reshape(ops.reshape(x, (batch, 16, 4)), (batch, 4, 4, 4))
+
+
+def test_an_unknown_batch_size_is_inferred() -> None:
+    assert cut(around(Reshaping(name="block"))) == ["block/conv", "first"]
+
+
+class Counting(Plain):
+    """It multiplies by a batch size that symbolic tensors do not have."""
+
+    def call(self, x: Any) -> Any:
+        x = self.norm(self.conv(x))
+        return ops.reshape(x, (ops.shape(x)[0], 4, None if isinstance(x, keras.KerasTensor) else 4, 4))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (shape[0], 4, 4, 4)
+
+
+def test_what_was_followed_but_cannot_be_computed_is_left_alone() -> None:
+    switches = Switches(switched(around(Counting(name="block")), X))
+    assert "followed to cannot be computed" in switches.unswitchable["block/conv"]
+
+
+def test_a_network_whose_every_layer_is_left_alone_has_no_filters(caplog: pytest.LogCaptureFixture) -> None:
+    inputs = keras.Input((6, 6, 2))
+    net = switched(keras.Model(inputs, Late(name="block")(inputs)), X)
+    switches = Switches(net)
+    assert not switches.filters and list(switches.unswitchable) == ["block/conv"]
+    assert slim(net, X).count_params() == net.count_params()
