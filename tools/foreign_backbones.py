@@ -52,9 +52,11 @@ def cspnet(kind: str, stage: str | None = None, **changes: Any) -> Build:
     config = {
         "stem_filters": 16, "stem_kernel_size": 3, "stem_strides": 2, "stackwise_depth": [1, 2, 2],
         "stackwise_strides": [1, 2, 2], "stackwise_num_filters": [16, 32, 48], "block_type": kind,
-        "stage_type": stage, "image_shape": IMAGE, "stem_padding": "same", "down_growth": True,
-        "bottle_ratio": (0.5, 1.0, 1.0), "block_ratio": (1.0, 0.5, 0.5), "expand_ratio": (2.0, 1.0, 1.0),
+        "stage_type": stage, "image_shape": IMAGE, "stem_padding": "same",
     }  # fmt: skip
+    if kind != "bottleneck_block":
+        config |= {"bottle_ratio": (0.5, 1.0, 1.0), "block_ratio": (1.0, 0.5, 0.5), "expand_ratio": (2.0, 1.0, 1.0)}
+        config |= {"down_growth": True}
     return lambda: hub("CSPNetBackbone", **{**config, **changes})
 
 
@@ -154,7 +156,7 @@ def retinanet(**changes: Any) -> Any:
 
 def basnet() -> Any:
     return hub(
-        "BASNetBackbone", image_encoder=resnet(shape=(None, None, 3)), num_classes=1, image_shape=IMAGE, projection_filters=8
+        "BASNetBackbone", image_encoder=resnet(shape=(None, None, 3)), num_classes=1, image_shape=(32, 32, 3), projection_filters=64
     )  # fmt: skip
 
 

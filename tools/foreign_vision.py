@@ -59,12 +59,17 @@ def classifier(name: str, backbone: Build, **config: Any) -> Build:
 
 
 def _retinanet_detector() -> Any:
+    anchors = hub(
+        "AnchorGenerator", bounding_box_format="xyxy", min_level=3, max_level=6, num_scales=3,
+        aspect_ratios=[0.5, 1.0, 2.0], anchor_size=4.0,
+    )  # fmt: skip
+    encoder = inner(
+        "retinanet.retinanet_label_encoder", "RetinaNetLabelEncoder", anchor_generator=anchors,
+        bounding_box_format="xyxy",
+    )  # fmt: skip
     return hub(
         "RetinaNetObjectDetector", backbone=small.retinanet(), num_classes=4, preprocessor=None,
-        label_encoder=inner(
-            "retinanet.retinanet_label_encoder", "RetinaNetLabelEncoder", bounding_box_format="xyxy", min_level=3,
-            max_level=6, num_scales=3, aspect_ratios=[0.5, 1.0, 2.0], anchor_size=4.0,
-        ),
+        anchor_generator=anchors, label_encoder=encoder, bounding_box_format="xyxy",
     )  # fmt: skip
 
 

@@ -87,6 +87,35 @@ def test_a_training_that_cannot_be_followed_is_still_seen() -> None:
     assert "training is not what its layers compute" in Switches(net).unswitchable["block/conv"]
 
 
+class Forgetful(Late):
+    """Its configuration forgets one of its layers."""
+
+    def __init__(self, extra: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.extra = layers.Dropout(0.5) if extra else layers.Identity()
+
+
+def test_a_layer_whose_configuration_forgets_a_part_is_copied_as_it_is() -> None:
+    assert cut(around(Forgetful(extra=True, name="block"))) == []
+    x = Forgetful(extra=True, name="block")(inputs := keras.Input((6, 6, 2)))
+    x = layers.Conv2D(6, 3, name="cut")(x)
+    assert cut(keras.Model(inputs, layers.Conv2D(2, 1, name="out")(x))) == ["cut"]
+
+
+class Scaling(Plain):
+    """It takes a table, which has no batch axis, besides its input."""
+
+    def call(self, x: Any, table: Any) -> Any:
+        return self.norm(self.conv(x * table))
+
+
+def test_an_argument_without_a_batch_axis() -> None:
+    x = layers.Conv2D(6, 3, padding="same", name="first")(inputs := keras.Input((6, 6, 2)))
+    x = Scaling(name="block")(x, table=ops.mean(x, axis=(0, 1, 2)))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(layers.GlobalAveragePooling2D()(x)))
+    assert cut(model) == ["block/conv"]
+
+
 class Reshaping(Plain):
     """It reshapes to a batch size that symbolic tensors do not have."""
 
@@ -113,7 +142,7 @@ class Counting(Plain):
 
 def test_what_was_followed_but_cannot_be_computed_is_left_alone() -> None:
     switches = Switches(switched(around(Counting(name="block")), X))
-    assert "followed to cannot be computed" in switches.unswitchable["block/conv"]
+    assert "could not be compared with what it was followed to" in switches.unswitchable["block/conv"]
 
 
 def test_a_network_whose_every_layer_is_left_alone_has_no_filters(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -81,7 +81,7 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
     if reason is not None:
         raise ModelError(reason)
     tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
-    inputs = [keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=tensor.dtype) for tensor in tensors]
+    inputs = [keras.Input(batch_shape=shape, dtype=one.dtype) for one, shape in zip(tensors, open_shapes(tensors), strict=True)]
     known = dict(zip(map(id, tensors), inputs, strict=True))
     given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
     with _unrecorded(layer):
@@ -99,6 +99,12 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
         raise ModelError("it regularizes its output")
     followed._trainable = layer._trainable
     return followed
+
+
+def open_shapes(tensors: Sequence[Any]) -> list[tuple[int | None, ...]]:
+    """The shapes of tensors that go into one layer, with an open batch; one without a batch, as a table, keeps all."""
+    some_are_open = any(tensor.shape[0] is None for tensor in tensors if tensor.shape)
+    return [tuple(one.shape) if some_are_open or not one.shape else (None, *one.shape[1:]) for one in tensors]
 
 
 def first_line(error: Exception) -> str:

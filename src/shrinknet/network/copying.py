@@ -195,8 +195,21 @@ def duplicate(layer: Any) -> Any:
             f"{type(layer).__name__} {layer.name} can neither be made anew from its get_config() nor be copied: "
             f"{_first_line(error)}"
         ) from error
+    vars(twins[id(layer)])[_DUPLICATE] = True
     return twins[id(layer)]
 
+
+def copy_layer(layer: Any, kind: Any = None) -> Any:
+    """A new layer from the configuration of this one, or a duplicate where its configuration does not describe it."""
+    if vars(layer).get(_DUPLICATE):
+        return duplicate(layer)
+    try:
+        return clone_layer(layer, kind)
+    except ModelError:
+        return duplicate(layer)
+
+
+_DUPLICATE = "_shrinknet_duplicate"  # in a layer's __dict__: its configuration did not describe the original
 
 # Methods that Keras wraps for each object, and records of the network that it was in.
 _MADE_FOR_EACH = {"build", "call", "quantize", "_inbound_nodes", "_outbound_nodes"}

@@ -15,7 +15,7 @@ from shrinknet.errors import ModelError
 from shrinknet.graph.following import follow, is_composite, is_recorded, leave_alone, name_of
 from shrinknet.internals import functional_of, input_structure, maker_of, nodes_of, output_structure
 from shrinknet.network.assembling import assemble
-from shrinknet.network.copying import carry_state, clone_layer
+from shrinknet.network.copying import carry_state, copy_layer
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> what stands in its place
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, what stands there, args, kwargs) -> outputs
@@ -145,7 +145,7 @@ def plain_copy(model: Any) -> Any:
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
-        copies.append((operation, clone_layer(operation)))
+        copies.append((operation, copy_layer(operation)))
         return copies[-1][1]
 
     new = rebuild(model, make)
