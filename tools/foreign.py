@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import keras
 from foreign_page import page_of

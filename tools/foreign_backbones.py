@@ -156,7 +156,8 @@ def retinanet(**changes: Any) -> Any:
 
 def basnet() -> Any:
     return hub(
-        "BASNetBackbone", image_encoder=resnet(shape=(None, None, 3)), num_classes=1, image_shape=(32, 32, 3), projection_filters=64
+        "BASNetBackbone", image_encoder=resnet(shape=(None, None, 3)), num_classes=1, image_shape=(32, 32, 3),
+        projection_filters=64,
     )  # fmt: skip
 
 

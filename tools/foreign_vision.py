@@ -132,7 +132,10 @@ _ATTENTIVE: dict[str, Build] = {
     ),
     "DFineObjectDetector": lambda: hub("DFineObjectDetector", backbone=small.dfine(), num_classes=4, preprocessor=None),
     "DepthAnythingDepthEstimator": lambda: hub(
-        "DepthAnythingDepthEstimator", backbone=small.depth_anything(), depth_estimation_type="relative", preprocessor=None
+        "DepthAnythingDepthEstimator",
+        backbone=small.depth_anything(),
+        depth_estimation_type="relative",
+        preprocessor=None,
     ),
 }
 

@@ -114,7 +114,8 @@ def line(family: str, row: dict[str, Any]) -> str:
     never = "; ".join(f"`{path}`: {why}" for path, why in row["never"].items())
     return (
         f"| {family} | {row['builder']} | {row['filters']:,} | {percent(row['cuttable'], row['filters'])} "
-        f"| {100 * row['left']:.0f} | {row['error']:.0e} | {row['build']:.1f} | {row['graph']:.2f} | {row['slim']:.1f} | {never} |\n"
+        f"| {100 * row['left']:.0f} | {row['error']:.0e} "
+        f"| {row['build']:.1f} | {row['graph']:.2f} | {row['slim']:.1f} | {never} |\n"
     )
 
 

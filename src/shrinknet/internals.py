@@ -98,7 +98,7 @@ def is_training_call(keywords: Mapping[str, Any]) -> bool:
 def in_mode(layer: Any, training: bool) -> Iterator[None]:
     """Inside, the layer is called for training or not, and so are the layers in it, even if its `call` takes no mode.
 
-    Keras hands the mode on from the layer that is called first; a `call` without the argument `training` cannot be told.
+    Keras hands the mode on from the layer that is called first; one without the argument `training` cannot be told.
     """
     layer._get_call_context().set_value("training", training)
     try:

@@ -18,7 +18,7 @@ from shrinknet.comparing import Mismatch
 from shrinknet.costs.counting import known_cost
 from shrinknet.cutting.branches import without_idle
 from shrinknet.cutting.moves import Movements
-from shrinknet.errors import ModelError, NotEquivalentError
+from shrinknet.errors import NotEquivalentError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
 from shrinknet.graph.calls import is_users, registered

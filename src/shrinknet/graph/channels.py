@@ -202,7 +202,8 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     """
     book = Book()
     functional = functional_of(model)
-    walker = _Walker(book, fixed=input_shape is not None, has_switches=any(map(_has_switches, layers_of(model))))
+    has_switches = hasattr(type(model), "plain_class") or any(map(_has_switches, layers_of(model)))
+    walker = _Walker(book, fixed=input_shape is not None, has_switches=has_switches)
     labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
     outputs = walker.walk(functional, list(zip(labels, input_specs(functional, input_shape), strict=True)), "")
     for out, _ in outputs:

@@ -81,7 +81,10 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
     if reason is not None:
         raise ModelError(reason)
     tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
-    inputs = [keras.Input(batch_shape=shape, dtype=one.dtype) for one, shape in zip(tensors, open_shapes(tensors), strict=True)]
+    inputs = [
+        keras.Input(batch_shape=shape, dtype=one.dtype)
+        for one, shape in zip(tensors, open_shapes(tensors), strict=True)
+    ]
     known = dict(zip(map(id, tensors), inputs, strict=True))
     given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
     with _unrecorded(layer):
