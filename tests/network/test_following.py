@@ -58,6 +58,24 @@ class Wasteful(Plain):
         return self.conv(x)
 
 
+class Resized(Plain):
+    """It calls a Sequential on another size than it was built for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.line = keras.Sequential([self.conv, self.norm])
+
+    def build(self, shape: Any) -> None:
+        self.line.build((shape[0], 9, 9, shape[-1]))
+
+    def call(self, x: Any) -> Any:
+        return self.line(x)
+
+
+def test_a_sequential_that_was_built_for_another_size() -> None:
+    assert cut(around(Resized(name="block"))) == ["block/conv", "first"]
+
+
 class Reading(Plain):
     """It reads the weights of a layer that it never calls."""
 
@@ -99,6 +117,21 @@ def test_a_layer_whose_configuration_forgets_a_part_is_copied_as_it_is() -> None
     x = Forgetful(extra=True, name="block")(inputs := keras.Input((6, 6, 2)))
     x = layers.Conv2D(6, 3, name="cut")(x)
     assert cut(keras.Model(inputs, layers.Conv2D(2, 1, name="out")(x))) == ["cut"]
+
+
+class Unlike(Late):
+    """A copy from its configuration cannot be called where the layer was."""
+
+    def __init__(self, kernel_size: int = 3, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.conv = layers.Conv2D(4, kernel_size, name="conv")
+
+    def get_config(self) -> Any:
+        return {**super().get_config(), "kernel_size": 9}
+
+
+def test_a_layer_that_cannot_be_called_as_configured_is_copied_as_it_is() -> None:
+    assert cut(around(Unlike(name="block"))) == []
 
 
 class Scaling(Plain):

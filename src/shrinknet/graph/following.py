@@ -80,19 +80,16 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
     reason = why_left_alone(layer)
     if reason is not None:
         raise ModelError(reason)
-    tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
-    inputs = [
-        keras.Input(batch_shape=shape, dtype=one.dtype)
-        for one, shape in zip(tensors, open_shapes(tensors), strict=True)
-    ]
-    known = dict(zip(map(id, tensors), inputs, strict=True))
-    given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
-    with _unrecorded(layer):
-        try:
-            outputs = layer.call(*given, **named)
-            followed = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
-        except Exception as error:
+    try:
+        followed = _recorded(layer, arguments, keywords)
+    except Exception as error:
+        if not any(isinstance(one, keras.Sequential) for one in sublayers(layer)):
             raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
+        with _spelled_out(layer):
+            try:
+                followed = _recorded(layer, arguments, keywords)
+            except Exception:
+                raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
     _leave_batch_open(followed)
     missed = {id(one) for one in layer.variables} - {id(one) for one in (*followed.variables, *_seeds_inside(layer))}
     if missed and _has_constants(followed):  # else nothing was computed with them, and nothing depends on them
@@ -146,6 +143,43 @@ def _seeds_inside(layer: Any) -> list[Any]:
     """The seeds of the layers inside: a dropout that is never called is missing in a graph, and is not missed."""
     generators = [getattr(one, "seed_generator", None) for one in sublayers(layer)]
     return [one.state for one in generators if isinstance(one, keras.random.SeedGenerator)]
+
+
+def _recorded(layer: Any, arguments: Any, keywords: Any) -> Any:
+    """The layer's call with symbolic tensors, as Keras records it."""
+    tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
+    shapes = zip(tensors, open_shapes(tensors), strict=True)
+    inputs = [keras.Input(batch_shape=shape, dtype=tensor.dtype) for tensor, shape in shapes]
+    known = dict(zip(map(id, tensors), inputs, strict=True))
+    given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
+    with _unrecorded(layer):
+        outputs = layer.call(*given, **named)
+        return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
+
+
+class _Spelled(keras.Sequential):  # type: ignore[misc]
+    """Calls its layers one by one, on sizes that it was not built for as well."""
+
+    def __call__(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        for layer in self.layers:
+            inputs = layer(inputs)
+        return inputs
+
+
+@contextlib.contextmanager
+def _spelled_out(layer: Any) -> Iterator[None]:
+    """While the block lasts, the layers of Sequential models inside are recorded each for itself.
+
+    A Sequential accepts tensors of other sizes than it was built for, but not symbolic ones.
+    """
+    inner = [one for one in sublayers(layer) if type(one) is keras.Sequential]
+    for one in inner:
+        one.__class__ = _Spelled
+    try:
+        yield
+    finally:
+        for one in inner:
+            one.__class__ = keras.Sequential
 
 
 @contextlib.contextmanager

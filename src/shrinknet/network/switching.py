@@ -73,8 +73,8 @@ def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[
         undescribed: id of a layer -> why a copy from its configuration would be another layer; it is copied attribute
             by attribute, and is not followed.
     """
-    copies: list[tuple[Any, Any]] = []
-    pairs: Pairs = []
+    copies: dict[int, tuple[Any, Any]] = {}  # id of a copy -> the layer, the copy
+    twins: Pairs = []
 
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
@@ -85,18 +85,34 @@ def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[
         try:
             if undescribed and id(operation) in undescribed:
                 raise ModelError(undescribed[id(operation)])
-            copies.append((operation, clone_layer(operation, switched_class(operation))))
+            new = clone_layer(operation, switched_class(operation))
         except ModelError as error:
-            twin = duplicate(operation)
-            leave_alone(twin, str(error).rstrip("."))
-            pairs.extend(zip(operation.variables, twin.variables, strict=True))
-            return twin
-        return copies[-1][1]
+            return as_it_is(operation, str(error))
+        copies[id(new)] = (operation, new)
+        return new
 
-    builder = Rebuilder(make, check=same_function)
+    def as_it_is(operation: Any, why: str) -> Any:
+        twin = duplicate(operation)
+        leave_alone(twin, why.rstrip("."))
+        twins.extend(zip(operation.variables, twin.variables, strict=True))
+        return twin
+
+    def perform(path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
+        try:
+            return operation(*arguments, **keywords)
+        except Exception as error:
+            old = copies.get(id(operation), (None, None))[0]
+            if old is None or registered(type(old)) is not None:
+                raise
+            del copies[id(operation)]
+            twin = as_it_is(old, f"a copy from its get_config() cannot be called ({first_line(error)})")
+            builder.made[id(old)] = twin
+            return twin(*arguments, **keywords)
+
+    builder = Rebuilder(make, perform, same_function)
     net = builder.model(recorded, "")
-    lost: dict[int, str] = {}
-    for old, new in copies:
+    pairs, lost = [*twins], {}
+    for old, new in copies.values():
         try:
             pairs += carry_state(old, new)
         except ModelError as error:
@@ -226,7 +242,7 @@ def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> N
         except Exception as error:  # of the layer on numbers drawn at random, or of a size unknown when followed
             raise ModelError(f"it could not be compared with what it was followed to ({first_line(error)})") from error
         if len(one) != len(other):
-            raise ModelError("it adds losses of its own, which a model made of its layers would not")
+            raise ModelError("in training it has other outputs or losses than a model made of its layers would have")
         if not max((_distance(a, b) for a, b in zip(one, other, strict=True)), default=0.0) <= FOLLOWED_TOLERANCE:
             mode = "training" if training else "inference"
             raise ModelError(f"what it computes in {mode} is not what its layers compute when they are followed")
