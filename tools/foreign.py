@@ -39,16 +39,22 @@ FOLDER = Path(__file__).parents[1] / "build" / "foreign"
 
 
 def make_importable(folder: Path | None = None) -> None:
-    """Makes kimm and keras-hub importable, after everything that is installed; installs them where they are missing.
+    """Makes kimm and keras-hub importable; see `install`."""
+    sys.modules["kagglehub"] = None  # type: ignore[assignment]  # keras-hub then downloads nothing
+    install(PINNED, FOLDER, "keras_hub", folder)
+
+
+def install(pinned: Sequence[str], own: Path, module: str, folder: Path | None = None) -> None:
+    """Makes packages importable, after everything that is installed; pip installs them where they are missing.
 
     Args:
-        folder: where they are; None: build/foreign, into which pip installs them once.
+        pinned: what pip installs, without dependencies, once, into the folder `own`; module: one of theirs.
+        folder: where they are already; None: in `own`.
     """
-    sys.modules["kagglehub"] = None  # type: ignore[assignment]  # keras-hub then downloads nothing
-    if folder is None and not (FOLDER / "keras_hub").exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(FOLDER), *PINNED]
+    if folder is None and not (own / module).exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(own), *pinned]
         subprocess.run(command, check=True)
-    sys.path.append(str(folder or FOLDER))
+    sys.path.append(str(folder or own))
 
 
 def examine(name: str) -> Row:

@@ -44,6 +44,8 @@ _KIMM_ATTENTION = {"MobileViTXXS", "MobileViTV2W050", "VisionTransformerTiny16"}
 def _kimm(name: str, side: int) -> Build:
     def build() -> Any:
         models = importlib.import_module("kimm").models
+        if name.startswith("VGG"):  # its classifier needs 224 pixels
+            return getattr(models, name)(input_shape=(side, side, 3), weights=None, include_top=False)
         return getattr(models, name)(
             input_shape=(side, side, 3), weights=None, classes=10, classifier_activation="linear"
         )

@@ -119,6 +119,26 @@ def test_a_layer_whose_configuration_forgets_a_part_is_copied_as_it_is() -> None
     assert cut(keras.Model(inputs, layers.Conv2D(2, 1, name="out")(x))) == ["cut"]
 
 
+class Numbered(Late):
+    """It saves a number of its own, and reads it as files give it back."""
+
+    count = 0
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        store["count"] = self.count
+
+    def load_own_variables(self, store: Any) -> None:
+        self.count = int(store["count"][...])
+
+
+def test_a_number_that_a_layer_saves_of_its_own_is_carried() -> None:
+    model = around(block := Numbered(name="block"))
+    block.count = 7
+    net = switched(model, X)
+    assert net.get_layer("block").count == slim(net, X).get_layer("block").count == 7
+
+
 class Unlike(Late):
     """A copy from its configuration cannot be called where the layer was."""
 
