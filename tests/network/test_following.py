@@ -104,6 +104,18 @@ def test_a_training_that_cannot_be_followed_is_still_seen() -> None:
     assert "training is not what its layers compute" in Switches(net).unswitchable["block/conv"]
 
 
+def test_a_layer_that_is_called_on_several_sizes() -> None:
+    block, inputs = Plain(name="block"), keras.Input((12, 12, 2))
+    parts = [block(x) for x in (inputs, layers.MaxPooling2D()(inputs))]
+    flat = [layers.Reshape((-1, 2))(layers.Conv2D(4, 1, name=f"to_{i}")(part)) for i, part in enumerate(parts)]
+    model = keras.Model(inputs, layers.Concatenate(axis=1)(flat))
+    net = switched(model)
+    switches = Switches(net)
+    switches.disable(*switches.filters[::2])
+    assert {filter.layer for filter in switches.filters} == {"block/conv"}
+    slim(net)
+
+
 class Forgetful(Late):
     """Its configuration forgets one of its layers."""
 

@@ -267,13 +267,13 @@ class _Walker:
         if isinstance(operation, keras.Model) and is_recorded(operation):
             by_tensor = {id(one): item for one, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
             given = [by_tensor[id(tensor)] for tensor in _given(functional_of(operation), node)]
-            return self.enter(functional_of(operation), operation, given, path)
+            return self.as_called(node, self.enter(functional_of(operation), operation, given, path))
         if is_over_time(operation):
             return self.at_each_time(node, inputs, f"{path}/{operation.layer.name}")
         if is_composite(operation):
             inner = self.inner(node)
             if isinstance(inner, keras.Model):
-                return self.enter(inner, operation, inputs, path)
+                return self.as_called(node, self.enter(inner, operation, inputs, path))
             reason = str(inner)
         outputs = node.outputs
         if self.fixed:
@@ -309,6 +309,12 @@ class _Walker:
         if isinstance(operation, keras.layers.Layer):
             self.hide(operation, path, call.refused)
         return call.given
+
+    def as_called(self, node: Any, outputs: list[Tensor]) -> list[Tensor]:
+        """What a nested model gives in this call; inside, the sizes of the first call were recorded."""
+        if self.fixed:
+            return outputs
+        return [(labels, tensor) for (labels, _), tensor in zip(outputs, node.outputs, strict=True)]
 
     def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
         """TimeDistributed: the rule of its layer, on tensors without their second axis."""

@@ -117,9 +117,10 @@ def first_line(error: Exception) -> str:
 def _leave_batch_open(followed: Any) -> None:
     """Lets a reshape infer the one size that was not known when it was recorded, as `ops.shape(x)[0]` of a batch."""
     for node in nodes_of(followed):
-        shape = getattr(node.operation, "newshape", None)
-        if isinstance(shape, tuple | list) and shape.count(None) == 1 and -1 not in shape:
-            node.operation.newshape = tuple(-1 if size is None else size for size in shape)
+        wanted = getattr(node.operation, "newshape", None)
+        known = tuple(node.outputs[0].shape)
+        if isinstance(wanted, tuple | list) and None in wanted and known.count(None) == 1:
+            node.operation.newshape = tuple(-1 if size is None else size for size in known)
 
 
 def _has_constants(followed: Any) -> bool:
