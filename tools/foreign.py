@@ -69,7 +69,7 @@ def examine(name: str) -> Row:
     try:
         model = known.build()
         redraw(model)
-        sample = inputs_for(model)
+        sample = inputs_for(model, open_size=known.open_size)
         settle_statistics(model, sample)
         stage = "switched"
         net = switched(model, sample)

@@ -21,11 +21,13 @@ class Foreign:
         package: "kimm" or "keras-hub".
         build: makes it.
         attention: whether it contains attention, or another product between tensors that mixes channels.
+        open_size: for sizes of its inputs that it leaves open, as the number of words; None: several are tried.
     """
 
     package: str
     build: Build
     attention: bool = False
+    open_size: int | None = None
 
 
 # -- kimm: the smallest of each family
@@ -144,5 +146,8 @@ _ATTENTIVE: dict[str, Build] = {
 VISION: dict[str, Foreign] = {
     **{name: Foreign("kimm", _kimm(name, side), name in _KIMM_ATTENTION) for name, side in _KIMM.items()},
     **{name: Foreign("keras-hub", build) for name, build in _CONVOLUTIONAL.items()},
-    **{name: Foreign("keras-hub", build, attention=True) for name, build in _ATTENTIVE.items()},
+    **{
+        name: Foreign("keras-hub", build, attention=True, open_size=4 if name.startswith("SAM") else None)
+        for name, build in _ATTENTIVE.items()
+    },
 }

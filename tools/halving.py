@@ -54,13 +54,20 @@ def redraw(model: Any, seed: int = 0) -> None:
             layer.finalize_state()
 
 
-def inputs_for(model: Any, batch: int = 4, seed: int = 2) -> Any:
-    """Inputs as the model takes them: images where it takes one batch of square ones, else drawn numbers."""
+def inputs_for(model: Any, batch: int = 4, seed: int = 2, open_size: int | None = None) -> Any:
+    """Inputs as the model takes them: images where it takes one batch of square ones, else drawn numbers.
+
+    Args:
+        open_size: for sizes that the model leaves open, as the number of words; None: several are tried.
+    """
     taken = keras.tree.flatten(input_structure(functional_of(model)) if is_recorded(model) else None)
     shape = taken[0].shape if len(taken) == 1 else ()
     if len(shape) == 4 and shape[1] and shape[1:] == (shape[1], shape[1], 3):
         return images(model, shape[1], batch, seed)
-    return drawn_inputs(model, batch, seed)
+    if open_size is None:
+        return drawn_inputs(model, batch, seed)
+    shapes = [(one.shape[0], *(size or open_size for size in one.shape[1:])) for one in taken]
+    return drawn_inputs(model, 1, seed, shapes)
 
 
 def images(model: Any, side: int, batch: int = 4, seed: int = 2) -> np.ndarray:

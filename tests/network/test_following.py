@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -114,6 +115,24 @@ def test_a_layer_that_is_called_on_several_sizes() -> None:
     switches.disable(*switches.filters[::2])
     assert {filter.layer for filter in switches.filters} == {"block/conv"}
     slim(net)
+
+
+class Activated(Plain):
+    """It calls a function of keras.activations, which records an operation of its own."""
+
+    def call(self, x: Any) -> Any:
+        return keras.activations.relu(self.norm(self.conv(x)))
+
+
+def test_an_activation_function_in_a_call(tmp_path: Path) -> None:
+    net = switched(around(Activated(name="block")), X)
+    switches = Switches(net)
+    assert {filter.layer for filter in switches.filters} == {"first", "block/conv"}
+    switches.disable(*switches.filters[::2])
+    small = slim(net, X)
+    small.save(tmp_path / "small.keras")
+    again = keras.models.load_model(tmp_path / "small.keras")
+    np.testing.assert_allclose(again(X), small(X), rtol=1e-6)
 
 
 class Forgetful(Late):
