@@ -10,7 +10,7 @@ from halving import OUTPUT, Row, percent
 HEAD = """# Networks of kimm and keras-hub, cut in half
 
 The smallest network of each family of kimm, and small configurations of keras-hub's networks that see images, with
-random weights and inputs of 32 to 96 pixels. Every variable is redrawn with values of order 1, and the statistics of
+random weights and inputs of 32 to 96 pixels (VGG of kimm: 224). Every variable is redrawn with values of order 1, and the statistics of
 batch normalisations are set to those of the inputs. `switched` copies the network; half of the cuttable filters **of
 each layer** are disabled at random; `slim` cuts them out. Made on {machine}.
 
@@ -39,6 +39,8 @@ MEANS = {  # part of a reason -> what stands behind it
     "in training is not what": "Its `call` takes another way in training than the one that symbolic tensors show.",
     "weights that belong to none of its layers": "It computes with weights of its own, which a model made of its "
     "layers would not have.",
+    "could not be compared": "What Keras records of its `call` cannot be computed, mostly because it reshapes to a "
+    "batch size and another size that are both unknown.",
     "mixes its channels": "Attention multiplies channels with each other, so that none can go alone.",
     "feeds its channels back": "A recurrent layer reads its own channels.",
     "spreads one channel over many": "A single channel meets many, and cannot go with any of them.",
@@ -51,8 +53,8 @@ def page_of(rows: Sequence[Row], machine: str, left_out: Sequence[str]) -> str:
     parts += ["\n## What cannot be cut, and why\n\n", *reasons(rows)]
     if left_out:
         parts += [
-            "\n## Not tried\n\nClasses of `keras_hub.models` of these kinds that are not in the table, because they "
-            "see text or sound: ",
+            "\n## Not tried\n\nClasses of `keras_hub.models` of these kinds that are not in the table, most of "
+            "them because they see text or sound: ",
             ", ".join(left_out),
             ".\n",
         ]

@@ -32,13 +32,13 @@ class Foreign:
 
 # -- kimm: the smallest of each family
 
-_KIMM = {
+_KIMM = {  # VGG's classifier is a convolution over 7x7 of 224/32 places
     "ConvMixer736D32": 64, "ConvNeXtAtto": 64, "DenseNet121": 64, "EfficientNetB0": 64, "EfficientNetLiteB0": 64,
     "EfficientNetV2B0": 64, "TinyNetE": 64, "GhostNetW050": 64, "GhostNetV2W100": 64, "GhostNetV3W050": 64,
     "HGNetTiny": 64, "HGNetV2B0": 64, "InceptionNeXtTiny": 64, "InceptionV3": 96, "LCNet035": 64,
     "MobileNetV2W050": 64, "MobileNetV3W050Small": 64, "MobileNetV3W100SmallMinimal": 64, "MobileOneS0": 64,
     "MobileOneS1": 64, "MobileViTXXS": 64, "MobileViTV2W050": 64, "RegNetX002": 64, "RegNetY002": 64, "RepVGGA0": 64,
-    "ResNet18": 64, "ResNet50": 64, "VGG11": 64, "VisionTransformerTiny16": 64, "Xception": 96,
+    "ResNet18": 64, "ResNet50": 64, "VGG11": 224, "VisionTransformerTiny16": 64, "Xception": 96,
 }  # fmt: skip
 _KIMM_ATTENTION = {"MobileViTXXS", "MobileViTV2W050", "VisionTransformerTiny16"}
 
@@ -46,8 +46,6 @@ _KIMM_ATTENTION = {"MobileViTXXS", "MobileViTV2W050", "VisionTransformerTiny16"}
 def _kimm(name: str, side: int) -> Build:
     def build() -> Any:
         models = importlib.import_module("kimm").models
-        if name.startswith("VGG"):  # its classifier needs 224 pixels
-            return getattr(models, name)(input_shape=(side, side, 3), weights=None, include_top=False)
         return getattr(models, name)(
             input_shape=(side, side, 3), weights=None, classes=10, classifier_activation="linear"
         )

@@ -50,7 +50,9 @@ def switched(model: Any, sample: Any = None) -> Any:
     refuse_foreign(model)
     recorded = written_out(model)
     if not all(layer.built for layer in layers_of(recorded)):
-        recorded(drawn_inputs(recorded) if sample is None else sample, training=False)  # makes what Keras makes at the first call
+        recorded(
+            drawn_inputs(recorded) if sample is None else sample, training=False
+        )  # makes what Keras makes at the first call
     trace(recorded)  # refuses what cannot be used before anything is copied
     _refuse_tied(recorded)
     net, pairs, builder = _copy(recorded)
