@@ -10,9 +10,9 @@ from halving import OUTPUT, Row, percent
 HEAD = """# Networks of kimm and keras-hub, cut in half
 
 The smallest network of each family of kimm, and small configurations of keras-hub's networks that see images, with
-random weights and inputs of 32 to 96 pixels (VGG of kimm: 224). Every variable is redrawn with values of order 1, and the statistics of
-batch normalisations are set to those of the inputs. `switched` copies the network; half of the cuttable filters **of
-each layer** are disabled at random; `slim` cuts them out. Made on {machine}.
+random weights and inputs of 32 to 96 pixels (VGG of kimm: 224). Every variable is redrawn with values of order 1, and
+the statistics of batch normalisations are set to those of the inputs. `switched` copies the network; half of the
+cuttable filters **of each layer** are disabled at random; `slim` cuts them out. Made on {machine}.
 
 - *filters*: those of all convolutions, also inside of layers that cannot be followed (depthwise ones have none of their
   own); *cuttable*: how many of them can be cut, in percent; *inside*: the same without those that reach an output of

