@@ -135,7 +135,12 @@ def disable_smaller_half(switches: Switches) -> None:
     for path, channels in switches.graph.producers.items():
         names = [filter for filter in switches.filters if filter.layer == path]
         weights = [
-            one for one in switches.graph.weights if one.path == path and one.owned and "kernel" in one.variable.name
+            one
+            for one in switches.graph.weights
+            if one.path == path
+            and one.owned
+            and "kernel" in one.variable.name
+            and np.array_equal(one.channels, channels)
         ]
         if not names or not weights:
             continue

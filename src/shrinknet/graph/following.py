@@ -158,7 +158,7 @@ def _recorded(layer: Any, arguments: Any, keywords: Any) -> Any:
         return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
 
 
-class _Spelled(keras.Sequential):  # type: ignore[misc]
+class _Spelled(keras.Sequential):
     """Calls its layers one by one, on sizes that it was not built for as well."""
 
     def __call__(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
