@@ -48,7 +48,7 @@ def correlations() -> pd.DataFrame:
 def drop_gain() -> pd.DataFrame:
     """Drop and gain: three coefficients, by layer."""
     pairs = recorded("drop-gain/results", "pairs")
-    layers = {"all layers": pairs, **dict(iter(pairs.groupby("layer")))}
+    layers = {"all layers": pairs, **{str(layer): part for layer, part in pairs.groupby("layer")}}
     rows = []
     for layer, chosen in layers.items():
         for which, part in (("all filters", chosen), ("best filter", chosen[chosen["best filter"]])):
@@ -90,7 +90,7 @@ def probes() -> pd.DataFrame:
 def equal_trials(name: str, other: str) -> str:
     """Filters that random choice disables more than another strategy within as many trials, paired by network."""
     trials = recorded(name, "trials")
-    trials["count"] = trials["accepted"] * trials["filters"].str.split().str.len()
+    trials["count"] = trials["accepted"] * trials["filters"].map(lambda names: len(names.split()))
     gaps = {}
     for (network, threshold), part in trials.groupby(["repetition", "threshold"]):
         both = {one: rows for one, rows in part.groupby("strategy") if one in ("random", other)}

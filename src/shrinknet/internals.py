@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "compile_config",
     "functional_like_constructor",
     "functional_of",
+    "in_mode",
     "input_structure",
     "is_training_call",
     "layers_of",
@@ -90,6 +92,19 @@ def is_training_call(keywords: Mapping[str, Any]) -> bool:
         return bool(keywords["training"])
     context = global_state.get_global_attribute("current_call_ctx")
     return bool(getattr(context, "training", None)) if context is not None else False
+
+
+@contextlib.contextmanager
+def in_mode(layer: Any, training: bool) -> Iterator[None]:
+    """Inside, the layer is called for training or not, and so are the layers in it, even if its `call` takes no mode.
+
+    Keras hands the mode on from the layer that is called first; one without the argument `training` cannot be told.
+    """
+    layer._get_call_context().set_value("training", training)
+    try:
+        yield
+    finally:
+        layer._maybe_reset_call_context()
 
 
 def compile_config(model: Any) -> Mapping[str, Any]:

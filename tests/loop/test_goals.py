@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_runs import DATA, X, classifier
 
@@ -73,9 +74,10 @@ def test_the_meter_counts_what_the_network_costs_when_it_is_cut_out(bench: Workb
     assert small(X).shape == (48, 1)
 
 
+@settings(max_examples=12)
 @given(st.floats(0.05, 0.95), st.permutations(range(7)))
 def test_no_more_filters_are_proposed_than_the_goal_needs(share: float, order: list[int]) -> None:
-    bench = _BENCHES.setdefault("one", _new_bench())
+    bench = _shared_bench()
     filters = tuple(bench.switches.filters[index] for index in order)
     meter = Meter(bench, goals_of({"multiply_adds": share}))
     goal = ByCost(lambda count: filters[:count], meter).towards_goals(1.0)
@@ -86,17 +88,16 @@ def test_no_more_filters_are_proposed_than_the_goal_needs(share: float, order: l
     assert some == filters or (saved[len(some)] >= share and all(one < share for one in saved[: len(some)]))
 
 
-_BENCHES: dict[str, Workbench] = {}
-
-
-def _new_bench() -> Workbench:
+@functools.cache
+def _shared_bench() -> Workbench:
     feed = read_data(DATA, 16, "data")
     return Workbench(switched(classifier()), Data(feed, feed), 0, score=lambda net: 1.0, mode="max")
 
 
+@settings(max_examples=25)
 @given(st.integers(2, 3), st.permutations(range(7)), st.integers(1, 7))
 def test_what_is_left_of_a_layer_is_a_multiple(multiple: int, order: list[int], wanted: int) -> None:
-    bench = _BENCHES.setdefault("one", _new_bench())
+    bench = _shared_bench()
     filters = tuple(bench.switches.filters[index] for index in order)
     proposals = ByCost(lambda count: filters[:count], Meter(bench, ()), multiple)
     batch = proposals.of_count(wanted)

@@ -34,7 +34,7 @@ def view(net: Any, x: Any = X, targets: Any = None) -> NetworkView:
         calibration=lambda: x,
         measure=lambda: 0.0,
         higher_is_better=True,
-        evidence=measured(net, x, targets),
+        evidence=lambda: measured(net, x, targets),
     )
 
 

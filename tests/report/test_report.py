@@ -257,7 +257,7 @@ def test_a_score_that_should_fall_and_one_that_is_missing(tmp_path: pathlib.Path
     )
     score = {"name": "mean_squared_error", "higher_is_better": False}
     text = write_page(write_run(tmp_path / "run", trials, score=score, baseline=0.48)).read_text("utf-8")
-    assert "lower is better" in text and "not finite" in text and "rejected, tried again in halves" in text
+    assert "lower is better" in text and "not finite" in text and "rejected, tried again in parts" in text
     facts = read_facts(RunStore(tmp_path / "run"))
     assert needed(facts, trials[0]) == pytest.approx(0.48 / 0.98)
 

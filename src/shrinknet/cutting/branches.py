@@ -19,7 +19,7 @@ from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
 from shrinknet.internals import maker_of
 from shrinknet.layers.bypass import identity_place
-from shrinknet.network.copying import carry_state, clone_layer
+from shrinknet.network.copying import carry_state, copy_layer
 from shrinknet.network.rebuild import rebuild
 
 
@@ -50,7 +50,7 @@ class _Surgeon:
         self.old: dict[int, tuple[Any, Any]] = {}  # id of an operation's replacement -> (replacement, operation)
 
     def make(self, path: str, operation: Any) -> Any:
-        new = clone_layer(operation) if isinstance(operation, keras.layers.Layer) else operation
+        new = copy_layer(operation) if isinstance(operation, keras.layers.Layer) else operation
         self.old[id(new)] = (new, operation)
         return new
 

@@ -18,7 +18,7 @@ from shrinknet.comparing import Mismatch
 from shrinknet.costs.counting import known_cost
 from shrinknet.cutting.branches import without_idle
 from shrinknet.cutting.moves import Movements
-from shrinknet.errors import ModelError, NotEquivalentError
+from shrinknet.errors import NotEquivalentError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
 from shrinknet.graph.calls import is_users, registered
@@ -26,7 +26,7 @@ from shrinknet.graph.following import is_over_time
 from shrinknet.internals import layers_of
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.copying import carry_state, clone_around, clone_layer, copy_layer
 from shrinknet.network.proving import prove
 from shrinknet.network.rebuild import rebuild
 from shrinknet.network.switches import Switches
@@ -246,12 +246,7 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
             return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
         cut = plan.cuts.get(path, LayerCut({}, ()))
         plain = getattr(type(operation), "plain_class", type(operation))
-        try:
-            new = clone_layer(operation, plain, **cut.config)
-        except ModelError:
-            if path in plan.cuts:
-                raise
-            new = duplicate(operation)
+        new = clone_layer(operation, plain, **cut.config) if path in plan.cuts else copy_layer(operation, plain)
         copies.append((operation, new, cut))
         return new
 

@@ -202,7 +202,8 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     """
     book = Book()
     functional = functional_of(model)
-    walker = _Walker(book, fixed=input_shape is not None, has_switches=any(map(_has_switches, layers_of(model))))
+    has_switches = hasattr(type(model), "plain_class") or any(map(_has_switches, layers_of(model)))
+    walker = _Walker(book, fixed=input_shape is not None, has_switches=has_switches)
     labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
     outputs = walker.walk(functional, list(zip(labels, input_specs(functional, input_shape), strict=True)), "")
     for out, _ in outputs:
@@ -264,13 +265,13 @@ class _Walker:
         if isinstance(operation, keras.Model) and is_recorded(operation):
             by_tensor = {id(one): item for one, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
             given = [by_tensor[id(tensor)] for tensor in _given(functional_of(operation), node)]
-            return self.enter(functional_of(operation), operation, given, path)
+            return self.as_called(node, self.enter(functional_of(operation), operation, given, path))
         if is_over_time(operation):
             return self.at_each_time(node, inputs, f"{path}/{operation.layer.name}")
         if is_composite(operation):
             inner = self.inner(node)
             if isinstance(inner, keras.Model):
-                return self.enter(inner, operation, inputs, path)
+                return self.as_called(node, self.enter(inner, operation, inputs, path))
             reason = str(inner)
         outputs = node.outputs
         if self.fixed:
@@ -306,6 +307,12 @@ class _Walker:
         if isinstance(operation, keras.layers.Layer):
             self.hide(operation, path, call.refused)
         return call.given
+
+    def as_called(self, node: Any, outputs: list[Tensor]) -> list[Tensor]:
+        """What a nested model gives in this call; inside, the sizes of the first call were recorded."""
+        if self.fixed:
+            return outputs
+        return [(labels, tensor) for (labels, _), tensor in zip(outputs, node.outputs, strict=True)]
 
     def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
         """TimeDistributed: applies the rule of its layer to tensors without their time axis."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-from keras import tree
+import numpy as np
+from keras import ops, tree
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.calls import registered
-from shrinknet.internals import functional_of, layers_of
+from shrinknet.internals import functional_of, layers_of, nodes_of
 
 _LEFT_ALONE = "_shrinknet_left_alone"  # key in a layer's __dict__; its value says why the layer is not followed
 
@@ -79,25 +80,107 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
     reason = why_left_alone(layer)
     if reason is not None:
         raise ModelError(reason)
-    tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
-    inputs = [keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=tensor.dtype) for tensor in tensors]
-    known = dict(zip(map(id, tensors), inputs, strict=True))
-    given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
-    with _unrecorded(layer):
-        try:
-            outputs = layer.call(*given, **named)
-            followed = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
-        except Exception as error:
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            raise ModelError(f"its call cannot be followed with symbolic tensors ({words[0][:160]})") from error
-    missed = {id(one) for one in layer.variables} - {id(one) for one in followed.variables}
-    if missed:
+    try:
+        followed = _recorded(layer, arguments, keywords)
+    except Exception as error:
+        if not any(isinstance(one, keras.Sequential) for one in sublayers(layer)):
+            raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
+        with _spelled_out(layer):
+            try:
+                followed = _recorded(layer, arguments, keywords)
+            except Exception:
+                raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
+    _leave_batch_open(followed)
+    missed = {id(one) for one in layer.variables} - {id(one) for one in (*followed.variables, *_seeds_inside(layer))}
+    if missed and _has_constants(followed):  # else nothing was computed with them, and nothing depends on them
         names = ", ".join(one.path for one in layer.variables if id(one) in missed)
         raise ModelError(f"its call uses weights that belong to none of its layers ({names[:160]})")
     if layer.activity_regularizer is not None:
         raise ModelError("it regularizes its output")
     followed._trainable = layer._trainable
     return followed
+
+
+def open_shapes(tensors: Sequence[Any]) -> list[tuple[int | None, ...]]:
+    """The shapes of tensors that go into one layer, with an open batch; one without a batch, as a table, keeps all."""
+    some_are_open = any(tensor.shape[0] is None for tensor in tensors if tensor.shape)
+    return [tuple(one.shape) if some_are_open or not one.shape else (None, *one.shape[1:]) for one in tensors]
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in short; of a wrapped one, what the layer itself said."""
+    lines = [line for line in str(error).replace("\033[1m", "").replace("\033[0m", "").splitlines() if line.strip()]
+    wrapped = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
+    return (lines[wrapped] if lines else type(error).__name__)[:160]
+
+
+def _leave_batch_open(followed: Any) -> None:
+    """Lets a reshape infer the one size that was not known when it was recorded, as `ops.shape(x)[0]` of a batch."""
+    for node in nodes_of(followed):
+        wanted = getattr(node.operation, "newshape", None)
+        known = tuple(node.outputs[0].shape)
+        if isinstance(wanted, tuple | list) and None in wanted and known.count(None) == 1:
+            node.operation.newshape = tuple(-1 if size is None else size for size in known)
+
+
+def _has_constants(followed: Any) -> bool:
+    """Whether numbers that a recorded call does not show went into it: a weight that was read may be among them."""
+    for node in nodes_of(followed):
+        operation = node.operation
+        hidden = [] if isinstance(operation, keras.layers.Layer) else list(vars(operation).values())
+        leaves = tree.flatten((node.arguments.args, node.arguments.kwargs, hidden))
+        if isinstance(operation, keras.layers.Lambda) or any(map(_is_number, leaves)):
+            return True
+    return False
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, keras.Variable | np.ndarray) or (
+        ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor)
+    )
+
+
+def _seeds_inside(layer: Any) -> list[Any]:
+    """The seeds of the layers inside: a dropout that is never called is missing in a graph, and is not missed."""
+    generators = [getattr(one, "seed_generator", None) for one in sublayers(layer)]
+    return [one.state for one in generators if isinstance(one, keras.random.SeedGenerator)]
+
+
+def _recorded(layer: Any, arguments: Any, keywords: Any) -> Any:
+    """The layer's call with symbolic tensors, as Keras records it."""
+    tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
+    shapes = zip(tensors, open_shapes(tensors), strict=True)
+    inputs = [keras.Input(batch_shape=shape, dtype=tensor.dtype) for tensor, shape in shapes]
+    known = dict(zip(map(id, tensors), inputs, strict=True))
+    given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
+    with _unrecorded(layer):
+        outputs = layer.call(*given, **named)
+        return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
+
+
+class _Spelled(keras.Sequential):
+    """Calls its layers one by one, on sizes that it was not built for as well."""
+
+    def __call__(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        for layer in self.layers:
+            inputs = layer(inputs)
+        return inputs
+
+
+@contextlib.contextmanager
+def _spelled_out(layer: Any) -> Iterator[None]:
+    """While the block lasts, the layers of Sequential models inside are recorded each for itself.
+
+    A Sequential accepts tensors of other sizes than it was built for, but not symbolic ones.
+    """
+    inner = [one for one in sublayers(layer) if type(one) is keras.Sequential]
+    for one in inner:
+        one.__class__ = _Spelled
+    try:
+        yield
+    finally:
+        for one in inner:
+            one.__class__ = keras.Sequential
 
 
 @contextlib.contextmanager

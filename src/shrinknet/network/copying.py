@@ -78,6 +78,8 @@ def carry_state(old: Any, new: Any) -> Pairs:
     Raises:
         ModelError: the variables of the two do not correspond.
     """
+    if vars(new).get(_DUPLICATE):  # it has all of it
+        return list(zip(old.variables, new.variables, strict=True))
     pairs: Pairs = []
     try:
         for one, other in _saveables(old, new, set()):
@@ -120,7 +122,8 @@ def _carry_own(old: Any, new: Any) -> Pairs:
 
 
 def _array(value: Any) -> Any:
-    return ops.convert_to_numpy(value) if ops.is_tensor(value) or isinstance(value, keras.Variable) else value
+    """A value as a file would give it back: numbers too are arrays then."""
+    return ops.convert_to_numpy(value) if ops.is_tensor(value) or isinstance(value, keras.Variable) else np.array(value)
 
 
 def own_variables(saveable: Any) -> list[Any]:
@@ -196,10 +199,23 @@ def duplicate(layer: Any) -> Any:
             f"{type(layer).__name__} {layer.name} can neither be re-created from its get_config() nor be copied: "
             f"{_first_line(error)}"
         ) from error
+    vars(twins[id(layer)])[_DUPLICATE] = True
     return twins[id(layer)]
 
 
-# Methods that Keras wraps for each object, and the records of the calls in its network.
+def copy_layer(layer: Any, kind: Any = None) -> Any:
+    """A new layer from the configuration of this one, or a duplicate where its configuration does not describe it."""
+    if vars(layer).get(_DUPLICATE):
+        return duplicate(layer)
+    try:
+        return clone_layer(layer, kind)
+    except ModelError:
+        return duplicate(layer)
+
+
+_DUPLICATE = "_shrinknet_duplicate"  # in a layer's __dict__: its configuration did not describe the original
+
+# Methods that Keras wraps for each object, and records of the network that it was in.
 _MADE_FOR_EACH = {"build", "call", "quantize", "_inbound_nodes", "_outbound_nodes"}
 
 

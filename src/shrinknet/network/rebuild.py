@@ -15,7 +15,7 @@ from shrinknet.errors import ModelError
 from shrinknet.graph.following import follow, is_composite, is_recorded, leave_alone, name_of
 from shrinknet.internals import functional_of, input_structure, maker_of, nodes_of, output_structure
 from shrinknet.network.assembling import assemble
-from shrinknet.network.copying import carry_state, clone_layer
+from shrinknet.network.copying import carry_state, copy_layer
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> its replacement
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, replacement, args, kwargs) -> outputs
@@ -58,7 +58,8 @@ class Rebuilder:
         self.followed: dict[int, Any] = {}
         self.tensors: dict[int, Any] = {}
         self.reasons: dict[int, str] = {}
-        self.kept: list[Any] = []  # references to the originals, so that no id in use as a key is reused
+        self.calls: dict[int, list[Any]] = {}  # id of an operation -> the records of its calls
+        self.kept: list[Any] = []  # originals, so that no id is given twice while it is a key
 
     def model(self, model: Any, prefix: str, like: Any = None) -> Any:
         """The rebuilt model; `like` are the tensors that it is called with, which give the shapes of its inputs."""
@@ -68,6 +69,8 @@ class Rebuilder:
         likes = dict(zip(map(id, olds), tree.flatten(like) if like is not None else olds, strict=True))
         inputs = tree.map_structure(lambda tensor: _input_like(tensor, likes[id(tensor)].shape), structure)
         known = dict(zip(map(id, olds), tree.flatten(inputs), strict=True))
+        for node in nodes_of(functional):
+            self.calls.setdefault(id(node.operation), []).append(node)
         for node in nodes_of(functional):
             path = prefix + name_of(node.operation)
             outputs = self.call(path, node, *node.arguments.fill_in(known))
@@ -125,8 +128,9 @@ class Rebuilder:
         if id(operation) in self.made:  # called before, so this is already decided
             return self.followed.get(id(operation))
         try:
-            followed = follow(operation, node.arguments.args, node.arguments.kwargs)
-            self.check(operation, followed, node.arguments.args, node.arguments.kwargs)
+            arguments, keywords = _for_all(self.calls[id(operation)])
+            followed = follow(operation, arguments, keywords)
+            self.check(operation, followed, arguments, keywords)
         except ModelError as error:
             self.reasons[id(operation)] = f"the layer {name_of(operation)} ({type(operation).__name__}): {error}"
             return None
@@ -145,7 +149,7 @@ def plain_copy(model: Any) -> Any:
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
-        copies.append((operation, clone_layer(operation)))
+        copies.append((operation, copy_layer(operation)))
         return copies[-1][1]
 
     new = rebuild(model, make)
@@ -174,5 +178,28 @@ def _name_apart(outputs: list[Any], made: set[int]) -> None:
         taken.add(operation.name)
 
 
+def _for_all(calls: list[Any]) -> tuple[Any, Any]:
+    """The arguments of the first of these calls, with sizes open in which the others differ."""
+    first = calls[0].arguments
+    every = [
+        node.arguments.keras_tensors for node in calls if len(node.arguments.keras_tensors) == len(first.keras_tensors)
+    ]
+    merged = {
+        id(tensor): keras.KerasTensor(
+            [None if any(size != sizes[0] for size in sizes) else sizes[0] for sizes in zip(*shapes, strict=False)],
+            dtype=tensor.dtype,
+        )
+        for position, tensor in enumerate(first.keras_tensors)
+        for shapes in [[tensors[position].shape for tensors in every]]
+        if len(set(shapes)) > 1
+    }
+    return tree.map_structure(lambda leaf: merged.get(id(leaf), leaf), (first.args, first.kwargs))
+
+
 def _input_like(tensor: Any, shape: Any) -> Any:
+    if len(shape) == len(tensor.shape):  # a size that is open stays so: other calls may have another
+        shape = (
+            shape[0],
+            *(None if own is None else size for own, size in zip(tensor.shape[1:], shape[1:], strict=True)),
+        )
     return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)

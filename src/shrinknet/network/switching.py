@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,12 +13,13 @@ from shrinknet.comparing import Mismatch, difference
 from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.graph import trace
-from shrinknet.graph.following import follow, is_over_time, is_recorded, leave_alone, sublayers
-from shrinknet.internals import layers_of
+from shrinknet.graph.calls import registered
+from shrinknet.graph.following import first_line, follow, is_over_time, is_recorded, leave_alone, open_shapes, sublayers
+from shrinknet.internals import in_mode, layers_of
 from shrinknet.layers import switched_class
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate
 from shrinknet.network.guarded import guarded, keep_frozen
 from shrinknet.network.proving import as_array, as_before, prove
 from shrinknet.network.rebuild import Rebuilder
@@ -46,33 +48,14 @@ def switched(model: Any, sample: Any = None) -> Any:
         NotEquivalentError: the copy computes different outputs.
     """
     refuse_foreign(model)
-    recorded = written_out(model)
+    recorded = written_out(model, sample)
     if not all(layer.built for layer in layers_of(recorded)):
-        recorded(drawn_inputs(recorded), training=False)  # creates what Keras creates at the first call
-    trace(recorded)  # refuses unsupported models before anything is copied
+        recorded(
+            drawn_inputs(recorded) if sample is None else sample, training=False
+        )  # makes what Keras makes at the first call
+    trace(recorded)  # refuses what cannot be used before anything is copied
     _refuse_tied(recorded)
-    copies: list[tuple[Any, Any]] = []
-    pairs: list[tuple[Any, Any]] = []
-
-    def make(path: str, operation: Any) -> Any:
-        if not isinstance(operation, keras.layers.Layer):
-            return operation
-        if is_over_time(operation):
-            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
-        _refuse_quantized(path, operation)
-        try:
-            copies.append((operation, clone_layer(operation, switched_class(operation))))
-        except ModelError as error:
-            twin = duplicate(operation)
-            leave_alone(twin, str(error).rstrip("."))
-            pairs.extend(zip(operation.variables, twin.variables, strict=True))
-            return twin
-        return copies[-1][1]
-
-    builder = Rebuilder(make, check=same_function)
-    net = builder.model(recorded, "")
-    for old, new in copies:
-        pairs += carry_state(old, new)
+    net, pairs, builder = _copy(recorded)
     kind = plain_class(type(model))
     if is_remade(kind) or isinstance(model, keras.Sequential):
         net.__class__ = guarded(type(net))
@@ -85,8 +68,67 @@ def switched(model: Any, sample: Any = None) -> Any:
     return net
 
 
-def written_out(model: Any) -> Any:
-    """The model itself, or, if Keras did not record its operations, a Functional model of the same layers.
+def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[Any, Pairs, Rebuilder]:
+    """The network copied with switches, its variables with those of the copy, and what built it.
+
+    Args:
+        undescribed: id of a layer -> why a copy from its configuration would be another layer; it is copied attribute
+            by attribute, and is not followed.
+    """
+    copies: dict[int, tuple[Any, Any]] = {}  # id of a copy -> the layer, the copy
+    twins: Pairs = []
+
+    def make(path: str, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        if is_over_time(operation):
+            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
+        _refuse_quantized(path, operation)
+        try:
+            if undescribed and id(operation) in undescribed:
+                raise ModelError(undescribed[id(operation)])
+            new = clone_layer(operation, switched_class(operation))
+        except ModelError as error:
+            return as_it_is(operation, str(error))
+        copies[id(new)] = (operation, new)
+        return new
+
+    def as_it_is(operation: Any, why: str) -> Any:
+        twin = duplicate(operation)
+        leave_alone(twin, why.rstrip("."))
+        twins.extend(zip(operation.variables, twin.variables, strict=True))
+        return twin
+
+    def perform(path: str, operation: Any, arguments: Any, keywords: Any) -> Any:
+        try:
+            return operation(*arguments, **keywords)
+        except Exception as error:
+            old = copies.get(id(operation), (None, None))[0]
+            if old is None or registered(type(old)) is not None:
+                raise
+            del copies[id(operation)]
+            twin = as_it_is(old, f"a copy from its get_config() cannot be called ({first_line(error)})")
+            builder.made[id(old)] = twin
+            return twin(*arguments, **keywords)
+
+    builder = Rebuilder(make, perform, same_function)
+    net = builder.model(recorded, "")
+    pairs, lost = [*twins], {}
+    for old, new in copies.values():
+        try:
+            pairs += carry_state(old, new)
+        except ModelError as error:
+            if undescribed is not None or registered(type(old)) is not None:
+                raise
+            lost[id(old)] = str(error)
+    return _copy(recorded, lost) if lost else (net, pairs, builder)
+
+
+def written_out(model: Any, sample: Any = None) -> Any:
+    """The model itself, or, where Keras did not record its operations, a Functional one of the same layers.
+
+    Args:
+        sample: inputs whose sizes it is written out for, where Keras does not know for which it was built.
 
     Raises:
         ModelError: it is not built, or its call cannot be followed.
@@ -94,6 +136,10 @@ def written_out(model: Any) -> Any:
     if is_recorded(model) or isinstance(model, keras.Sequential):
         return model
     inputs = _inputs_like(model)
+    if inputs is None and sample is not None and model.weights:
+        inputs = tree.map_structure(
+            lambda one: keras.Input(tuple(one.shape)[1:], dtype=keras.backend.standardize_dtype(one.dtype)), sample
+        )
     if inputs is None:
         called = bool(model.weights) and not any(not layer.built for layer in layers_of(model) if layer is not model)
         problem = (
@@ -193,17 +239,19 @@ def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> N
     """
     random = np.random.default_rng(0)
     tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
-    drawn = {id(one): _drawn(one, random) for one in tensors}
+    shapes = open_shapes(tensors)
+    drawn = {id(one): _drawn(one, shape, random) for one, shape in zip(tensors, shapes, strict=True)}
     given, named = tree.map_structure(lambda leaf: drawn.get(id(leaf), leaf), (arguments, keywords))
     flat = [drawn[id(one)] for one in tensors]
     inner = (flat if len(flat) > 1 else flat[0],)
     for training in (False, True):
-        one, other = (
-            _results(layer, net, args, kwargs, training)
-            for net, args, kwargs in ((layer, given, named), (followed, inner, {}))
-        )
+        try:
+            one = _results(layer, layer, given, named, training)
+            other = _results(layer, followed, inner, {}, training)
+        except Exception as error:  # of the layer on numbers drawn at random, or of a size unknown when followed
+            raise ModelError(f"it could not be compared with what it was followed to ({first_line(error)})") from error
         if len(one) != len(other):
-            raise ModelError("its call adds losses, which a model made of its layers would not")
+            raise ModelError("in training it has other outputs or losses than a model made of its layers would have")
         if not max((_distance(a, b) for a, b in zip(one, other, strict=True)), default=0.0) <= FOLLOWED_TOLERANCE:
             mode = "training" if training else "inference"
             raise ModelError(f"in {mode} it computes something else than the model that following it gave")
@@ -212,7 +260,7 @@ def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> N
 def _results(layer: Any, net: Any, arguments: Any, keywords: Any, training: bool) -> list[np.ndarray]:
     """The outputs and losses of `net`, and the variables of the layer after the call."""
     takes = net._call_has_training_arg or isinstance(net, keras.Model)
-    with as_before(layer):
+    with as_before(layer), in_mode(net, training):
         outputs = tree.flatten(net(*arguments, **{**keywords, **({"training": training} if takes else {})}))
         losses = [ops.sum(ops.stack(net.losses))] if net.losses else []
         return [*map(as_array, (*outputs, *losses)), *(np.array(ops.convert_to_numpy(one)) for one in layer.variables)]
@@ -222,8 +270,8 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
     return difference(one, other) if one.shape == other.shape else float("inf")
 
 
-def _drawn(tensor: Any, random: np.random.Generator) -> Any:
-    shape = [2, *(size or 32 for size in tensor.shape[1:])]
+def _drawn(tensor: Any, shape: Any, random: np.random.Generator) -> Any:
+    shape = [size or (32 if axis else 2) for axis, size in enumerate(shape)]
     if "int" in str(tensor.dtype) or str(tensor.dtype) == "bool":
         return ops.convert_to_tensor(random.integers(0, 2, shape).astype(str(tensor.dtype)))
     return ops.cast(ops.convert_to_tensor(random.normal(size=shape).astype("float32")), tensor.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from keras import layers
+from keras.src.activations import activations
 from keras.src.ops import core as core_ops
 from keras.src.ops import math as math_ops
 from keras.src.ops import nn as nn_ops
@@ -23,6 +24,7 @@ from shrinknet.graph.rules.common import classes, mixing
               "Deg2rad Exp Exp2 Expm1 Floor Isfinite Isinf Isnan Log Log10 Log1p Log2 LogicalNot NanToNum Negative "
               "OnesLike Rad2deg Reciprocal Round Sign Signbit Sin Sinc Sinh Sqrt Square Tan Tanh Trunc ZerosLike"),
     *classes(core_ops, "Cast SaturateCast StopGradient"),
+    activations.ReLU,  # what keras.activations.relu records
     *classes(math_ops, "Rsqrt Erf Erfc Erfinv"),
     pointwise=True,
 )  # fmt: skip
