@@ -607,7 +607,7 @@ def test_targets_that_are_not_finite_are_for_losses_of_the_user_s_own() -> None:
     missing = np.where(Y > 1, np.nan, Y)
     model = maps(compiled=False)
     model.compile("adam", "mse")
-    with pytest.raises(DataError, match=r"training data hold .* not finite"):
+    with pytest.raises(DataError, match=r"training data contain .* not finite"):
         check_targets(model, (X, missing), "training data")
     model.compile("adam", lambda truth, output: keras.ops.nanmean(keras.ops.square(truth - output)))
     check_targets(model, (X, missing), "training data")

@@ -148,7 +148,7 @@ def test_presets_fill_only_what_is_open() -> None:
     given_ = {"threshold": None, "max_drop": None, "target": None, "repair": "auto", "steps": 7, "strategy": None}
     values, details = filled("thesis", given_, {"train": "when-needed"})
     assert values["steps"] == 7 and values["repair"] is None and values["threshold"] == 0.98
-    assert details == {"schedule": "constant", "train": "when-needed", "checks": 1}
+    assert details == {"schedule": "constant", "train": "when-needed", "checks": 1, "final_distill": 0.0}
     with pytest.raises(OptionError, match="preset"):
         filled("best", given_, {})
 

@@ -126,6 +126,8 @@ def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: A
     bench, recorder = notebook.bench, notebook.recorder
     kept, optimizer = bench.checkpoint(), bench.net.optimizer
     lessons = [(trial.number, trial.steps) for trial in outcome.accepted if trial.steps]
+    if options.final.steps and outcome.accepted:
+        lessons.append((LESSON, options.final.steps))
     numbers = tuple(number for number, _ in lessons)
     bench.progress.begin("control")
     try:
@@ -133,27 +135,35 @@ def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: A
         done = 0
         saved = recorder.control()
         if saved is not None and saved.numbers == numbers[: len(saved.numbers)]:
+            if LESSON in saved.numbers:
+                bench.take_optimizer(final_optimizer(options.final, options.training, own))
             bench.put_back(saved.arrays)
             bench.engine.go_to(saved.position)
             done = len(saved.numbers)
         for place in range(done, len(lessons)):
-            if options.training.reset:
-                bench.reset()
             number, steps = lessons[place]
-            with taught(bench.net, outcome.warm.uncut, options.training.distill):
-                bench.engine.train(steps, number)
+            if number == LESSON:
+                _finish_control(bench, outcome, options, own)
+            else:
+                if options.training.reset:
+                    bench.reset()
+                with taught(bench.net, outcome.warm.uncut, options.training.distill):
+                    bench.engine.train(steps, number)
             recorder.controlled(numbers[: place + 1], bench.engine.position(), bench.arrays)
-        if options.final.steps and outcome.accepted:
-            before, score = bench.checkpoint(), bench.score()
-            bench.take_optimizer(final_optimizer(options.final, options.training, own))
-            with taught(bench.net, outcome.warm.uncut, options.final.distill):
-                bench.engine.train(options.final.steps, LESSON)
-            if not is_as_good(bench, bench.score(), score):
-                before.restore()
         return bench.slim()
     finally:
         _compile_again(bench, optimizer)
         kept.restore()
+
+
+def _finish_control(bench: Workbench, outcome: Outcome, options: Options, own: Any) -> None:
+    """The final training of the control; where it makes it worse, the control stays as it was."""
+    before, score = bench.checkpoint(), bench.score()
+    bench.take_optimizer(final_optimizer(options.final, options.training, own))
+    with taught(bench.net, outcome.warm.uncut, options.final.distill):
+        bench.engine.train(options.final.steps or 0, LESSON)
+    if not is_as_good(bench, bench.score(), score):
+        before.restore()
 
 
 def _compile_again(bench: Workbench, optimizer: Any) -> None:
