@@ -75,6 +75,15 @@ def output_structure(model: Any) -> Any:
     return functional_of(model)._outputs_struct
 
 
+def given_to(functional: Any, node: Any) -> list[Any]:
+    """The tensors that a nested model is called with, in the order of its inputs; Keras also accepts them by name."""
+    arguments, keywords = node.arguments.args, node.arguments.kwargs
+    given = arguments[0] if arguments else keywords["inputs"]
+    if isinstance(given, dict) and not isinstance(input_structure(functional), dict):
+        return [given[tensor.name] for tensor in functional.inputs]
+    return keras.tree.flatten(given)
+
+
 def layers_of(model: Any) -> Iterator[Any]:
     """The model and every layer inside it, at any depth, including nested models and composite layers."""
     return iter(model._flatten_layers())

@@ -26,6 +26,7 @@ from shrinknet.loop.result import Result, finish
 from shrinknet.loop.scoring import Score
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.loop.workbench import Data, Workbench
+from shrinknet.network.optimizers import fresh_copy
 from shrinknet.network.switching import switched
 from shrinknet.repair import Fold, Refit, repair_settings
 from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
@@ -154,7 +155,9 @@ def minimize(
     chosen = asked.make_strategy(seed)
     _check_model(model)
     net, data = _network_and_data(model, train_data, validation_data, test_data, batch_size)
-    options, own = asked.options.with_steps(batches_of_an_epoch(data.train)), net.optimizer
+    options = asked.options.with_steps(batches_of_an_epoch(data.train))
+    # A copy, since callbacks may lower the rate in the warm-up, and a run that is resumed after it would not know.
+    own = fresh_copy(net.optimizer) if options.final.steps else net.optimizer
     optimizer, ships = trial_optimizer(options.training, own)
     config = {
         **options.to_dict(),

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import crashing
+import keras
 import numpy as np
 import pytest
-from crashing import Failing, Killed, bits, story
+from crashing import Failing, Killed, bits, story, training
 
+from shrinknet.loop.final import LESSON
 from shrinknet.records import Trial
 
 # Trials that pass on repair alone, that train and end early, that are given up, and a final training.
@@ -28,7 +30,7 @@ def test_killed_at_some_disk_operations(name: str, tmp_path: Path) -> None:
     options, counter = STORIES[name], Failing()
     expected = bits(story(tmp_path / "whole", counter, **options))
     assert bits(story(None, **options)) == expected
-    for action in range(2, counter.count + 1, 5):
+    for action in range(2, counter.count + 1, 9):
         folder = tmp_path / f"kill{action}"
         with pytest.raises(Killed):
             story(folder, Failing(action, Killed(), True), **options)
@@ -47,6 +49,56 @@ def test_a_finished_run_answers_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert bits(story(tmp_path / "run", **options)) == expected
     assert not trained
+
+
+class Halve(keras.callbacks.Callback):
+    """Halves the learning rate after each epoch, as ReduceLROnPlateau may."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        rate = self.model.optimizer.learning_rate
+        if isinstance(rate, keras.Variable):  # not the falling one of the trials
+            rate.assign(rate / 2)
+
+
+class Interrupt:
+    """Raises when a trial begins."""
+
+    def __init__(self, number: int, error: type[BaseException]) -> None:
+        self.number, self.error = number, error
+
+    def on_trial_begin(self, number: int) -> None:
+        if number == self.number:
+            raise self.error
+
+
+def test_a_rate_that_the_warm_up_lowered_does_not_change_what_follows_an_interruption(tmp_path: Path) -> None:
+    options = {**STORIES["target"], "control": False, "warmup_steps": 4}
+    expected = bits(training(tmp_path / "whole", callbacks=[Halve()], **options))
+    with pytest.raises(Killed):
+        training(tmp_path / "run", callbacks=[Halve(), Interrupt(1, Killed)], **options)
+    assert bits(training(tmp_path / "run", callbacks=[Halve()], **options)) == expected
+
+
+def test_an_interrupted_final_training_hands_over_what_was_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = STORIES["target"]
+    expected = bits(story(tmp_path / "whole", **options))
+    own = crashing.Sums.train
+
+    def train(self: Any, steps: int, trial: int, start: int = 0) -> None:
+        if trial == LESSON and start >= 2:
+            raise KeyboardInterrupt
+        own(self, steps, trial, start)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crashing.Sums, "train", train)
+        result = story(tmp_path / "run", **options)
+    assert "Interrupted" in result.summary.stopped and result.control is None
+    small, cut = result.model(crashing.X), result.switched(crashing.X)
+    np.testing.assert_allclose(small, cut, atol=1e-5)
+    assert result.summary.after.parameters <= 0.6 * result.summary.before.parameters
+    assert bits(story(tmp_path / "run", **options)) == expected
 
 
 def test_the_story_has_trials_of_every_kind() -> None:

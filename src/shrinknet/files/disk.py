@@ -10,7 +10,10 @@ import errno
 import os
 import pathlib
 import secrets
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from shrinknet.errors import RunError, StorageError
@@ -79,6 +82,29 @@ def write_file(path: pathlib.Path, data: Buffer, disk: Disk | None = None) -> No
         disk.sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+@contextlib.contextmanager
+def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill beside the one that is wanted; when the block ends without an error it takes its place, whole.
+
+    Args:
+        folder: does not exist yet, or is empty.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield beside
+        if folder.exists():
+            folder.rmdir()
+        beside.chmod(0o755)
+        os.replace(beside, folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 def storage_error(path: pathlib.Path, error: OSError) -> RunError:

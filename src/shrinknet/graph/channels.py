@@ -29,7 +29,7 @@ from shrinknet.graph.following import (
     why_left_alone,
 )
 from shrinknet.graph.probing import probed
-from shrinknet.internals import functional_of, input_structure, layers_of, nodes_of
+from shrinknet.internals import functional_of, given_to, layers_of, nodes_of
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class _Walker:
         operation, reason = node.operation, None
         if isinstance(operation, keras.Model) and is_recorded(operation):
             by_tensor = {id(one): item for one, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
-            given = [by_tensor[id(tensor)] for tensor in _given(functional_of(operation), node)]
+            given = [by_tensor[id(tensor)] for tensor in given_to(functional_of(operation), node)]
             return self.as_called(node, self.enter(functional_of(operation), operation, given, path))
         if is_over_time(operation):
             return self.at_each_time(node, inputs, f"{path}/{operation.layer.name}")
@@ -390,15 +390,6 @@ class _Walker:
 
 def _has_switches(layer: Any) -> bool:
     return "switchboard" in getattr(layer, "__dict__", {})
-
-
-def _given(functional: Any, node: Any) -> list[Any]:
-    """The tensors that a nested model is called with, in the order of its inputs; Keras also accepts them by name."""
-    arguments, keywords = node.arguments.args, node.arguments.kwargs
-    given = arguments[0] if arguments else keywords["inputs"]
-    if isinstance(given, dict) and not isinstance(input_structure(functional), dict):
-        return [given[tensor.name] for tensor in functional.inputs]
-    return keras.tree.flatten(given)
 
 
 def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shrinknet.engine import Engine, make_engine
+from shrinknet.errors import DataError
 from shrinknet.loop.loop import Outcome
 from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import Options
@@ -25,6 +27,7 @@ from shrinknet.runs.recorder import FinalState
 
 LESSON = 2**30  # stands for the number of a trial where the order of the data is drawn
 PARTS = 10
+_LOG = logging.getLogger("shrinknet")
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class Ending:
 
     Attributes:
         steps: that were taken; score: validation score of the network as it is kept.
+        interrupted: why it did not come to its end, one sentence; the network is then as it was before. Empty: it did.
     """
 
     steps: int
     score: float
+    interrupted: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,23 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
     bench.progress.begin("final training")
     pupil = _pupil(bench, final_optimizer(options.final, options.training, own))
     before = Checkpoint.of(pupil.net)
+    try:
+        score = _train(notebook, outcome, options, pupil)
+    except (KeyboardInterrupt, DataError) as error:
+        before.restore()
+        why = "Interrupted" if isinstance(error, KeyboardInterrupt) else str(error).rstrip(".")
+        _LOG.warning("%s. The network is handed over as it was before the final training.", why)
+        return Ending(0, outcome.score, f"{why}: the final training was left out.")
+    if not is_as_good(bench, score, outcome.score):
+        before.restore()
+        return Ending(steps, outcome.score)
+    pupil.give_back()
+    return Ending(steps, score)
+
+
+def _train(notebook: Notebook, outcome: Outcome, options: Options, pupil: Pupil) -> float:
+    """Trains up to each tenth and writes it down, from where it was interrupted; the score at the end."""
+    bench, steps = notebook.bench, options.final.steps or 0
     numbers = tuple(trial.number for trial in outcome.accepted)
     done, score = _go_on(notebook, pupil, numbers)
     for part in range(1, PARTS + 1):
@@ -84,11 +106,7 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
             bench.progress.state(score, bench.filters_left())
             state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net))
             notebook.recorder.finalizing(state)
-    if not is_as_good(bench, score, outcome.score):
-        before.restore()
-        return Ending(steps, outcome.score)
-    pupil.give_back()
-    return Ending(steps, score)
+    return score
 
 
 def is_as_good(bench: Workbench, score: float, other: float) -> bool:

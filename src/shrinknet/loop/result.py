@@ -67,6 +67,8 @@ def finish(notebook: Notebook, outcome: Outcome, options: Options, *, own: Any, 
     """
     bench, warm = notebook.bench, outcome.warm
     ending = train_finally(notebook, outcome, options, own)
+    if ending.interrupted:
+        outcome = replace(outcome, stopped=ending.interrupted, unfinished=True)
     small = bench.slim()
     trained = train_control(notebook, outcome, options, own) if control and not outcome.unfinished else None
     cost = bench.cost(small)

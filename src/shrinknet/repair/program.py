@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from shrinknet.internals import functional_of, input_structure, nodes_of
+from shrinknet.internals import functional_of, given_to, nodes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ class _Recorder:
             path = prefix + node.operation.name
             if isinstance(node.operation, keras.Model):
                 nested = functional_of(node.operation)
-                entries = [known[id(tensor)] for tensor in _entries(nested, node)]
+                entries = [known[id(tensor)] for tensor in given_to(nested, node)]
                 outputs = self.walk(nested, entries, path + "/")
             else:
                 takes = tuple(known[id(tensor)] for tensor in node.arguments.keras_tensors)
@@ -159,12 +159,3 @@ class _Recorder:
                 self.steps.append(step)
             known.update({id(tensor): slot for tensor, slot in zip(node.outputs, outputs, strict=True)})
         return [known[id(tensor)] for tensor in functional.outputs]
-
-
-def _entries(nested: Any, node: Any) -> list[Any]:
-    """The tensors that a nested model is called with, in the order of its inputs: Keras takes them by name too."""
-    arguments, keywords = node.arguments.args, node.arguments.kwargs
-    given = arguments[0] if arguments else keywords["inputs"]
-    if isinstance(given, dict) and not isinstance(input_structure(nested), dict):
-        return [given[tensor.name] for tensor in nested.inputs]
-    return keras.tree.flatten(given)

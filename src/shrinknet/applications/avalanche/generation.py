@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from shrinknet.applications.avalanche.layout import COLOUR, COLUMNS, IMAGES, LIGHT, LIGHTS, MASKS, REFERENCES
 from shrinknet.applications.avalanche.scenery import Scene, scene
 from shrinknet.errors import DataError, OptionError
+from shrinknet.files.disk import new_folder
 
 NOTICE = """These slopes are synthetic. They were drawn by shrinknet (avalanche, count {count}, size {size}, seed
 {seed}). No camera took them, and no avalanche ran there. Results on them say nothing about real slopes. The layout is
@@ -66,17 +65,8 @@ def generate(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"The folder {str(folder)!r} is not empty; slopes are drawn into a new folder: name another.")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with new_folder(folder) as beside:
             _write(beside, _lights(count, sunny, seed), shape, seed, progress)
-            if folder.exists():
-                folder.rmdir()
-            beside.chmod(0o755)
-            os.replace(beside, folder)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
     except OSError as error:
         raise DataError(f"The slopes cannot be written to {str(folder)!r}: {error.strerror or error}.") from error
     return folder

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from shrinknet.applications.steel.layout import CLASSES, COLUMNS, IMAGES, SHAPE,
 from shrinknet.applications.steel.runlengths import build_rles
 from shrinknet.applications.steel.surfaces import surface
 from shrinknet.errors import DataError, OptionError
+from shrinknet.files.disk import new_folder
 
 NOTICE = """These plates are synthetic. They were drawn by shrinknet (steel, count {count}, seed {seed}). No camera took
 them, and no steel has these defects. Results on them say nothing about real plates. The layout is that of the Severstal
@@ -106,17 +105,8 @@ def generate(
         raise DataError(f"The folder {str(folder)!r} is not empty; plates are drawn into a new folder: name another.")
     dealt = (mixture or Mixture()).dealt(count, np.random.default_rng([seed, count]))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with new_folder(folder) as beside:
             _write(beside, dealt, seed, shape, progress)
-            if folder.exists():
-                folder.rmdir()
-            beside.chmod(0o755)
-            os.replace(beside, folder)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
     except OSError as error:
         raise DataError(f"The plates cannot be written to {str(folder)!r}: {error.strerror or error}.") from error
     return folder
