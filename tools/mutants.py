@@ -100,7 +100,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "output-filters-can-be-cut",
         1,
-        "graph/channels.py",
+        "graph/tracing.py",
         """        book.pins.append((out.reshape(-1), "it reaches the model's output"))""",
         "        out.reshape(-1)",
         (f"{SWITCHES}::test_filters_that_reach_the_output_are_refused_with_the_reason",),

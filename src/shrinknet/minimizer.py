@@ -149,9 +149,7 @@ def minimize(
     folder = asked.folder
     if folder is not None:
         refuse_if_held(folder.path)
-    if seed is None:
-        seed = stored_seed(folder.path if folder else None)
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+    seed = _settled(seed, folder)
     chosen = asked.make_strategy(seed)
     _check_model(model)
     net, data = _network_and_data(model, train_data, validation_data, test_data, batch_size)
@@ -160,33 +158,18 @@ def minimize(
     own = fresh_copy(net.optimizer) if options.final.steps else net.optimizer
     optimizer, ships = trial_optimizer(options.training, own)
     config = {
-        **options.to_dict(),
-        "strategy": of_strategy(asked.strategy),
-        "pace": str(asked.pace),
-        "seed": seed,
-        "batch_size": batch_size,
-        "mode": mode,
-        "score": of_function(score),
-        "control": control,
-        "trial_optimizer": of_setting(None if options.training.optimizer is None else optimizer),
-        "final_optimizer": of_setting(options.final.optimizer),
-    }
+        **asked.to_dict(options, optimizer), "seed": seed, "batch_size": batch_size, "mode": mode,
+        "score": of_function(score), "control": control,
+    }  # fmt: skip
     with _recorder(folder) as recorder, Progress(hidden=verbose != "auto") as progress:
         saved = recorder.begin(config, lambda: identity(model, (data.train, data.validation), data.test), LIMITS)
         bench = Workbench(
-            net,
-            data,
-            seed,
-            score=score,
-            mode=mode,
-            scope=options.scope,
+            net, data, seed, score=score, mode=mode, scope=options.scope, callbacks=callbacks, progress=progress,
             repair=options.repair if isinstance(options.repair, Refit) else None,
-            callbacks=callbacks,
-            progress=progress,
             steps_ahead=options.warmup.steps + (options.training.steps or 0),
             decided=saved.snapshot.decided if saved else None,
             results=saved.snapshot.results if saved else None,
-        )
+        )  # fmt: skip
         bench.ships = ships
         if verbose in (1, 2):
             bench.callbacks = [*callbacks, Lines(bench.scorer.name)]
@@ -253,6 +236,16 @@ class Asked:
         asked.make_pace()
         return asked
 
+    def to_dict(self, options: Options, optimizer: Any) -> dict[str, Any]:
+        """What decides what the run computes, in plain values: `options` complete, and what the trials train with."""
+        return {
+            **options.to_dict(),
+            "strategy": of_strategy(self.strategy),
+            "pace": str(self.pace),
+            "trial_optimizer": of_setting(None if options.training.optimizer is None else optimizer),
+            "final_optimizer": of_setting(options.final.optimizer),
+        }
+
     def make_pace(self) -> Pace:
         """A new one."""
         return make_pace(self.pace, has_goals=bool(self.options.goals), decides=self.options.decides)
@@ -263,6 +256,13 @@ class Asked:
         if chosen == "refit":
             chosen = ("refit", {"saves": unit_of(self.options.goals)})
         return load_strategy(chosen, seed=seed)
+
+
+def _settled(seed: int | None, folder: RunFolder | None) -> int:
+    """The seed that was asked for, that of the run in the folder, or a random one."""
+    if seed is None:
+        seed = stored_seed(folder.path if folder else None)
+    return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
 
 
 def _recorder(folder: RunFolder | None) -> Recorder:

@@ -13,13 +13,14 @@ from shrinknet.cli.values import FORMATS, PACE, PARAMETER, RATE, TARGET
 from shrinknet.runs.lock import refuse_if_held
 
 _WHOLE = click.IntRange(min=0)
+Option = Callable[..., Any]
 
 
 def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
     """Adds the options for the parameters of `minimize` to a command.
 
     Args:
-        defaults: by parameter, if different from those of `minimize`.
+        defaults: by parameter, where they differ from those of `minimize`.
     """
 
     def option(name: str, kind: Any, help: str, default: Any = None, **settings: Any) -> Any:
@@ -28,15 +29,22 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
         return click.option(flags, name, type=kind, default=default, show_default=default is not None, help=help,
                             **settings)  # fmt: skip
 
-    def flag(name: str, help: str) -> Any:
-        return click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=help)
+    options = [*_deciding(option), *_training(option), *_limits(option), *_output(option)]
 
-    options = [
-        option("run_dir", click.Path(file_okay=False, path_type=Path), "Folder for the run: journal, models, page.",
-               flags="--run"),
-        option("preset", click.Choice(["default", "thesis"]), "What the options below are where they are not given: "
-               "what works best today, or the process of the thesis.", "default"),
-        option("target", TARGET, "What the network shall cost: multiply-adds=0.5, parameters=20000, bytes=0.3, "
+    def add(command: Any) -> Any:
+        for one in reversed(options):
+            command = one(command)
+        return command
+
+    return add
+
+
+def _deciding(option: Option) -> list[Any]:
+    """Which filters are cut, how the network is repaired, and what decides."""
+    return [
+        option("preset", click.Choice(["default", "thesis"]), "Defaults for the other options: what works best today, "
+               "or the process of the thesis.", "default"),
+        option("target", TARGET, "What the network may cost: multiply-adds=0.5, parameters=20000, bytes=0.3, "
                "latency=0.5, latency-ms=4; several separated by commas; or a number or share of filters."),
         option("threshold", click.FloatRange(0, 1, min_open=True), "Share of the reference score that a cut must keep; "
                "higher is stricter.  [default: 0.98 without a target]"),
@@ -46,12 +54,18 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
                "[default: refit]"),
         option("strategy_options", PARAMETER, "A parameter of the strategy, such as relative=true; may be repeated.",
                flags="--strategy-option", multiple=True),
-        option("repair", click.Choice(["auto", "refit", "fold", "none"]), "What follows a cut before any training: "
+        option("repair", click.Choice(["auto", "refit", "fold", "none"]), "What follows a cut, before any training: "
                "least squares on calibration data, folding without data, or nothing.", "auto"),
         option("reference", click.Choice(["last", "baseline"]), "The score to compare with: that of the last kept cut, "
                "or of the uncut network after the warm-up.  [default: baseline]"),
         option("score", str, "The compiled metric that decides, or loss.  [default: the first metric]"),
         option("mode", click.Choice(["auto", "max", "min"]), "Whether a higher score is better.", "auto"),
+    ]  # fmt: skip
+
+
+def _training(option: Option) -> list[Any]:
+    """How the network is trained, and for how long."""
+    return [
         option("warmup_steps", _WHOLE, "Training steps before the first trial.  [default: 0]"),
         option("warmup_patience", click.IntRange(min=1), "End the warm-up early, after this many tenths of it without "
                "a better score."),
@@ -69,6 +83,15 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
                "good enough, or cannot become so.  [default: 4]"),
         click.option("--reset/--no-reset", default=True, show_default=True,
                      help="Whether to reset the optimizer for each trial."),
+        option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
+        click.option("--control/--no-control", default=True, show_default=True,
+                     help="Also train the uncut network for as many steps, for comparison."),
+    ]  # fmt: skip
+
+
+def _limits(option: Option) -> list[Any]:
+    """What may be cut, how much at once, and when the run ends."""
+    return [
         option("pace", PACE, "Filters cut at once: one, a number, adaptive, bisect, rounds.  [default: rounds for a "
                "target alone, else bisect]"),
         option("max_trials", click.IntRange(min=1), "Stop after this number of trials."),
@@ -77,25 +100,23 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
         option("only", str, "Cut only layers of this name or pattern; may be repeated.", multiple=True),
         option("never", str, "Cut nothing in layers of this name or pattern; may be repeated.", multiple=True),
         option("min_filters", _WHOLE, "Filters that every layer keeps; 0: residual branches can be removed.", 1),
-        option("round_to", click.IntRange(min=1), "What is left of a layer is a multiple of this number.", 1),
-        option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
-        click.option("--control/--no-control", default=True, show_default=True,
-                     help="Also train the uncut network for as many steps, for comparison."),
+        option("round_to", click.IntRange(min=1), "Keep a multiple of this number of filters in each layer.", 1),
+    ]  # fmt: skip
+
+
+def _output(option: Option) -> list[Any]:
+    """Where results go, and how an interrupted run continues."""
+    return [
+        option("run_dir", click.Path(file_okay=False, path_type=Path), "Folder for the run: journal, models, page.",
+               flags="--run"),
         option("formats", FORMATS, "Formats of the exported files, separated by commas; see `shrinknet export`.",
                "keras,litert"),
         option("seed", _WHOLE, "The same seed gives the same run, bit for bit.  [default: a new one]"),
-        flag("force", "If --run contains another run, rename it and start over."),
-        flag("strict", "Refuse to continue with other versions, threads or devices."),
-        flag("new_data", "Continue with data other than those the run began with."),
+        click.option("--force", is_flag=True, help="If --run contains another run, rename it and start over."),
+        click.option("--strict", is_flag=True, help="Refuse to continue with other versions, threads or devices."),
+        click.option("--new-data", is_flag=True, help="Continue with data other than those the run began with."),
         json_option,
     ]  # fmt: skip
-
-    def add(command: Any) -> Any:
-        for one in reversed(options):
-            command = one(command)
-        return command
-
-    return add
 
 
 def run_and_show(

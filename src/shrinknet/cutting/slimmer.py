@@ -148,7 +148,7 @@ def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) ->
     change its result if they stayed, so they are always removed.
     """
     at_least("round_to", round_to, 1)
-    stays = graph.hulls(disabled)
+    stays = graph.placeholders(disabled)
     averaged = np.zeros_like(disabled)
     for _, channels in graph.averages:
         averaged[channels] = True

@@ -16,7 +16,7 @@ import numpy as np
 from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import DataError, ExportError, ModelError
 from shrinknet.exporters.precision import in_single_precision, is_half
-from shrinknet.graph.channels import input_specs
+from shrinknet.graph.tracing import input_specs
 from shrinknet.internals import functional_of, input_structure, output_structure
 
 ArrayList = list[np.ndarray]

@@ -1,0 +1,265 @@
+"""`trace` runs the rules over a network, nested models included, and gives its `ChannelGraph`."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from shrinknet.errors import ModelError
+from shrinknet.graph import rules
+from shrinknet.graph.calls import Book, Call, Registered, Tensor, registered
+from shrinknet.graph.channels import ChannelGraph, Weight
+from shrinknet.graph.following import (
+    follow,
+    is_composite,
+    is_over_time,
+    is_recorded,
+    name_of,
+    sublayers,
+    why_left_alone,
+)
+from shrinknet.graph.probing import probed
+from shrinknet.internals import functional_of, given_to, layers_of, nodes_of
+
+
+def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
+    """The channels of a Functional or Sequential model.
+
+    Args:
+        input_shape: shape of one sample, without the batch axis, for a model with open sizes; for a model with
+            several inputs, one shape for each.
+
+    Raises:
+        ModelError: the model is not built, or is a subclassed model whose operations are not recorded.
+    """
+    book = Book()
+    functional = functional_of(model)
+    has_switches = hasattr(type(model), "plain_class") or any(map(_has_switches, layers_of(model)))
+    walker = _Walker(book, fixed=input_shape is not None, has_switches=has_switches)
+    labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
+    outputs = walker.walk(functional, list(zip(labels, input_specs(functional, input_shape), strict=True)), "")
+    for out, _ in outputs:
+        book.pins.append((out.reshape(-1), "it reaches the model's output"))
+    return _solve(book, walker, tuple(outputs))
+
+
+def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
+    """Symbolic inputs of a model, with the sizes of `input_shape` (as in `trace`) if it is given.
+
+    Raises:
+        ModelError: the shape does not fit the model.
+    """
+    if input_shape is None:
+        return list(functional.inputs)
+    shapes = list(input_shape) if isinstance(input_shape[0], Sequence) else [input_shape]
+    if len(shapes) != len(functional.inputs):
+        raise ModelError(f"Expected a shape for each of {len(functional.inputs)} inputs; received {input_shape!r}.")
+    specs = []
+    for tensor, shape in zip(functional.inputs, shapes, strict=True):
+        wanted = tuple(tensor.shape[1:])
+        if len(shape) != len(wanted) or any(b is not None and a != b for a, b in zip(shape, wanted, strict=True)):
+            raise ModelError(f"Expected input_shape to fit {wanted} (None: any size); received {tuple(shape)}.")
+        specs.append(keras.KerasTensor((tensor.shape[0], *shape), dtype=tensor.dtype, name=tensor.name))
+    return specs
+
+
+_PROBED: weakref.WeakKeyDictionary[Any, Registered | None] = weakref.WeakKeyDictionary()  # a layer -> its rule
+
+
+class _Walker:
+    """Runs the rules over a network, nested models included, in execution order.
+
+    Labels travel together with the tensor that they describe. If input sizes were given (`fixed`), shapes are computed
+    again from them; otherwise they are the recorded ones.
+    """
+
+    def __init__(self, book: Book, fixed: bool, has_switches: bool) -> None:
+        self.book = book
+        self.fixed = fixed
+        self.has_switches = has_switches  # if so, every layer that can be followed is already a nested model
+        self.followed: dict[int, Any] = {}  # id of a composite layer -> its model, or the reason why there is none
+        self.hidden: dict[str, str] = {}
+        self.layers: dict[str, Any] = {}
+        self.calls: list[Call] = []
+        self.times: Counter[str] = Counter()
+        self.entries: dict[int, list[np.ndarray]] = {}  # id of a nested model -> the labels of its first call
+
+    def walk(self, functional: Any, inputs: list[Tensor], prefix: str) -> list[Tensor]:
+        known = {id(tensor): item for tensor, item in zip(functional.inputs, inputs, strict=True)}
+        for node in nodes_of(functional):
+            items = [known[id(tensor)] for tensor in node.arguments.keras_tensors]
+            outputs = self.visit(node, items, prefix + name_of(node.operation))
+            known.update({id(tensor): item for tensor, item in zip(node.outputs, outputs, strict=True)})
+        return [known[id(tensor)] for tensor in functional.outputs]
+
+    def visit(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
+        operation, reason = node.operation, None
+        if isinstance(operation, keras.Model) and is_recorded(operation):
+            by_tensor = {id(one): item for one, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
+            given = [by_tensor[id(tensor)] for tensor in given_to(functional_of(operation), node)]
+            return self.as_called(node, self.enter(functional_of(operation), operation, given, path))
+        if is_over_time(operation):
+            return self.at_each_time(node, inputs, f"{path}/{operation.layer.name}")
+        if is_composite(operation):
+            inner = self.inner(node)
+            if isinstance(inner, keras.Model):
+                return self.as_called(node, self.enter(inner, operation, inputs, path))
+            reason = str(inner)
+        outputs = node.outputs
+        if self.fixed:
+            specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
+            arguments, keywords = node.arguments.fill_in(specs)
+            try:
+                outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
+            except Exception as error:
+                sizes = ", ".join(str(tuple(spec.shape[1:])) for _, spec in inputs)
+                raise ModelError(
+                    f"The input_shape does not fit the model: {path} cannot take {sizes} "
+                    f"({str(error).strip().splitlines()[0][:160]}). Give the shape of a larger sample."
+                ) from error
+        known = registered(type(operation)) or self.found(node) or Registered(rules.unknown)
+        if self.has_switches and (known.reads or known.count) and not _has_switches(operation):
+            reason = why_left_alone(operation) or f"{operation.name} has no switches"
+        if reason is not None:
+            known = Registered(functools.partial(Call.opaque, reason=reason))
+        call = Call(
+            operation,
+            path,
+            [labels if known.moves else self.book.settle(labels) for labels, _ in inputs],
+            [tuple(spec.shape) for _, spec in inputs],
+            [tuple(tensor.shape) for tensor in outputs],
+            node.arguments,
+            self.book,
+            self.times[path],
+        )
+        self.times[path] += 1
+        self.layers.setdefault(path, operation)
+        self.calls.append(call)
+        call.taken, call.given = inputs, list(zip(call.checked(known.rule(call)), outputs, strict=True))
+        if isinstance(operation, keras.layers.Layer):
+            self.hide(operation, path, call.refused)
+        return call.given
+
+    def as_called(self, node: Any, outputs: list[Tensor]) -> list[Tensor]:
+        """What a nested model gives in this call; inside, the sizes of the first call were recorded."""
+        if self.fixed:
+            return outputs
+        return [(labels, tensor) for (labels, _), tensor in zip(outputs, node.outputs, strict=True)]
+
+    def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
+        """TimeDistributed: applies the rule of its layer to tensors without their time axis."""
+        layer = node.operation.layer
+        labels = [self.book.settle(one) for one, _ in inputs]
+        if any(one.ndim > 1 and one.shape[1] > 1 for one in labels):
+            self.book.pins.append((labels[0].reshape(-1), f"its channels lie along the time axis of {path}"))
+        before = len(self.book.products)
+        call = Call(
+            layer,
+            path,
+            [np.take(one, 0, 1) if one.ndim > 1 else one for one in labels],
+            [(spec.shape[0], *spec.shape[2:]) for _, spec in inputs],
+            [(tensor.shape[0], *tensor.shape[2:]) for tensor in node.outputs],
+            node.arguments,
+            self.book,
+            self.times[path],
+        )
+        self.times[path] += 1
+        self.layers.setdefault(path, layer)
+        self.calls.append(call)
+        known = registered(type(layer)) or Registered(rules.unknown)
+        outputs = [np.expand_dims(one, 1) for one in call.checked(known.rule(call))]
+        steps = node.outputs[0].shape[1]
+        self.book.products[before:] = [
+            (where, kernel, None if times is None or steps is None else times * steps)
+            for where, kernel, times in self.book.products[before:]
+        ]
+        call.taken, call.given = inputs, list(zip(outputs, node.outputs, strict=True))
+        return call.given
+
+    def found(self, node: Any) -> Registered | None:
+        """The rule that probing found for a layer without one; each layer is probed once."""
+        if not isinstance(node.operation, keras.layers.Layer):
+            return None
+        if node.operation not in _PROBED:
+            _PROBED[node.operation] = probed(node.operation, node)
+        return _PROBED[node.operation]
+
+    def inner(self, node: Any) -> Any:
+        """The model that following a composite layer gave, or the reason why it was not followed."""
+        operation = node.operation
+        if self.has_switches:
+            return why_left_alone(operation) or f"the layer {operation.name} is left as it is"
+        if id(operation) not in self.followed:
+            try:
+                self.followed[id(operation)] = follow(operation, node.arguments.args, node.arguments.kwargs)
+            except ModelError as error:
+                self.followed[id(operation)] = f"the layer {operation.name} ({type(operation).__name__}): {error}"
+        return self.followed[id(operation)]
+
+    def hide(self, operation: Any, path: str, reason: str | None) -> None:
+        """Notes why the filters of layers inside a layer that is not followed cannot be cut."""
+        for layer in sublayers(operation):
+            known = registered(type(layer))
+            if known is not None and known.count is not None:
+                why = reason or f"it is inside {path} ({type(operation).__name__}), which is treated as one operation"
+                self.hidden[f"{path}/{layer.name}"] = why
+
+    def enter(self, functional: Any, operation: Any, given: list[Tensor], path: str) -> list[Tensor]:
+        """Walks a nested model; its inputs and outputs have one channel axis; all its calls are cut the same way."""
+        items = [(self.book.settle(labels), spec) for labels, spec in given]
+        for tensor, (labels, _) in zip(functional.inputs, items, strict=True):
+            if labels.ndim != len(tensor.shape):
+                raise ModelError(
+                    f"The nested model {path} is called with a tensor whose rank differs from that of its input "
+                    f"{tensor.name}, of shape {tensor.shape}. Add or remove the axis of size 1 before the call."
+                )
+        first = self.entries.setdefault(id(operation), [labels for labels, _ in items])
+        for known, (labels, _) in zip(first, items, strict=True):
+            self.book.tie(known, labels)
+        outputs = self.walk(functional, items, path + "/")
+        return [(self.book.settle(labels), spec) for labels, spec in outputs]
+
+
+def _has_switches(layer: Any) -> bool:
+    return "switchboard" in getattr(layer, "__dict__", {})
+
+
+def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelGraph:
+    first: dict[tuple[int, int], np.ndarray] = {}
+    for weight in book.weights:  # a shared layer uses one slice in all its calls: those channels are one
+        key = (id(weight.variable), weight.axis)
+        book.tie(first.setdefault(key, weight.labels), weight.labels)
+    pairs = np.concatenate([np.zeros((0, 2), int), *book.ties])
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(book.size, book.size))
+    size, channel = connected_components(links, directed=False)
+    pins: dict[int, str] = {}
+    for labels, reason in book.pins:
+        for pinned in np.unique(channel[labels]).tolist():
+            pins.setdefault(pinned, reason)
+    return ChannelGraph(
+        size=int(size),
+        producers={path: channel[labels] for path, labels in book.producers.items()},
+        weights=tuple(
+            Weight(weight.layer, weight.path, weight.variable, weight.axis, channel[weight.labels], weight.owned)
+            for weight in book.weights
+        ),
+        counts={path: {key: channel[labels] for key, labels in entry.items()} for path, entry in book.counts.items()},
+        pins=pins,
+        layers=walker.layers,
+        calls=tuple(walker.calls),
+        products=tuple(book.products),
+        averages=tuple((layer, channel[labels]) for layer, _, labels in book.averages),
+        constants={key: channel[labels] for key, labels in book.constants.items()},
+        moves={key: (call, channel[call.labels[0]]) for key, call in book.moves.items()},
+        solved=channel,
+        outputs=outputs,
+        hidden=walker.hidden,
+    )
