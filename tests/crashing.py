@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-import shrinknet.loop.final
+import shrinknet.loop.pupil
 import shrinknet.loop.workbench
 from shrinknet import minimize
 from shrinknet.engine.common import CommonEngine
@@ -76,7 +76,7 @@ def sums() -> Iterator[None]:
     """Within the block, `minimize` trains with `Sums` and measures no latency."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shrinknet.loop.workbench, "make_engine", Sums)
-        patch.setattr(shrinknet.loop.final, "make_engine", Sums)
+        patch.setattr(shrinknet.loop.pupil, "make_engine", Sums)
         patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
         yield
 

@@ -123,8 +123,8 @@ def minimize(
         callbacks: Keras callbacks, told of epochs; objects with `on_trial_begin(number)` or `on_trial_end(trial)`.
         verbose: "auto": a progress bar on a terminal; 0: nothing; 1 or 2: a line a trial.
         details: fields of the objects above, each as a keyword: warmup_patience; trial_optimizer, reset, schedule,
-            train, checks; final_optimizer; max_trials, max_seconds; candidates, min_filters, only, never, round_to;
-            force, strict, new_data.
+            train, checks, distill, compact; final_optimizer, final_distill; max_trials, max_seconds; candidates,
+            min_filters, only, never, round_to; force, strict, new_data.
 
     Returns:
         The slim model, the trials, and the table before/after. After Ctrl-C: what was decided so far.

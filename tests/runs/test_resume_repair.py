@@ -21,7 +21,8 @@ STORIES: dict[str, dict[str, Any]] = {
     "target": {"preset": "default", "strategy": "refit", "threshold": None, "target": {"parameters": 0.6},
                "pace": "rounds", "final_steps": 5, "final_distill": 0.0, "max_trials": None},
     "folded": {"preset": "default", "strategy": "random", "repair": "fold", "threshold": 0.5, "pace": "bisect",
-               "train": "always", "steps": 4, "checks": 2, "final_steps": 3, "final_distill": 0.0},
+               "train": "always", "steps": 4, "checks": 2, "final_steps": 3, "final_distill": 0.0,
+               "compact": "always"},
 }  # fmt: skip
 
 

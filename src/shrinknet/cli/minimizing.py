@@ -81,6 +81,8 @@ def _training(option: Option) -> list[Any]:
                "enough without.  [default: when-needed]"),
         option("checks", click.IntRange(min=1), "How often the training of a trial is scored; it ends early when it is "
                "good enough, or cannot become so.  [default: 4]"),
+        option("compact", click.Choice(["auto", "always", "never"]), "Whether trials train the small network in place "
+               "of the switched one: where that saves time, or not.  [default: auto]"),
         click.option("--reset/--no-reset", default=True, show_default=True,
                      help="Whether to reset the optimizer for each trial."),
         option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
@@ -138,7 +140,17 @@ def run_and_show(
     if parameters:
         options["strategy"] = (options["strategy"] or "refit", parameters)
     options["train"] = options.pop("trial_training", None)
-    for name in ("batch_size", "trial_optimizer", "final_optimizer", "schedule", "train", "checks", "only", "never"):
+    for name in (
+        "batch_size",
+        "trial_optimizer",
+        "final_optimizer",
+        "schedule",
+        "train",
+        "checks",
+        "compact",
+        "only",
+        "never",
+    ):
         if not options.get(name):
             options.pop(name, None)
     if options.get("repair") == "none":

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from shrinknet.engine import Engine, make_engine
 from shrinknet.errors import DataError
 from shrinknet.loop.loop import Outcome
 from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import Options
+from shrinknet.loop.pupil import Pupil, pupil_of
 from shrinknet.loop.rates import final_optimizer
-from shrinknet.loop.standin import Standin
 from shrinknet.loop.teaching import taught
 from shrinknet.loop.workbench import Workbench
-from shrinknet.network.assembling import plain_class
-from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays
-from shrinknet.network.compiled import carry_compilation
+from shrinknet.network.checkpoint import Checkpoint, to_arrays
 from shrinknet.network.guarded import keep_frozen
 from shrinknet.runs.recorder import FinalState
 
@@ -44,28 +38,6 @@ class Ending:
     interrupted: str = ""
 
 
-@dataclass(frozen=True)
-class Pupil:
-    """What is trained at the end: the small network, or the switched one where a small one would train otherwise.
-
-    Attributes:
-        net, engine: what is trained, and with what.
-        give_back: takes what was learnt over into the switched network.
-    """
-
-    net: Any
-    engine: Engine
-    give_back: Callable[[], None]
-
-    def score(self, bench: Workbench) -> float:
-        """Its validation score; NaN when a weight is not finite."""
-        return bench.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
-
-    def put_back(self, arrays: Mapping[str, np.ndarray], bench: Workbench) -> None:
-        """The state that `to_arrays` gave."""
-        from_arrays(self.net, arrays, bench.switches if self.net is bench.net else None)
-
-
 def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: Any) -> Ending:
     """Trains the network that is left; where that makes it worse on the validation data, it stays as it was.
 
@@ -76,7 +48,7 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
     if outcome.unfinished or not outcome.accepted or not steps:
         return Ending(0, outcome.score)
     bench.progress.begin("final training")
-    pupil = _pupil(bench, final_optimizer(options.final, options.training, own))
+    pupil = pupil_of(bench, final_optimizer(options.final, options.training, own))
     before = Checkpoint.of(pupil.net)
     try:
         score = _train(notebook, outcome, options, pupil)
@@ -124,19 +96,6 @@ def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[
     pupil.put_back(saved.arrays, notebook.bench)
     pupil.engine.go_to(saved.position)
     return saved.done, saved.score
-
-
-def _pupil(bench: Workbench, optimizer: Any) -> Pupil:
-    small, cuts = bench.cut_out()
-    if not isinstance(small, plain_class(type(bench.net))):  # a plain model has no train_step of the user's own
-        bench.take_optimizer(optimizer)
-        return Pupil(bench.net, bench.engine, lambda: None)
-    standin = Standin(small, cuts)
-    carry_compilation(bench.net, small, optimizer, [(source, target) for source, target, _ in cuts])
-    engine = make_engine(small, bench.data.train, bench.data.validation, bench.seed, bench.callbacks,
-                         bench.progress.step)  # fmt: skip
-    engine.prepare(0, bench.engine.decisions())
-    return Pupil(small, engine, standin.give_back)
 
 
 def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: Any) -> Any:

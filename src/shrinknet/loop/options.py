@@ -97,6 +97,7 @@ KEYWORDS: Mapping[str, tuple[str, type, str]] = {
     "train": ("steps", Training, "train"),
     "checks": ("steps", Training, "checks"),
     "distill": ("steps", Training, "distill"),
+    "compact": ("steps", Training, "compact"),
     "final_distill": ("final_steps", Final, "distill"),
     "final_optimizer": ("final_steps", Final, "optimizer"),
     "max_trials": ("stop", Stop, "trials"),

@@ -33,6 +33,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "schedule": "constant",
         "train": "always",
         "checks": 1,
+        "compact": "never",
     },
 }
 AUTO = "auto"

@@ -45,6 +45,9 @@ class Training:
         checks: how often a training is scored, from 1, at equal distances. With more than one, a training ends early
             when two scores in a row are good enough, and is given up when it cannot get there: when twice the gain
             since the last score, in each part that is left, would not do.
+        compact: "auto": a trial trains the small network in the place of the switched one where that saves more
+            multiply-adds than making it costs, and writes its weights back; "always"; "never". Where the optimizer is
+            not reset, and where the model has a `train_step` of its own, it is always the switched one.
     """
 
     steps: int | None = None
@@ -54,6 +57,7 @@ class Training:
     train: str = "when-needed"
     checks: int = 4
     distill: float = 0.0
+    compact: str = "auto"
 
     def __post_init__(self) -> None:
         at_least("steps", self.steps, 0, optional=True)
@@ -62,6 +66,7 @@ class Training:
         one_of("train", self.train, ("when-needed", "always"))
         at_least("checks", self.checks, 1)
         _part("distill", self.distill)
+        one_of("compact", self.compact, ("auto", "always", "never"))
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import Options
 from shrinknet.loop.pace import Filters, Proposals
 from shrinknet.loop.proposals import ByCost
+from shrinknet.loop.pupil import Pupil, is_worth_making, pupil_of
 from shrinknet.loop.search import Ask, Attempt, Search
 from shrinknet.loop.teaching import taught
 from shrinknet.loop.warming import Warm
 from shrinknet.network.checkpoint import Checkpoint
+from shrinknet.network.optimizers import fresh_copy
 from shrinknet.records import Trial
 from shrinknet.runs.points import is_point
 from shrinknet.runs.signals import uninterrupted
@@ -93,17 +95,27 @@ class Trials:
     def _train(self, number: int, score: float) -> tuple[float, int]:
         """Trains from mark to mark until it is good enough twice in a row, or hopeless; the score and the steps."""
         training, done, good = self.options.training, 0, 0
-        steps = training.steps or 0
+        steps, pupil = training.steps or 0, self._pupil()
         for left in reversed(range(training.checks)):
             mark = math.ceil(steps * (training.checks - left) / training.checks)
             if mark > done:
-                with taught(self.bench.net, self.warm.uncut, training.distill):
-                    self.bench.engine.train(mark - done, number, start=done)
-            before, score, done = score, self.bench.score(), mark
+                with taught(pupil.net, self.warm.uncut, training.distill):
+                    pupil.engine.train(mark - done, number, start=done)
+            before, score, done = score, pupil.score(self.bench), mark
             good = good + 1 if self._suffices(score) else 0
             if good > 1 or self._is_hopeless(before, score, left):
                 break
+        pupil.give_back()
         return score, done
+
+    def _pupil(self) -> Pupil:
+        """What this trial trains: the switched network, or the one that it would be cut out as."""
+        training, bench = self.options.training, self.bench
+        saved = self.warm.cost.multiply_adds - bench.cost().multiply_adds
+        worth = training.compact == "auto" and is_worth_making(bench, training.steps or 0, saved)
+        if training.reset and (worth or training.compact == "always"):
+            return pupil_of(bench, fresh_copy(bench.net.optimizer))
+        return Pupil(bench.net, bench.engine, lambda: None)
 
     def _suffices(self, score: float) -> bool:
         return self.search.criterion.verdict(score, self.search.reference).accepted

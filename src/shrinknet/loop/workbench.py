@@ -83,6 +83,7 @@ class Workbench:
         self.callbacks = callbacks
         self.progress = progress or Progress(hidden=True)
         batch = first_batch(data.train)
+        self.batch = len(keras.tree.flatten(batch[0])[0])
         self.shapes = [tuple(np.shape(array))[1:] for array in keras.tree.flatten(batch[0])]
         self.switches = Switches(net, self.shapes)
         self.floors = floors(self.scope, self.switches)

@@ -1,0 +1,73 @@
+"""Pupil: what is trained in the place of the switched network: the small one, where that is worth making."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shrinknet.engine import Engine, make_engine
+from shrinknet.loop.standin import Standin
+from shrinknet.loop.workbench import Workbench
+from shrinknet.network.assembling import plain_class
+from shrinknet.network.checkpoint import from_arrays
+from shrinknet.network.compiled import carry_compilation
+
+PASSES = 3  # multiply-adds of a training step, in those of a forward pass
+TO_MAKE = 5e9  # multiply-adds in the time that one more layer takes to be built and compiled: 0.2 s on two CPU cores
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """What is trained: the small network, or the switched one where a small one would train otherwise.
+
+    Attributes:
+        net, engine: what is trained, and with what.
+        give_back: takes what was learnt over into the switched network.
+    """
+
+    net: Any
+    engine: Engine
+    give_back: Callable[[], None]
+
+    def score(self, bench: Workbench) -> float:
+        """Its validation score; NaN when a weight is not finite."""
+        return bench.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
+
+    def put_back(self, arrays: Mapping[str, np.ndarray], bench: Workbench) -> None:
+        """The state that `to_arrays` gave."""
+        from_arrays(self.net, arrays, bench.switches if self.net is bench.net else None)
+
+
+def pupil_of(bench: Workbench, optimizer: Any) -> Pupil:
+    """The network as it is now, cut out if possible, compiled with an optimizer."""
+    small, cuts = (None, ()) if _frozen_by_hand(bench) else bench.cut_out()
+    if not isinstance(small, plain_class(type(bench.net))):  # a plain model has no train_step of the user's own
+        bench.take_optimizer(optimizer)
+        return Pupil(bench.net, bench.engine, lambda: None)
+    standin = Standin(small, cuts)
+    carry_compilation(bench.net, small, optimizer, [(source, target) for source, target, _ in cuts])
+    engine = make_engine(small, bench.data.train, bench.data.validation, bench.seed, bench.callbacks,
+                         bench.progress.step)  # fmt: skip
+    engine.prepare(0, bench.engine.decisions())
+    return Pupil(small, engine, standin.give_back)
+
+
+def _frozen_by_hand(bench: Workbench) -> bool:
+    """Whether filters are frozen that are not disabled: in a small network they would train."""
+    return bool(set(bench.switches.frozen) - set(bench.switches.disabled))
+
+
+def is_worth_making(bench: Workbench, steps: int, saved: float) -> bool:
+    """Whether a training on the small network saves more time than making that network takes.
+
+    Decided from counts, not from a clock, so that a run that is resumed decides the same.
+
+    Args:
+        steps: of the training.
+        saved: multiply-adds of one sample that the small network does without.
+    """
+    return PASSES * saved * bench.batch * steps > TO_MAKE * len(bench.switches.graph.layers)
