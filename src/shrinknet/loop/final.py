@@ -1,4 +1,4 @@
-"""The end: the network that is left is trained on with a rate that falls to 0, and so is the control."""
+"""The final training: the network that is left is trained with a rate that falls to 0, and so is the control."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from shrinknet.network.checkpoint import Checkpoint, to_arrays
 from shrinknet.network.guarded import keep_frozen
 from shrinknet.runs.recorder import FinalState
 
-LESSON = 2**30  # stands for the number of a trial where the order of the data is drawn
+LESSON = 2**30  # takes the place of a trial's number when the order of the data is drawn
 PARTS = 10
 _LOG = logging.getLogger("shrinknet")
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What the final training came to.
+    """The outcome of the final training.
 
     Attributes:
-        steps: that were taken; score: validation score of the network as it is kept.
-        interrupted: why it did not come to its end, one sentence; the network is then as it was before. Empty: it did.
+        steps: training steps taken; score: validation score of the network that is kept.
+        interrupted: why it was not completed, one sentence; the network is then as it was before. Empty: it was.
     """
 
     steps: int
@@ -39,7 +39,7 @@ class Ending:
 
 
 def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: Any) -> Ending:
-    """Trains the network that is left; where that makes it worse on the validation data, it stays as it was.
+    """Trains the network that is left; if that makes its validation score worse, the network stays as it was.
 
     Args:
         own: the optimizer that the model was compiled with.
@@ -65,7 +65,7 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
 
 
 def _train(notebook: Notebook, outcome: Outcome, options: Options, pupil: Pupil) -> float:
-    """Trains up to each tenth and writes it down, from where it was interrupted; the score at the end."""
+    """Trains in ten parts, each recorded, from where a run was interrupted; returns the score at the end."""
     bench, steps = notebook.bench, options.final.steps or 0
     numbers = tuple(trial.number for trial in outcome.accepted)
     done, score = _go_on(notebook, pupil, numbers)
@@ -89,7 +89,7 @@ def is_as_good(bench: Workbench, score: float, other: float) -> bool:
 
 
 def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[int, float]:
-    """Puts an interrupted final training back to where it stood; the steps that it took, and the score."""
+    """Restores an interrupted final training; returns its steps so far and its score."""
     saved = notebook.recorder.final()
     if saved is None or saved.numbers != numbers:
         return 0, math.nan
@@ -99,7 +99,7 @@ def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[
 
 
 def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: Any) -> Any:
-    """The uncut network, trained on the very batches that the slim one was trained on, reset as often."""
+    """The uncut network, trained on the same batches as the slim one, its optimizer reset as often."""
     bench, recorder = notebook.bench, notebook.recorder
     kept, optimizer = bench.checkpoint(), bench.net.optimizer
     lessons = [(trial.number, trial.steps) for trial in outcome.accepted if trial.steps]
@@ -134,7 +134,7 @@ def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: A
 
 
 def _finish_control(bench: Workbench, outcome: Outcome, options: Options, own: Any) -> None:
-    """The final training of the control; where it makes it worse, the control stays as it was."""
+    """The final training of the control; if it makes the score worse, the control stays as it was."""
     before, score = bench.checkpoint(), bench.score()
     bench.take_optimizer(final_optimizer(options.final, options.training, own))
     with taught(bench.net, outcome.warm.uncut, options.final.distill):

@@ -1,4 +1,4 @@
-"""Goals: what a network shall cost, in real units, and how far it is from there."""
+"""Goals: what a network may cost, in real units."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Goal:
 
 
 def goals_of(target: Target | None) -> tuple[Goal, ...]:
-    """The goals that a target stands for: all of them are to be reached.
+    """The goals of a target; all of them are to be reached.
 
     Args:
         target: None, a number or share of filters, or a mapping from units to numbers. A float below 1 is a share of
@@ -66,7 +66,7 @@ def _goal(unit: Any, amount: Any, target: Any) -> Goal:
 
 
 def unit_of(goals: tuple[Goal, ...]) -> str:
-    """What steps are counted in: the unit of the first goal; multiply-adds for latency, and where there is none."""
+    """The unit that trials are sized in: that of the first goal; multiply-adds for latency, and without a goal."""
     return next((goal.unit for goal in goals if goal.unit in COUNTED), "multiply_adds")
 
 

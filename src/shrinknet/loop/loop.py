@@ -1,6 +1,6 @@
-"""The loop: warm up; then cut, repair, train, measure, and keep the cut or put every bit back; train what is left.
+"""The loop: warm up; then cut, repair, train, measure, and keep the cut or restore every bit.
 
-`minimize_network` is a run from its beginning, or from where it was interrupted, to the end of its trials.
+`minimize_network` runs the warm-up and all trials, from the start or from where an earlier run was interrupted.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LOG = logging.getLogger("shrinknet")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of the trials.
+    """How the trials ended.
 
     Attributes:
-        warm: the network before them; trials: all that were decided; score: of the last accepted state.
-        stopped: why they ended, one sentence; unfinished: stopped from outside, the same command continues the run.
+        warm: the network before the first trial; trials: all decided ones; score: of the last accepted state.
+        stopped: why they ended, one sentence; unfinished: whether they were interrupted; the same call then continues.
     """
 
     warm: Warm
@@ -50,11 +50,11 @@ class Outcome:
 def minimize_network(
     notebook: Notebook, strategy: Strategy, pace: Pace, options: Options, optimizer: Any = None
 ) -> Outcome:
-    """A run, up to the end of its trials.
+    """Runs the warm-up and the trials.
 
     Args:
-        notebook: of the run, at its beginning or where it was interrupted.
-        strategy, pace, options: see `minimize`; optimizer: what the trials train with, None: the model's own.
+        notebook: of the run, new or loaded from an interrupted one.
+        strategy, pace, options: see `minimize`; optimizer: of the trials; None: the model's own.
     """
     bench = notebook.bench
     if any(goal.unit == "latency" for goal in options.goals) and notebook.latency is None:
@@ -69,7 +69,7 @@ def minimize_network(
         stopped, unfinished = search.run(trials), False
     except KeyboardInterrupt:
         stopped = "Interrupted: the open trial was rolled back."
-        _LOG.warning("Interrupted. The open trial is rolled back; what was decided is cut out and measured now.")
+        _LOG.warning("Interrupted. The open trial is rolled back; the accepted cuts are applied and measured now.")
     except DataError as error:
         stopped = f"{error} The open trial was rolled back."
         _LOG.warning(stopped)
@@ -77,7 +77,7 @@ def minimize_network(
 
 
 def latency_of(bench: Workbench) -> float:
-    """Median milliseconds of the network as it would be cut out now, for one sample.
+    """Median latency in milliseconds of the network as it would be cut out now, for one sample.
 
     Raises:
         OptionError: it cannot be measured here.

@@ -1,8 +1,8 @@
 """Mender: repairs a network after a cut, before any training, with what it computed before as the target.
 
-The targets of a refit come from the network after its warm-up, whatever was cut since, so that errors do not pile up.
-Training moves the weights on purpose: after an accepted trial that trained, the targets come from the network as it
-was then.
+A refit takes its targets from the network after its warm-up, whatever was cut since, so that errors do not
+accumulate. Training changes the weights on purpose: after an accepted trial with training, the targets come from the
+network as it was then.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Mender:
         return isinstance(self.settings, Refit)
 
     def remember(self, put_back: Callable[[], None] | None = None) -> None:
-        """Takes what the network computes now as the target, where that is not known yet.
+        """Takes what the network computes now as the target, unless there is one already.
 
         Args:
-            put_back: brings the network into the state that the target is taken from, for a while; None: as it is.
+            put_back: restores the state that the target is taken from, temporarily; None: the present state.
         """
         if not self.remembers or self._reference is not None:
             return
@@ -53,11 +53,11 @@ class Mender:
             now.restore()
 
     def forget(self) -> None:
-        """The network was trained: what it computed before is no target any more."""
+        """Drops the target: the network was trained, and what it computed before no longer counts."""
         self._reference = None
 
     def mend(self) -> bool:
-        """Repairs the network; False: it gives numbers that are not finite."""
+        """Repairs the network; returns False if it computes numbers that are not finite."""
         if isinstance(self.settings, Fold):
             fold(self.bench.net, settings=self.settings)
         elif self._reference is not None:

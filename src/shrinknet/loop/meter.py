@@ -16,11 +16,11 @@ WORDS = {"filters": "filters", "parameters": "parameters", "multiply_adds": "mul
 
 
 class Meter:
-    """Counts in the units of the goals.
+    """Counts costs in the units of the goals.
 
     Args:
-        bench: with the network as it is cut down; it must be uncut now.
-        goals: what it shall cost; empty: as little as possible.
+        bench: of the network, which must still be uncut.
+        goals: what it may cost; empty: as little as possible.
         latency: milliseconds of the uncut network, where a goal is about latency.
 
     Attributes:
@@ -40,7 +40,7 @@ class Meter:
             self.measured(latency)
 
     def measured(self, latency: float) -> None:
-        """The network as it is now takes so many milliseconds."""
+        """Notes the measured latency, in milliseconds, of the network as it is now."""
         self.latency, self._at_latency = latency, self.value("multiply_adds")
 
     def value(self, unit: str, without: Sequence[Filter] = ()) -> float:
@@ -59,7 +59,7 @@ class Meter:
         return float(getattr(graph_cost(switches.graph, gone), unit))
 
     def limit(self, goal: Goal) -> float:
-        """What may be left at most."""
+        """The most that may be left."""
         if goal.unit == "filters" and goal.share:
             return float(np.ceil(goal.amount * self.uncut["filters"]))
         return goal.amount * self.uncut[goal.unit] if goal.share else goal.amount
@@ -71,18 +71,18 @@ class Meter:
         )
 
     def towards(self, part: float) -> Callable[[Sequence[Filter]], bool]:
-        """A test for whether filters bring the network this part of the way to every goal, in (0, 1]."""
+        """A test: does removing these filters bring the network this part of the way, in (0, 1], to every goal?"""
         now = {goal.unit: self.value(goal.unit) for goal in self.goals}
         limits = {goal: now[goal.unit] + part * min(0.0, self.limit(goal) - now[goal.unit]) for goal in self.goals}
         return lambda filters: all(self.value(goal.unit, filters) <= most + 1e-9 for goal, most in limits.items())
 
     def saving(self, share: float) -> Callable[[Sequence[Filter]], bool]:
-        """A test for whether filters save this share of what the network costs now."""
+        """A test: does removing these filters save this share of the network's present cost?"""
         most = (1 - share) * self.value(self.unit)
         return lambda filters: self.value(self.unit, filters) <= most
 
     def told(self) -> str:
-        """How much is left in the units of the goals, for a sentence."""
+        """How much is left in the units of the goals, in words."""
         parts = []
         for goal in self.goals:
             value = self.value(goal.unit)

@@ -1,4 +1,4 @@
-"""Notebook: where a run stands, as its recorder is told."""
+"""Notebook: how far a run is, for its recorder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shrinknet.runs.recorder import Recorder, Saved, Snapshot
 
 
 class Notebook:
-    """Notes where a run stands: what the recorder is given, and the time the run has taken.
+    """Knows how far a run is: what the recorder is given, and how long the run has taken.
 
     Attributes:
         latency: milliseconds of the uncut network, where the target is about it.
@@ -26,7 +26,7 @@ class Notebook:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that the run has taken, those before an interruption included."""
+        """Seconds that the run has taken, including those before an interruption."""
         return time.monotonic() - self.start
 
     def snapshot(
@@ -36,7 +36,7 @@ class Notebook:
         trials: Sequence[Trial] = (),
         anchor: int = 0,
     ) -> Snapshot:
-        """Where the run stands now."""
+        """How far the run is now."""
         engine = self.bench.engine
         return Snapshot(
             tuple(curve), baseline, tuple(trials), engine.position(), engine.decisions(), self.bench.results,

@@ -1,4 +1,4 @@
-"""The settings of the loop together, and the keywords of `minimize` that are fields of one of them."""
+"""All settings of the loop, and the keywords of `minimize` that are fields of one of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shrinknet.loop.goals import Goal, Target, goals_of
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.repair import Fold, Refit
 
-STREAM_EPOCH = 300  # steps that stand for an epoch where the data do not say how long one is
+STREAM_EPOCH = 300  # steps of an epoch if the data do not tell
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Options:
 
     @property
     def decides(self) -> bool:
-        """Whether the score decides about a cut; otherwise every cut up to the target is kept."""
+        """Whether the score decides; otherwise every cut up to the target is kept."""
         return self.threshold is not None or self.max_drop is not None
 
     def criterion(self, higher_is_better: bool) -> Criterion:
@@ -53,7 +53,7 @@ class Options:
         return Criterion(self.threshold, higher_is_better, self.max_drop)
 
     def with_steps(self, epoch: int | None) -> Options:
-        """The steps that were left open filled in.
+        """A copy with the steps that were left open filled in.
 
         Args:
             epoch: batches of the training data; None: unknown.
@@ -67,7 +67,7 @@ class Options:
         return replace(self, training=training, final=final)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that decide what a run computes, in plain values; optimizers are left to the caller."""
+        """The settings that determine what a run computes, in plain values; optimizers are left to the caller."""
         plain = {name: getattr(self, name) for name in ("threshold", "max_drop", "reference")}
         plain["target"] = dict(self.target) if isinstance(self.target, Mapping) else self.target
         plain |= {"warmup_steps": self.warmup.steps, "steps": self.training.steps, "final_steps": self.final.steps}
@@ -156,5 +156,5 @@ def check_keywords(keywords: Mapping[str, Any]) -> None:
             )
 
 
-# Settings that may change when a run is resumed: what was decided stays, they say how far it goes.
+# Settings that may change when a run is resumed: they only say how far it goes.
 LIMITS = ("target", "max_trials", "max_seconds")

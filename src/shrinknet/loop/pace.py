@@ -14,20 +14,20 @@ Filters = tuple[Filter, ...]
 
 
 class Proposals(Protocol):
-    """What a pace can ask for: the strategy's next filters, best first, and never more than the goals need."""
+    """What a pace can ask for: the strategy's next filters, best first, never more than the goals need."""
 
     def of_count(self, count: int) -> Filters:
-        """Up to so many filters."""
+        """At most this many filters."""
 
     def of_cost(self, share: float) -> Filters:
-        """As few as save this share of what the network costs now; one where a single filter is more than that."""
+        """As few as save this share of the network's present cost; one if a single filter saves more."""
 
     def towards_goals(self, part: float) -> Filters:
         """As few as bring the network this part of the way to all goals, in (0, 1]."""
 
 
 class Pace(Protocol):
-    """Decides about the size of each trial; what comes next is a function of the batches told so far."""
+    """Decides the size of each trial, from the batches told so far and nothing else."""
 
     def next(self, proposals: Proposals, candidates: Collection[Filter]) -> Filters:
         """The filters of the next trial; empty: the strategy has nothing left."""
@@ -36,19 +36,19 @@ class Pace(Protocol):
         """Whether this batch, if it is rejected, will be tried again in parts."""
 
     def tell(self, batch: Filters, accepted: bool) -> None:
-        """What became of a batch."""
+        """Learns what became of a batch."""
 
 
 @dataclass(frozen=True)
 class Bisect:
-    """Large first steps; after the first rejection each step is half of the one before it.
+    """Large first steps; from the first rejection on, each step is half the one before.
 
-    Steps are counted in what the target counts, so the number of trials grows with the logarithm of how exactly the
-    boundary is found, not with the number of filters.
+    Steps are measured in the unit of the target. The number of trials grows with the logarithm of the precision, not
+    with the number of filters.
 
     Attributes:
-        first: share of what the network costs now that the first trials take away, in (0, 1).
-        least: the smallest share that is tried, above 0; below it, and with a single filter, a rejection is final.
+        first: share of the network's present cost that the first trials remove, in (0, 1).
+        least: the smallest share that is tried, above 0; at that size, or with a single filter, a rejection is final.
     """
 
     first: float = 0.25
@@ -63,7 +63,7 @@ class Bisect:
 
 @dataclass(frozen=True)
 class Rounds:
-    """So many trials of equal size up to the target.
+    """A number of trials of equal size up to the target.
 
     Attributes:
         count: number of trials, from 1.
@@ -79,7 +79,7 @@ Spec = str | int | Bisect | Rounds
 
 
 def make_pace(spec: Spec, *, has_goals: bool, decides: bool) -> Pace:
-    """The pace for what the user asked for.
+    """The pace for a setting.
 
     Args:
         spec: "one", a number from 1, "adaptive", "bisect", "rounds", a `Bisect` or `Rounds`; "auto": "rounds" with
@@ -146,7 +146,7 @@ class Adaptive:
 
     def tell(self, batch: Filters, accepted: bool) -> None:
         while self._halves and not set(batch) <= set(self._halves.pop()):
-            pass  # a half without candidates was passed over for good
+            pass  # a half without candidates was skipped for good
         if accepted:
             self.count = self.count if self._halves else max(self.count, 2 * len(batch))
         elif len(batch) > 1:

@@ -38,11 +38,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 AUTO = "auto"
 THRESHOLD = 0.98
-"""Share of the score to keep where neither a threshold nor a target says how far to go."""
+"""Share of the score to keep if neither a threshold nor a target is given."""
 
 
 def filled(preset: str, given: Mapping[str, Any], details: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of `minimize` with those that the user left open, and likewise the keywords of its objects.
+    """The arguments of `minimize`, and the keywords of its objects, with those that the user left open filled in.
 
     Args:
         preset: "default" or "thesis"; given: parameters, None or (for `repair`) "auto" where they are left open.
@@ -65,7 +65,7 @@ def filled(preset: str, given: Mapping[str, Any], details: Mapping[str, Any]) ->
     keywords = {
         name: value
         for name, value in known.items()
-        if name in KEYWORDS and is_plain(given.get(KEYWORDS[name][0]))  # an object of the user's says it all
+        if name in KEYWORDS and is_plain(given.get(KEYWORDS[name][0]))  # an object replaces the preset
     }
     return values, {**keywords, **details}
 

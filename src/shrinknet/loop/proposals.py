@@ -1,4 +1,4 @@
-"""Proposals: how many of the strategy's filters make a trial of the size that the pace wants."""
+"""Proposals: how many of the strategy's filters make up a trial of the size that the pace wants."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ByCost:
     """See `pace.Proposals`.
 
     Args:
-        ask: gives up to so many filters of the strategy's, best first.
+        ask: returns at most this many of the strategy's filters, best first.
         meter: counts what they cost.
         round_to: what is left of a layer that is cut is a multiple of this number.
     """
@@ -50,14 +50,14 @@ class ByCost:
         self.candidates = len(meter.bench.switches.enabled)
 
     def of_count(self, count: int) -> Filters:
-        """Up to so many filters, and no more than the goals need."""
+        """At most this many filters, and no more than the goals need."""
         ranked = self.ask(count)
         if self.meter.goals:
             ranked = ranked[: self._fewest(ranked, self.meter.reached)]
         return self._whole_lumps(ranked, len(ranked))
 
     def of_cost(self, share: float) -> Filters:
-        """As few filters as save this share of what the network costs now, and no more than the goals need."""
+        """As few filters as save this share of the network's present cost, and no more than the goals need."""
         saving, reached = self.meter.saving(share), self.meter.reached
         return self._until(lambda filters: saving(filters) or reached(filters), share)
 
@@ -66,7 +66,7 @@ class ByCost:
         return self._until(self.meter.towards(part), 0.1)
 
     def _until(self, enough: Enough, guess: float) -> Filters:
-        """Asks for more and more until it is enough; a first guess is the share of the filters that it will take."""
+        """Asks for more filters until they are enough; `guess` is the share of the filters to begin with."""
         if self.meter.bench.whole_layers:
             return self.of_count(1)
         count = math.ceil(guess * self.candidates) + 1
@@ -78,7 +78,7 @@ class ByCost:
             count *= 2
 
     def _fewest(self, ranked: Filters, enough: Enough) -> int:
-        """The length of the shortest beginning that is enough, from 1; all where none is."""
+        """The length of the shortest prefix that is enough, from 1; that of the whole if none is."""
         low, high = min(1, len(ranked)), len(ranked)
         while low < high:
             middle = (low + high) // 2
@@ -86,9 +86,9 @@ class ByCost:
         return low
 
     def _whole_lumps(self, ranked: Filters, wanted: int) -> Filters:
-        """The first of the ranked filters, without those that would leave a layer with an odd number of filters.
+        """The first ranked filters, without those that would leave a layer with a number not divisible by `round_to`.
 
-        Where that leaves none, more are taken, until some layer can lose as many as it must at once.
+        If that leaves none, more are taken, until some layer can lose enough at once.
         """
         if self.round_to == 1 or not ranked:
             return ranked[:wanted]

@@ -1,4 +1,4 @@
-"""Pupil: what is trained in the place of the switched network: the small one, where that is worth making."""
+"""Pupil: the network that is trained: the switched one, or the small network in its place."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TO_MAKE = 5e9  # multiply-adds in the time that one more layer takes to be built
 
 @dataclass(frozen=True)
 class Pupil:
-    """What is trained: the small network, or the switched one where a small one would train otherwise.
+    """The network that is trained: the small one, or the switched one if a small one would train differently.
 
     Attributes:
-        net, engine: what is trained, and with what.
-        give_back: takes what was learnt over into the switched network.
+        net: the network; engine: trains it.
+        give_back: writes the trained weights into the switched network.
     """
 
     net: Any

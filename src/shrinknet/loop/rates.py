@@ -13,8 +13,8 @@ from shrinknet.network.optimizers import fresh_copy, other_optimizer
 
 
 def trial_optimizer(training: Training, own: Any) -> tuple[Any, Any]:
-    """What the trials train with; None: the model's own optimizer as it is. And what networks are handed out with where
-    the first has a schedule that is of no use to the user; else None.
+    """The optimizer of the trials (None: the model's own, unchanged), and the one that networks are handed out with if
+    the first has a schedule that would be of no use to the user (else None).
 
     Args:
         own: the optimizer that the model was compiled with.
@@ -27,14 +27,14 @@ def trial_optimizer(training: Training, own: Any) -> tuple[Any, Any]:
 
 
 def final_optimizer(final: Final, training: Training, own: Any) -> Any:
-    """What the network that is left is trained with at the end."""
+    """The optimizer of the final training."""
     spec = training.optimizer if final.optimizer is None else final.optimizer
     given = fresh_copy(own) if spec is None else other_optimizer(spec, own)
     return falling(given, final.steps or 1, usual=spec is None, least=usual_rate(given) if spec is None else 0) or given
 
 
 def usual_rate(optimizer: Any) -> float:
-    """The learning rate that Keras takes for the class of an optimizer where none is given; 0 where there is none."""
+    """Keras's default learning rate for the class of an optimizer; 0 if it has none."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     for kind in type(inner).__mro__:
         rate = getattr(inspect.signature(kind).parameters.get("learning_rate"), "default", None)
@@ -44,14 +44,14 @@ def usual_rate(optimizer: Any) -> float:
 
 
 def falling(optimizer: Any, steps: int, *, usual: bool = False, least: float = 0.0) -> Any:
-    """A new optimizer whose rate falls from that of this one to 0 as a cosine (arXiv:1608.03983, without restarts).
+    """A copy of an optimizer whose rate falls from its present value to 0 along a cosine (arXiv:1608.03983).
 
-    None where the optimizer has a schedule of its own.
+    None if the optimizer has a schedule of its own.
 
     Args:
-        usual: in the place of a schedule of its own, which the training before has used up, begin at the rate that
-            Keras takes for its class.
-        least: where the rate begins at least.
+        usual: if it has a schedule, which earlier training has used up, start from Keras's default rate for its class
+            instead.
+        least: the lowest rate to start from.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = getattr(inner, "_learning_rate", None)

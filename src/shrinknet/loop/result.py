@@ -1,4 +1,4 @@
-"""What `minimize` returns, and how the end of a run is measured: before, after, and the control."""
+"""The result of `minimize`: before, after, and the control."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Result:
     """What `minimize` returns.
 
     Attributes:
-        model: the slim network, plain Keras, compiled as the user's model; with `trial_optimizer`, where one was given.
+        model: the slim network, plain Keras, compiled like the user's model, with `trial_optimizer` if one was given.
         switched: the switched network it came from.
         uncut: the plain network after its warm-up, before the first cut.
         control: the uncut network trained for as many steps as the slim one; None unless it was asked for.
@@ -50,7 +50,7 @@ class Result:
 
     @property
     def trials(self) -> pandas.DataFrame:
-        """A pandas.DataFrame with a row a trial."""
+        """A pandas.DataFrame with one row per trial."""
         return trials_frame(self.records)
 
     def __str__(self) -> str:
@@ -58,12 +58,12 @@ class Result:
 
 
 def finish(notebook: Notebook, outcome: Outcome, options: Options, *, own: Any, control: bool) -> Result:
-    """Trains what is left, cuts it out, measures before and after, and writes it down.
+    """Runs the final training, cuts the network out, measures before and after, and records the result.
 
     Args:
         notebook: of the run; outcome: how its trials ended; options: its settings.
         own: the optimizer that the model was compiled with.
-        control: also train the uncut network for as many steps, unless the run is to be continued.
+        control: also train the uncut network for as many steps, unless the run was interrupted.
     """
     bench, warm = notebook.bench, outcome.warm
     ending = train_finally(notebook, outcome, options, own)
@@ -78,8 +78,8 @@ def finish(notebook: Notebook, outcome: Outcome, options: Options, *, own: Any, 
         notebook.recorder.finished(
             After(summary, cost, bench.removed(), bench.kernels(), bench.net, small, not outcome.unfinished)
         )
-    except StorageError as error:  # every decision is on the disk; what is missing follows from them
-        _LOG.warning("%s The result is returned all the same; the same call completes the folder.", error)
+    except StorageError as error:  # every decision is on disk; the rest follows from them
+        _LOG.warning("%s The result is returned nevertheless; repeat the call to complete the folder.", error)
     return Result(small, bench.net, warm.uncut, trained, outcome.trials, summary, warm.curve, warm.baseline)
 
 

@@ -1,7 +1,7 @@
-"""Search: the trials of a run - ask, try, judge, learn - whatever it is that tries them.
+"""Search: the trials of a run (ask, try, judge, learn), whatever carries them out.
 
-The method on one screen (thesis of B. Jenei, Szeged 2018, flowchart 2.2): until nothing is worth trying, let the
-strategy choose filters, try to do without them, and keep the cut if enough of the score is left.
+The method on one screen (thesis of B. Jenei, Szeged 2018, flowchart 2.2): until nothing is left to try, the
+strategy chooses filters, the network has to do without them, and the cut is kept if enough of the score is left.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Ask = Callable[[int], Filters]
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of doing without some filters.
+    """The outcome of doing without some filters.
 
     Attributes:
         score: NaN if it could not be computed.
-        steps: training steps that were taken.
-        untrained: the score before them; NaN if it was not measured.
+        steps: training steps taken.
+        untrained: the score before training; NaN if it was not measured.
     """
 
     score: float
@@ -37,33 +37,33 @@ class Attempt:
 
 
 class Process(Protocol):
-    """What a search drives: something that can try to do without filters, and go back."""
+    """What a search drives: something that can do without filters for a while, and go back."""
 
     @property
     def view(self) -> Network:
         """The network as the strategy sees it."""
 
     def reason_to_stop(self) -> str:
-        """Why nothing more is tried; empty: go on."""
+        """Why the search ends now; empty: it goes on."""
 
     def proposals(self, ask: Ask) -> Proposals:
-        """What the pace can ask for; `ask(count)` gives up to so many filters of the strategy's, best first."""
+        """What the pace can ask for; `ask(count)` returns at most `count` filters, best first."""
 
     def attempt(self, number: int, filters: Filters) -> Attempt:
-        """Does without these filters as well. Where it raises, everything is as before."""
+        """Does without these filters as well. If it raises, everything is as before."""
 
     def settle(self, trial: Trial) -> Trial:
-        """Keeps the cut or puts everything back, and writes it down; the trial with what it costs filled in."""
+        """Keeps the cut or restores everything, and records it; returns the trial with the network's cost filled in."""
 
     def told(self, trial: Trial) -> None:
-        """The trial is decided, and everything is written down."""
+        """Called once the trial is decided and recorded."""
 
 
 class Search:
     """The trials of one run.
 
     Args:
-        strategy: chooses the filters; pace: how many at once.
+        strategy: chooses the filters; pace: decides how many at once.
         criterion: what a cut must keep.
         baseline: score of the uncut network.
         moving: compare with the last accepted score instead of the baseline.
@@ -85,7 +85,7 @@ class Search:
         self.trials: list[Trial] = []
 
     def run(self, process: Process) -> str:
-        """Tries until an end is reached; says which."""
+        """Runs trials until the search ends; returns why it ended."""
         while not (stopped := process.reason_to_stop()):
             filters = self.propose(process, process.view.candidates())
             if not filters:
@@ -108,7 +108,7 @@ class Search:
         process.told(trial)
 
     def judged(self, number: int, filters: Filters, attempt: Attempt) -> Trial:
-        """The trial with its verdict; what the network costs is not filled in."""
+        """The trial with its verdict, without the network's cost."""
         verdict = self.criterion.verdict(attempt.score, self.reference)
         split = not verdict.accepted and self.pace.splits(filters)
         return Trial(
@@ -117,7 +117,7 @@ class Search:
         )  # fmt: skip
 
     def learn(self, trial: Trial) -> None:
-        """What follows from a decided trial, made now or before an interruption."""
+        """Updates score, pace and strategy after a decided trial, a new one or one from before an interruption."""
         self.trials.append(trial)
         if trial.accepted:
             self.score = trial.score

@@ -1,4 +1,4 @@
-"""The settings of a minimization, checked: small frozen objects, each about one thing."""
+"""The settings of a minimization: small frozen objects that check themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Warmup:
 
     Attributes:
         steps: training steps, from 0.
-        patience: end it after this many tenths of it without a better score, from 1; None: never.
+        patience: end it early after this many tenths without a better score, from 1; None: never.
     """
 
     steps: int = 0
@@ -37,17 +37,17 @@ class Training:
         steps: training steps at most, from 0; None: as many as an epoch of the training data has, between 50 and 500.
         optimizer: an optimizer or its name; a learning rate or a schedule for the model's own; None: the model's own.
         reset: whether the optimizer begins each trial as new: slots, momentum, and the schedule's steps.
-        schedule: "cosine": the rate falls to 0 within each trial, where the optimizer is reset; from the rate of the
-            optimizer, or from what Keras takes for its class where the model was trained with a schedule. "constant":
-            as the optimizer has it, and so for a schedule in `optimizer`.
-        train: "when-needed": a trial that is good enough without training is not trained; "always".
+        schedule: "cosine": if the optimizer is reset, its rate falls to 0 within each trial, from its own value, or
+            from Keras's default if the model was trained with a schedule. "constant": the rate stays as it is. A
+            schedule in `optimizer` is used as it is.
+        train: "when-needed": a trial that is good enough after the repair is not trained; "always".
         distill: share of the loss that is the distance from the outputs of the uncut network, in [0, 1).
-        checks: how often a training is scored, from 1, at equal distances. With more than one, a training ends early
-            when two scores in a row are good enough, and is given up when it cannot get there: when twice the gain
-            since the last score, in each part that is left, would not do.
-        compact: "auto": a trial trains the small network in the place of the switched one where that saves more
-            multiply-adds than making it costs, and writes its weights back; "always"; "never". Where the optimizer is
-            not reset, and where the model has a `train_step` of its own, it is always the switched one.
+        checks: how often the network is scored during training, from 1, at equal intervals. With more than one,
+            training ends early when two scores in a row are good enough, and is given up when twice the last gain in
+            every part that is left would not be enough.
+        compact: "auto": a trial trains the small network in place of the switched one if that saves more multiply-adds
+            than making it costs, and writes the weights back; "always"; "never". If the optimizer is not reset, or the
+            model has its own `train_step`, the switched network is trained.
     """
 
     steps: int | None = None
@@ -71,12 +71,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Final:
-    """Training of the network that is left, with a rate that falls to 0 as a cosine.
+    """Training of the network that is left, with a rate that falls to 0 along a cosine.
 
     Attributes:
         steps: training steps, from 0; None: as many as five epochs of the training data have, between 500 and 5,000.
-        optimizer: as in `Training`; None: that of the trials, where one is given, else the model's own with a rate of
-            at least what Keras takes for its class: a model that was trained often has a small rate left.
+        optimizer: as in `Training`; None: that of the trials if one is given, else the model's own, starting at Keras's
+            default rate or above: a trained model often has a small rate left.
         distill: share of the loss that is the distance from the outputs of the uncut network, in [0, 1).
     """
 
@@ -96,10 +96,10 @@ def _part(name: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Stop:
-    """When a run ends, besides its target and the strategy's own end; the trial under way is finished.
+    """When a run ends, apart from its target and the end of the strategy; the current trial is finished.
 
     Attributes:
-        trials: after so many, from 0; seconds: after so long. None: no limit.
+        trials: the number of trials, from 0; seconds: the time. None: no limit.
     """
 
     trials: int | None = None
@@ -115,13 +115,13 @@ class Scope:
     """What may be cut.
 
     Attributes:
-        candidates: "filters", or "layers": convolutions and dense layers between tensors of one shape, each a candidate
-            of its own that is bypassed and taken out.
+        candidates: "filters", or "layers": convolutions and dense layers whose input and output have the same shape, each
+            a candidate that is bypassed and removed.
         min_filters: filters that every layer keeps, from 0; or a mapping from names or patterns of layers, such as
-            "block1*", to numbers or shares of the layer's filters; the first that fits counts, 1 where none does.
-        only, never: names or patterns of layers: cut nothing else, or nothing there. A group of filters that can only
-            be cut together is left alone when one of its layers is.
-        round_to: what is left of a layer that is cut is a multiple of this number, from 1.
+            "block1*", to numbers or shares of the layer's filters; the first match counts, and 1 if nothing matches.
+        only, never: names or patterns of layers: cut only there, or nothing there. A group of filters that can only be
+            cut together is left alone if one of its layers is.
+        round_to: the number of filters left in a layer that is cut is a multiple of this, from 1.
     """
 
     candidates: str = "filters"
@@ -152,13 +152,13 @@ class Scope:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run is kept.
+    """Where a run is stored.
 
     Attributes:
         path: of the folder.
-        force: where it holds another run, set that beside and begin anew; otherwise it is refused.
+        force: if it contains another run, rename that and start over; otherwise it is refused.
         strict: refuse to continue with other versions, threads or devices; otherwise they are a warning.
-        new_data: continue with other data than the run began with; otherwise they are refused.
+        new_data: continue with data other than those the run began with; otherwise they are refused.
     """
 
     path: str | os.PathLike[str]

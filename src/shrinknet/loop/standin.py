@@ -1,4 +1,4 @@
-"""Stand-in: the small network trains in the place of the switched one, and gives back what it has learnt."""
+"""Stand-in: a small network that trains in place of the switched one, and writes its weights back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from keras import ops
 
 from shrinknet.cutting.slimmer import Fate
 
-Cuts = Sequence[tuple[Any, Any, Fate]]  # variables of the large network, those of the small one, what becomes of them
+Cuts = Sequence[
+    tuple[Any, Any, Fate]
+]  # (variable of the large network, its counterpart in the small one, how it is cut)
 
 
 class Standin:
@@ -38,7 +40,7 @@ class Standin:
 
 
 def _places(source: Any, fate: Fate) -> np.ndarray | None:
-    """Where each number of the small variable stands in the large one, flat; -1: nowhere. None: it is the same."""
+    """The flat position in the large variable of each number in the small one; -1: none. None: they are the same."""
     size = int(np.prod(source.shape))
     numbers = np.arange(1, size + 1).reshape(tuple(source.shape))
     places: np.ndarray = fate(numbers).reshape(-1) - 1

@@ -1,4 +1,4 @@
-"""Teaching: a network is trained to give what the uncut one gives, besides what the data ask for (arXiv:1503.02531)."""
+"""Distillation: a network is trained to reproduce the outputs of the uncut one besides the targets (arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Distance = Callable[[Any, Any], Any]
 
 @contextlib.contextmanager
 def taught(net: Any, teacher: Any, share: float) -> Iterator[None]:
-    """While the block lasts, the loss of the network's training steps is in part its distance from the teacher.
+    """Within the block, part of the network's training loss is its distance from the teacher.
 
-    Where an output holds probabilities, the distance is the Kullback-Leibler divergence of the two; elsewhere the mean
-    square of the difference as a share of the teacher's variance.
+    For outputs that are probabilities or logits, the distance is the Kullback-Leibler divergence; for others, the mean
+    squared difference divided by the teacher's variance.
 
     Args:
-        net: compiled; teacher: gives outputs of the same shapes for the same inputs.
+        net: compiled; teacher: a model with the same inputs and outputs of the same shapes.
         share: of the loss that is the distance, in [0, 1); 0: nothing is changed.
     """
     if not share:
@@ -57,7 +57,7 @@ class _Taught:
 
 
 def _distance(net: Any, output: Any) -> Distance:
-    """How far an output is from the teacher's, as a number."""
+    """A scalar distance between an output and the teacher's."""
     operation = output._keras_history.operation
     activation = getattr(operation, "activation", None)
     kind = getattr(activation, "__name__", type(operation).__name__).lower()

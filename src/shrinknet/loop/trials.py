@@ -1,4 +1,4 @@
-"""Trials: cut, repair, train, measure, and keep the cut or put every bit back."""
+"""Trials: cut, repair, train, measure, and keep the cut or restore every bit."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from shrinknet.records import Trial
 from shrinknet.runs.points import is_point
 from shrinknet.runs.signals import uninterrupted
 
-NOT_FINITE_IN_A_ROW = 3  # scores; then something is wrong that no other filter will change
-STILL_TO_COME = 2  # a training is given up when this many times its last gain, in each part left, would not do
+NOT_FINITE_IN_A_ROW = 3  # scores; no choice of filters would mend that
+STILL_TO_COME = 2  # training is given up if this many times the last gain, in every part left, is not enough
 Latency = Callable[[], float]
 
 
@@ -37,7 +37,7 @@ class Trials:
 
     Args:
         notebook: of the run; warm: the network before the first trial; search: drives this; options: of the run.
-        latency: measures the network as it is, in milliseconds; it is called only if a goal is about latency.
+        latency: measures the network as it is now, in milliseconds; called only if a goal is about latency.
     """
 
     def __init__(self, notebook: Notebook, warm: Warm, search: Search, options: Options, latency: Latency) -> None:
@@ -50,13 +50,15 @@ class Trials:
         self.view = self.bench.view()
         self.meter = Meter(self.bench, options.goals, notebook.latency)
         self.mender = Mender(self.bench, options.repair)
-        self.anchor = 0  # number of the accepted trial whose state is the target of repairs; 0: the warm-up's
-        self._anchored: Mapping[str, np.ndarray] | None = None  # that state, where later trials have left it
+        self.anchor = (
+            0  # number of the accepted trial whose state is the target of repairs; 0: the state after the warm-up
+        )
+        self._anchored: Mapping[str, np.ndarray] | None = None  # that state, once later trials have changed the network
         self.before: Checkpoint | None = None  # of the open trial
         self.began = 0.0
 
     def catch_up(self) -> None:
-        """Puts the network back to where it stood after the trials decided before, and tells the search of them."""
+        """Restores the network to its state after the trials of an interrupted run, and tells the search about them."""
         saved = self.notebook.saved
         if saved is not None and saved.snapshot.baseline is not None:
             self.bench.put_back(saved.arrays)
@@ -72,7 +74,7 @@ class Trials:
     # -- one trial
 
     def attempt(self, number: int, filters: Filters) -> Attempt:
-        """Switches off and freezes, repairs, trains and measures; an exception puts every bit back."""
+        """Disables and freezes filters, repairs, trains and measures; an exception restores every bit."""
         self.began = time.monotonic()
         self.bench.progress.begin(f"trial {number}")
         self._remember()
@@ -93,7 +95,7 @@ class Trials:
             return Attempt(score, steps, untrained)
 
     def _train(self, number: int, score: float) -> tuple[float, int]:
-        """Trains from mark to mark until it is good enough twice in a row, or hopeless; the score and the steps."""
+        """Trains in parts until the score is good enough twice in a row, or hopeless; returns the score and the steps."""
         training, done, good = self.options.training, 0, 0
         steps, pupil = training.steps or 0, self._pupil()
         for left in reversed(range(training.checks)):
@@ -121,7 +123,7 @@ class Trials:
         return self.search.criterion.verdict(score, self.search.reference).accepted
 
     def _is_hopeless(self, before: float, score: float, left: int) -> bool:
-        """Whether the score cannot be expected to become good enough in so many more parts of the training."""
+        """Whether the score is not going to be good enough after `left` more parts of the training."""
         if math.isnan(before):
             return False
         gain = score - before if self.search.criterion.higher_is_better else before - score
@@ -145,7 +147,7 @@ class Trials:
     # -- the target of repairs
 
     def _remember(self) -> None:
-        """Lets the mender know its target, also after an interruption."""
+        """Tells the mender its target, also after an interruption."""
         if not self.search.accepted or self.search.accepted[-1].number == self.anchor:
             self.mender.remember()  # the network is in that state now
         elif self.anchor:
@@ -154,7 +156,7 @@ class Trials:
             self.mender.remember(self.warm.checkpoint.restore)
 
     def _move_anchor(self, trial: Trial) -> None:
-        """After an accepted trial that trained, repairs take their target from the network as it is then."""
+        """Makes the network after an accepted trial with training the new target of repairs."""
         if not (trial.accepted and self.mender.remembers):
             return
         if trial.steps:
@@ -176,7 +178,7 @@ class Trials:
     # -- decisions
 
     def settle(self, trial: Trial) -> Trial:
-        """Keeps the cut or puts every bit back; writes the trial and the state after it down."""
+        """Keeps the cut or restores every bit; records the trial and the state after it."""
         if not trial.accepted:
             self._roll_back()
         self._move_anchor(trial)

@@ -37,17 +37,17 @@ class Warm:
 
     @property
     def steps(self) -> int:
-        """Training steps that the warm-up has taken."""
+        """Training steps of the warm-up."""
         return self.curve[-1][0] if self.curve else 0
 
 
 def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None, max_drop: float | None = None) -> Warm:
     """Trains before the first trial, scoring ten times on the way; ends early when the score stagnates.
 
-    A run that was interrupted continues its warm-up, or its network is put back to where it stood at the end of it.
+    An interrupted run continues its warm-up, or restores the network to its state at the end of it.
 
     Args:
-        optimizer: what the trials train with; None: the model's own.
+        optimizer: of the trials; None: the model's own.
         max_drop: see `Criterion`.
     """
     bench, recorder = notebook.bench, notebook.recorder
@@ -91,7 +91,7 @@ def _train(notebook: Notebook, warmup: Warmup, curve: list[tuple[int, float]]) -
 
 
 def stagnates(bench: Workbench, scores: Sequence[float], patience: int | None) -> bool:
-    """Whether the last `patience` scores were no better than one before them; None: never."""
+    """Whether none of the last `patience` scores was better than the best before them; None: never."""
     best, stale = math.nan, 0
     for score in scores:
         better = not bench.scorer.ratio(score, best) <= 1

@@ -1,4 +1,4 @@
-"""Workbench: the network that is being cut, with all that trains, measures and cuts it. It holds no history."""
+"""Workbench: the network that is being cut, and everything that trains, measures and cuts it. It has no history."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from shrinknet.repair.reference import Calibration
 
 @dataclass(frozen=True)
 class Data:
-    """What a network is trained on, what decides about a cut, and what no decision sees."""
+    """Data to train on, data that decide, and data that no decision sees."""
 
     train: Feed
     validation: Feed
@@ -41,18 +41,18 @@ class Data:
 
 
 class Workbench:
-    """Everything that can be done to one switched network.
+    """What can be done to a switched network.
 
     Args:
         net: switched and compiled.
         data: to train and to measure on.
         seed: of the order of the data.
-        score, mode: what decides; see `make_scorer`.
+        score, mode: see `make_scorer`.
         scope: what may be cut.
-        repair: how many samples and places of the calibration data are looked at.
-        callbacks: the user's; progress: is told how far a training is.
-        steps_ahead: how many training steps are to come, at least.
-        decided: what the engine decided when the run began; results: the names of what an evaluation gave then.
+        repair: how many samples and positions of the calibration data are used.
+        callbacks: the user's; progress: shows how far training is.
+        steps_ahead: the least number of training steps to come.
+        decided: what the engine decided when the run began; results: the names of the evaluation's results then.
 
     Raises:
         ModelError: there are no filters that can be cut.
@@ -91,7 +91,7 @@ class Workbench:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
             raise ModelError(f"The model {net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
         self.few = calibration(data.train, max(self.repair.samples or 0, CALIBRATION_SAMPLES))
-        self.ships: Any = None  # the optimizer that networks are handed out with; None: the one that they train with
+        self.ships: Any = None  # the optimizer of networks that are handed out; None: the one they train with
         self._evidence: Evidence | None = None
         self.engine = make_engine(net, data.train, data.validation, seed, callbacks, self.progress.step)
         self.engine.prepare(steps_ahead, decided)
@@ -99,7 +99,7 @@ class Workbench:
         self.results = results or tuple(measured)
         self.scorer = make_scorer(score, mode, net, self.results)
         known = measured.get(self.scorer.name) if self.scorer.function is None else None
-        self.first = known if isinstance(known, float) else None  # the score before any training, where it is known
+        self.first = known if isinstance(known, float) else None  # the score before any training, if known
 
     @property
     def whole_layers(self) -> bool:
@@ -110,7 +110,7 @@ class Workbench:
         """The network as a strategy sees it; filters that are frozen now are no candidates.
 
         Args:
-            few: samples for what is measured without training; None: some of the training data.
+            few: samples for measurements without training; None: some of the training data.
         """
         few = few or calibration(self.data.train if isinstance(self.data.train, Arrays) else self.few)
         return NetworkView(
@@ -125,7 +125,7 @@ class Workbench:
         )
 
     def evidence(self) -> Evidence:
-        """What calibration data say about the network."""
+        """What the calibration data tell about the network."""
         if self._evidence is None:
             x, *targets = self.few.arrays
             looked_at = Calibration(self.net, x, self.repair, self.switches)
@@ -135,7 +135,7 @@ class Workbench:
     # -- cutting and training
 
     def cut(self, *filters: Any) -> None:
-        """Switches off and freezes; or bypasses the layers that these filters stand for."""
+        """Disables and freezes filters, or bypasses the layers that they stand for."""
         if self.whole_layers:
             self.switches.bypass(*dict.fromkeys(filter.layer for filter in filters))
         else:
@@ -143,11 +143,11 @@ class Workbench:
             self.switches.freeze(*filters)
 
     def reset(self) -> None:
-        """The optimizer as freshly built."""
+        """Resets the optimizer to its state when it was built."""
         reset_optimizer(self.net.optimizer)
 
     def take_optimizer(self, optimizer: Any) -> None:
-        """From now on the network trains with this optimizer."""
+        """Makes the network train with this optimizer from now on."""
         carry_compilation(self.net, self.net, optimizer)
         keep_frozen(self.net)
         self.engine.prepare(0, self.engine.decisions())
@@ -165,24 +165,24 @@ class Workbench:
         return weights_to_arrays(self.net)
 
     def put_back(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """All state as it was when `arrays` gave these."""
+        """Restores the state that `arrays` returned."""
         from_arrays(self.net, arrays, self.switches)
 
     def slim(self) -> Any:
-        """The small network that is left, proven to compute the same."""
+        """The small network that is left, verified to compute the same."""
         small = slim_of(self.switches, self.sample())
         if self.ships is not None:
             carry_compilation(small, small, fresh_copy(self.ships))
         return small
 
     def cut_out(self) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
-        """As `slim`, and what became of each variable."""
+        """As `slim`, with the fate of each variable."""
         return cut_out(self.switches, self.sample(), optimizer="fresh")
 
     # -- measuring
 
     def score(self) -> float:
-        """The validation score; NaN when any weight is not finite, which a finite loss can hide."""
+        """The validation score; NaN if any weight is not finite, which a finite loss can hide."""
         return self.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
 
     def score_of(self, model: Any, feed: Feed) -> float:
@@ -190,7 +190,7 @@ class Workbench:
         return self.scorer(model, lambda: FitEngine(model, feed, feed, self.seed).evaluate())
 
     def cost(self, small: Any = None) -> Cost:
-        """What the network would cost if it were cut now; or what it does cost, cut out."""
+        """The network's cost if it were cut out now, or that of the small network given."""
         if small is None and self.switches.bypassed:
             small = self.slim()
         if small is None:
@@ -220,5 +220,5 @@ class Workbench:
         return found
 
     def sample(self) -> Any:
-        """A few inputs, to compare networks on."""
+        """A few inputs for comparing networks."""
         return keras.tree.map_structure(lambda array: np.asarray(array)[:8], first_batch(self.data.validation)[0])
