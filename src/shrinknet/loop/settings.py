@@ -115,8 +115,8 @@ class Scope:
     """What may be cut.
 
     Attributes:
-        candidates: "filters", or "layers": convolutions and dense layers whose input and output have the same shape, each
-            a candidate that is bypassed and removed.
+        candidates: "filters", or "layers": convolutions and dense layers whose input and output have the same shape,
+            each a candidate that is bypassed and removed.
         min_filters: filters that every layer keeps, from 0; or a mapping from names or patterns of layers, such as
             "block1*", to numbers or shares of the layer's filters; the first match counts, and 1 if nothing matches.
         only, never: names or patterns of layers: cut only there, or nothing there. A group of filters that can only be

@@ -1,4 +1,4 @@
-"""Distillation: a network is trained to reproduce the outputs of the uncut one besides the targets (arXiv:1503.02531)."""
+"""Distillation (arXiv:1503.02531): a network learns from the outputs of the uncut one besides the targets."""
 
 from __future__ import annotations
 

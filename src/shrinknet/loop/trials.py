@@ -95,7 +95,7 @@ class Trials:
             return Attempt(score, steps, untrained)
 
     def _train(self, number: int, score: float) -> tuple[float, int]:
-        """Trains in parts until the score is good enough twice in a row, or hopeless; returns the score and the steps."""
+        """Trains in parts until the score is good enough twice in a row, or hopeless; the score and the steps."""
         training, done, good = self.options.training, 0, 0
         steps, pupil = training.steps or 0, self._pupil()
         for left in reversed(range(training.checks)):
