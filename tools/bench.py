@@ -13,7 +13,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,6 +29,10 @@ from shrinknet.applications.edges.model import edge_network
 from shrinknet.compression import compress
 from shrinknet.engine import make_engine
 from shrinknet.engine.data import read_data
+from shrinknet.engine.tensorflow import TensorFlowEngine
+from shrinknet.repair import Refit
+from shrinknet.repair.reference import Calibration, reference_of
+from shrinknet.repair.refitting import repaired
 
 STEPS = 60
 Row = tuple[str, float, str]  # what is measured, the ratio or value, the target
@@ -158,6 +162,81 @@ def resnet() -> list[Row]:
     return rows
 
 
+def images(count: int = 2_000) -> Any:
+    """Random grey images of 28x28 in ten classes."""
+    random = np.random.default_rng(0)
+    return random.random((count, 28, 28, 1), np.float32), random.integers(0, 10, count)
+
+
+def stack(widths: Sequence[int], name: str = "stack") -> Any:
+    """Convolutions of 3x3 with BatchNormalization, and a classifier."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    x = image = keras.Input((28, 28, 1))
+    for place, width in enumerate(widths):
+        x = layers.Conv2D(width, 3, strides=2 if place in (1, 3) else 1, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+    model = keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)), name=name)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    return model
+
+
+def method() -> list[Row]:
+    """The default on a network of 448 filters, halved: time outside of training, a refit, and small trials."""
+    data, widths = images(), (32, 64, 64, 96, 96, 96)
+    training: list[float] = []
+    own = TensorFlowEngine.train
+
+    def timed(self: Any, *arguments: Any, **keywords: Any) -> None:
+        start = time.perf_counter()
+        own(self, *arguments, **keywords)
+        training.append(time.perf_counter() - start)
+
+    def run(compact: str) -> float:
+        training.clear()
+        start = time.perf_counter()
+        minimize(stack(widths), data, data, target={"multiply_adds": 0.5}, steps=100, train="always", compact=compact,
+                 batch_size=64, seed=0, verbose=0)  # fmt: skip
+        return time.perf_counter() - start
+
+    TensorFlowEngine.train = timed  # type: ignore[method-assign]
+    try:
+        small_one, switched_one = run("always"), run("never")
+        outside = 1 - sum(training) / switched_one
+    finally:
+        TensorFlowEngine.train = own  # type: ignore[method-assign]
+    net = switched(stack(widths))
+    feed = read_data(data, 64, "training data")
+    engine = make_engine(net, feed, feed, 0)
+    engine.prepare()
+    reference = reference_of(Calibration(net, data[0][:256], Refit(), Switches(net)))
+    Switches(net).disable(*Switches(net).filters[::2])
+
+    def mend() -> None:
+        repaired(Calibration(net, data[0][:256], Refit(), Switches(net)), reference)
+
+    epoch, refit = interleaved(lambda: engine.train(len(data[0]) // 64, 1), mend, rounds=3)
+    return [
+        ("share of the time outside of training, compiling included", outside, "<= 0.25"),
+        ("one refit of all readers / one epoch of training", refit / epoch, ""),
+        ("trials on small networks / on switched ones, time of the run", small_one / switched_one, ""),
+    ]
+
+
+def trials() -> list[Row]:
+    """Trials against the number of filters, where the score is the share of multiply-adds left and 0.5 has to stay."""
+    rows: list[Row] = []
+    for count in (10, 100, 1_000, 4_000):
+        model = stack((count // 2, count - count // 2), f"of{count}")
+        whole = cost(model).multiply_adds
+        result = minimize(
+            model, images(64), images(64), score=lambda net, whole=whole: cost(net).multiply_adds / whole, mode="max",
+            threshold=0.5, strategy="sequential", repair=None, steps=0, final_steps=0, seed=0, verbose=0,
+        )  # fmt: skip
+        rows.append((f"trials for {count:,} filters", len(result.records), "<= 60"))
+    return rows
+
+
 def compression() -> list[Row]:
     """A slim classifier of digits after quantization-aware training for int8: LiteRT files, scored on test data."""
     images, classes = load_digits(return_X_y=True)
@@ -248,6 +327,8 @@ SECTIONS = {
     "loop": loop,
     "checkpoint": checkpoint,
     "resnet": resnet,
+    "method": method,
+    "trials": trials,
     "compression": compression,
     "avalanche": avalanche,
     "runlengths": runlengths,

@@ -16,10 +16,13 @@ from pathlib import Path
 SCENARIOS = ("arrays", "streams", "layers", "edges", "histories")
 
 PROGRAM = r"""
-import hashlib, json, os, sys, tempfile
+import hashlib, inspect, json, os, sys, tempfile
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy as np
 from shrinknet import minimize
+
+# Defaults have changed on purpose; the method of the thesis has not.
+THESIS = {"preset": "thesis"} if "preset" in inspect.signature(minimize).parameters else {}
 
 random = np.random.default_rng(0)
 X = random.normal(size=(48, 8, 8, 1)).astype("float32")
@@ -46,7 +49,7 @@ def digest(result):
             "scores": [s and float(s).hex() for s in (result.summary.after.score, result.summary.control_score)]}
 
 def run(**options):
-    settings = dict(warmup_steps=30, steps=6, seed=3, batch_size=10, verbose=0, control=True, threshold=0.9)
+    settings = dict(warmup_steps=30, steps=6, seed=3, batch_size=10, verbose=0, control=True, threshold=0.9, **THESIS)
     return digest(minimize(classifier(), (X, Y), (X, Y), test_data=(X, Y), **{**settings, **options}))
 
 def arrays():
@@ -58,7 +61,8 @@ def arrays():
 def streams():
     import tensorflow as tf
     data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(48, seed=1).batch(12)
-    options = dict(warmup_steps=20, steps=5, seed=1, verbose=0, strategy="random", max_trials=3, threshold=0.5)
+    options = dict(warmup_steps=20, steps=5, seed=1, verbose=0, strategy="random", max_trials=3, threshold=0.5,
+                   **THESIS)
     return digest(minimize(classifier(), data, data, **options))
 
 def layers():
@@ -68,7 +72,7 @@ def edges():
     from shrinknet.applications.edges.run import minimize_edges
     with tempfile.TemporaryDirectory() as folder:
         done = minimize_edges(folder + "/run", crop=32, widths=(3, 2, 1), warmup_steps=40, steps=10, seed=1,
-                              strategy="ablation", max_trials=3)
+                              strategy="ablation", max_trials=3, **THESIS)
         return digest(done.result)
 
 def histories():

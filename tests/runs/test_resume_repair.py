@@ -26,12 +26,13 @@ STORIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("every", [31, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", STORIES)
-def test_killed_at_some_disk_operations(name: str, tmp_path: Path) -> None:
+def test_killed_at_some_disk_operations(name: str, every: int, tmp_path: Path) -> None:
     options, counter = STORIES[name], Failing()
     expected = bits(story(tmp_path / "whole", counter, **options))
     assert bits(story(None, **options)) == expected
-    for action in range(2, counter.count + 1, 9):
+    for action in range(2, counter.count + 1, every):
         folder = tmp_path / f"kill{action}"
         with pytest.raises(Killed):
             story(folder, Failing(action, Killed(), True), **options)

@@ -40,13 +40,9 @@ def check_kills(found: dict[str, Any], count: int) -> None:
     assert found["decided trials lost by a kill"] == 0
 
 
-def test_thirty_kills_at_random_moments() -> None:
-    check_kills(measured("kills", "30"), 30)
-
-
-@pytest.mark.slow
-def test_five_hundred_kills_at_random_moments() -> None:
-    check_kills(measured("kills", "500"), 500)
+@pytest.mark.parametrize("count", [5, *(pytest.param(count, marks=pytest.mark.slow) for count in (30, 500))])
+def test_kills_at_random_moments(count: int) -> None:
+    check_kills(measured("kills", str(count)), count)
 
 
 def check_points(found: dict[str, Any]) -> None:
@@ -57,7 +53,7 @@ def check_points(found: dict[str, Any]) -> None:
 
 
 def test_failures_and_kills_at_some_disk_operations(tool: ModuleType) -> None:
-    check_points(tool.points(every=11, first=3, recovery=3))
+    check_points(tool.points(every=29, first=3, recovery=3))
 
 
 @pytest.mark.slow
