@@ -85,6 +85,11 @@ def analyse(frames: Frames, settings: Correlations) -> Findings:
     return Findings({"table": pd.DataFrame(rows), "pairs": pairs}, claims, _notes(pairs))
 
 
+def is_dead(pairs: pd.DataFrame) -> pd.Series:
+    """Whether nothing changed when the filter was disabled: the score differs by no more than rounding."""
+    return (pairs["drop"] - 1).abs() < 1e-6
+
+
 def _unrelated(found: Estimate) -> Claim:
     inside = found.low > -STRONG and found.high < STRONG
     outside = found.low >= STRONG or found.high <= -STRONG
@@ -136,7 +141,8 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
     """Figure 4.1."""
     from shrinknet.experiments.figures.drop_gain import scatter
 
-    return {"figure-4-1": scatter(subsets(findings.tables["pairs"]))}
+    pairs = findings.tables["pairs"]
+    return {"figure-4-1": scatter(subsets(pairs.assign(dead=is_dead(pairs))))}
 
 
 def page(settings: Correlations, frames: Frames, findings: Findings) -> str:

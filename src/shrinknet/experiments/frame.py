@@ -57,11 +57,13 @@ class Findings:
         tables: name -> table with its row labels in the first column; the first table is printed.
         claims: with their verdicts.
         notes: remarks for the reader, such as coefficients that could not be computed.
+        facts: what figures need besides the tables.
     """
 
     tables: Frames
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

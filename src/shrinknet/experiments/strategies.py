@@ -138,7 +138,8 @@ def analyse(frames: Frames, settings: Strategies) -> Findings:
             steps = {"steps": cell["steps"].mean()} if "steps" in cell else {}
             rows.append({**row, "trials": cell["tried"].mean(), **steps, "runs": len(cell)})
     tables = {"table": pd.DataFrame(rows), "intervals": pd.DataFrame(intervals)}
-    return Findings(tables, _claims(runs, thresholds, weights), _notes(frames["runs"]))
+    most = sum(max(0, width - settings.min_filters) for width in settings.widths[:-1])
+    return Findings(tables, _claims(runs, thresholds, weights), _notes(frames["runs"]), {"most": most})
 
 
 def _cell(runs: pd.DataFrame, strategy: str, threshold: float) -> pd.DataFrame:
@@ -203,7 +204,7 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
     """Figure 4.2, with the control."""
     from shrinknet.experiments.figures.strategies import charts
 
-    return {"figure-4-2": charts(measured(frames["runs"]), findings.tables["intervals"])}
+    return {"figure-4-2": charts(measured(frames["runs"]), findings.tables["intervals"], findings.facts["most"])}
 
 
 def page(settings: Strategies, frames: Frames, findings: Findings) -> str:

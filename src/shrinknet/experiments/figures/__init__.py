@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 COLOURS: Sequence[Any] = sns.color_palette("colorblind")  # Okabe and Ito's, distinguishable by almost everybody
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")  # shapes, for when colours are not enough
+_KNOWN = ("cosine-max", "random", "sequential", "cosine-mean", "ablation", "norm-l2", "default", "norm-l1")
 _STYLE = {
     **sns.axes_style("whitegrid"),
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same font everywhere
@@ -27,6 +29,22 @@ _STYLE = {
     "legend.title_fontsize": 8.5,
     "svg.hashsalt": "shrinknet",  # makes the bytes of a drawing reproducible
 }
+
+
+def look(strategy: str, others: Sequence[str] = ()) -> dict[str, Any]:
+    """Colour and marker of a strategy, the same in every figure.
+
+    Args:
+        others: the strategies of the figure; those without a place of their own get the next free ones.
+    """
+    places = [*_KNOWN, *(name for name in others if name not in _KNOWN)]
+    place = places.index(strategy) if strategy in places else len(places)
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def jitter(count: int, width: float) -> Any:
+    """Shifts for points that would hide each other, from -width / 2 to width / 2; always the same."""
+    return width * ((np.arange(count) * 0.618034) % 1 - 0.5)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from shrinknet.experiments.figures import COLOURS, new_figure, style
-from shrinknet.experiments.thesis import COLUMNS
+from shrinknet.experiments.thesis import COLUMNS, sampling_error
 
 _NAMES = {"prs": "Pearson", "knd": "Kendall", "spr": "Spearman"}
 
@@ -50,8 +50,12 @@ def interval_chart(intervals: pd.DataFrame, thesis: pd.DataFrame) -> Figure:
                 axis.axvline(0, color="0.4", linewidth=1, zorder=1)
                 axis.hlines(places, ours["low"], ours["high"], color=COLOURS[0], linewidth=2, zorder=2)
                 axis.scatter(ours["value"], places, color=COLOURS[0], s=26, zorder=3, label="here, with 95 % interval")
-                axis.scatter(theirs.loc[f"{quantity}({kind})"], places, color=COLOURS[1], marker="D", s=20, zorder=3,
-                             edgecolor="black", linewidth=0.5, label="thesis")  # fmt: skip
+                given = theirs.loc[f"{quantity}({kind})"].astype(float)
+                low, high = zip(*(sampling_error(value, kind) for value in given), strict=True)
+                below = [place + 0.22 for place in places]
+                axis.hlines(below, low, high, color=COLOURS[1], linewidth=1, zorder=2)
+                axis.scatter(given, below, color=COLOURS[1], marker="D", s=20, zorder=3, edgecolor="black",
+                             linewidth=0.5, label="thesis, with the sampling error of 100 points")  # fmt: skip
                 axis.set_title(f"{quantity}, {_NAMES[kind]}")
                 axis.set_yticks(list(places), COLUMNS)
                 axis.set_ylim(len(COLUMNS) - 0.5, -0.5)

@@ -14,7 +14,7 @@ def scatter(subsets: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
     """Rows for all layers and for each layer, columns for all filters and for the best of each repetition.
 
     Args:
-        subsets: (layer, which filters) -> columns layer, drop, gain, shares of 1.
+        subsets: (layer, which filters) -> columns layer, drop, gain (shares of 1) and dead.
     """
     layers = list(dict.fromkeys(layer for layer, _ in subsets))
     which = list(dict.fromkeys(name for _, name in subsets))
@@ -25,14 +25,23 @@ def scatter(subsets: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
             axis = axes[layers.index(layer), which.index(name)]
             axis.axhline(100, color="0.4", linewidth=1, zorder=1)
             for own, place in colour_of.items():
-                rows = pairs[pairs["layer"] == own]
-                axis.scatter(100 * rows["drop"], 100 * rows["gain"], color=COLOURS[place % len(COLOURS)], s=16,
-                             marker=MARKERS[place % len(MARKERS)], alpha=0.75, linewidth=0, label=own)  # fmt: skip
+                colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+                mine = pairs["layer"] == own
+                for rows, alive in ((pairs[mine & ~pairs["dead"]], True), (pairs[mine & pairs["dead"]], False)):
+                    axis.scatter(100 * rows["drop"], 100 * rows["gain"], s=16, marker=marker, alpha=0.75,
+                                 facecolor=colour if alive else "none", edgecolor=colour, linewidth=0 if alive else 1,
+                                 label=own if alive else None)  # fmt: skip
             axis.set_title(f"{layer}, {name}")
         for axis in axes[:, 0]:
             axis.set_ylabel("gain: best score after\n(% of the uncut network)")
         for axis in axes[-1]:
             axis.set_xlabel("drop: score at disabling\n(% of the uncut network)")
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), title="layer of the filter")
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper center",
+            ncols=len(labels),
+            title="layer of the filter; hollow: dead filters, without which nothing changes",
+        )
         return figure
