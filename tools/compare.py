@@ -132,12 +132,25 @@ def unet() -> Any:
     return keras.Model(image, layers.Conv2D(11, 1)(x))
 
 
+def mobilenet() -> Any:
+    """MobileNetV2 of keras.applications at a width of 0.35, for 32x32 pixels, with weights of its own training."""
+    import keras
+
+    image = keras.Input((28, 28, 1))
+    body = keras.applications.MobileNetV2(
+        input_tensor=keras.layers.ZeroPadding2D(2)(image), alpha=0.35, weights=None, classes=10,
+        classifier_activation=None,
+    )  # fmt: skip
+    return keras.Model(image, body.outputs[0])
+
+
 NETWORKS: Mapping[str, Callable[[], Any]] = {
     "resnet20": resnet,
     "newcomer": lambda: resnet(16, (16, 32, 64), 1, 2),  # 78,000 parameters
     "mobile": mobile,
     "dense": dense,
     "unet": unet,
+    "MobileNetV2": mobilenet,
 }
 
 
@@ -208,6 +221,24 @@ def by_hand(model: Any, data: Data, target: float, steps: int, seed: int) -> Any
     return small
 
 
+def _clock() -> Any:
+    """A callback that counts the seconds in which the network is trained."""
+    import keras
+
+    class Clock(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seconds = self.begun = 0.0
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.begun = time.perf_counter()
+
+        def on_train_end(self, logs: Any = None) -> None:
+            self.seconds += time.perf_counter() - self.begun
+
+    return Clock()
+
+
 def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
     """One row."""
     import keras
@@ -215,10 +246,10 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
     from shrinknet import cost, minimize
 
     keras.backend.clear_session()
-    began = time.perf_counter()
     seed, method, target = job["seed"], job["method"], job["target"]
     model = trained(job["network"], seed, data, folder)
     base, steps = accuracy(model, data, "test"), round(job["steps"] * own_steps(data))
+    began = time.perf_counter()
     row = {"own_steps": own_steps(data), "base": base, "training_steps": steps}
     if method == "by hand":
         small = by_hand(model, data, target, steps, seed)
@@ -226,11 +257,13 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
         return {**row, "left": round(cost(small).multiply_adds / cost(model).multiply_adds, 4),
                 "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
                 "spent": steps, "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
+    clock = _clock()
     options = {"final_steps": 0 if method == "scratch" else steps, **METHODS[method], **job.get("options", {})}
     result = minimize(
         model, data["train"], data["validation"], target={"multiply_adds": target}, seed=seed, batch_size=BATCH,
-        verbose=0, control=bool(job.get("control")), test_data=data["test"], **options,
+        verbose=0, control=bool(job.get("control")), test_data=data["test"], callbacks=[clock], **options,
     )  # fmt: skip
+    minimizing = time.perf_counter() - began
     summary, small = result.summary, result.model
     if method == "scratch":
         keras.utils.set_random_seed(seed)
@@ -239,7 +272,9 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
     return {**row, "left": round(summary.after.multiply_adds / summary.before.multiply_adds, 4),
             "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
             "control": summary.control_score, "trials": len(result.records), "spent": summary.spent,
-            "untrained": result.records[-1].untrained, "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
+            "untrained": result.records[-1].untrained, "filters": summary.before.filters,
+            "outside": round(1 - clock.seconds / minimizing, 3),
+            "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
 
 
 _DATA: dict[bool, Data] = {}
