@@ -223,14 +223,18 @@ def method() -> list[Row]:
     ]
 
 
+def share_left(whole: float, net: Any) -> float:
+    """The share of the multiply-adds that is left, as a score."""
+    return float(cost(net).multiply_adds / whole)
+
+
 def trials() -> list[Row]:
     """Trials against the number of filters, where the score is the share of multiply-adds left and 0.5 has to stay."""
     rows: list[Row] = []
     for count in (10, 100, 1_000, 4_000):
         model = stack((count // 2, count - count // 2), f"of{count}")
-        whole = cost(model).multiply_adds
         result = minimize(
-            model, images(64), images(64), score=lambda net, whole=whole: cost(net).multiply_adds / whole, mode="max",
+            model, images(64), images(64), score=functools.partial(share_left, cost(model).multiply_adds), mode="max",
             threshold=0.5, strategy="sequential", repair=None, steps=0, final_steps=0, seed=0, verbose=0,
         )  # fmt: skip
         rows.append((f"trials for {count:,} filters", len(result.records), "<= 60"))

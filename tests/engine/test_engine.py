@@ -450,6 +450,27 @@ def test_streams_with_sample_weights() -> None:
     assert_same_bits([kernels[2]], [switched(maps()).get_layer("conv2").kernel])
 
 
+class Batches:
+    """A source that counts how often it is read from the beginning."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.begun += 1
+        return iter([(X[:4], Y[:4]), (X[4:8], Y[4:8]), (X[8:10], Y[8:10])])
+
+
+def test_calibration_data_take_no_pass_of_their_own() -> None:
+    """Each pass may shuffle anew, so that one more would change the batches that are trained on."""
+    stream = Stream(source := Batches(), "training data")
+    np.testing.assert_array_equal(stream.peek()[0], X[:4])
+    np.testing.assert_array_equal(stream.few(7)[0], X[:7])
+    assert source.begun == 1
+    np.testing.assert_array_equal(stream.few(7)[0], X[:7])
+    np.testing.assert_array_equal(stream.next()[0], X[:4])
+
+
 # ------------------------------------------------------------------------------------------------- evaluation
 
 

@@ -28,6 +28,7 @@ class Stream:
         self.passes = 0  # how often reading started from the beginning, even if only a part was read
         self._iterator: Iterator[Any] | None = None
         self._first: Batch | None = None
+        self._rest: Iterator[Batch] | None = None  # what follows the first batch, until something asks for it
 
     def __iter__(self) -> Iterator[Batch]:
         """One pass over the source, batch by batch."""
@@ -51,7 +52,9 @@ class Stream:
             self._first = next(iterator, None)
             if self._first is None:
                 raise DataError(f"The {self.what} are empty: expected at least one batch.")
-            if not self.repeatable:
+            if self.repeatable:
+                self._rest = iterator
+            else:
                 self._iterator = itertools.chain([self._first], iterator)
         return self._first
 
@@ -78,7 +81,9 @@ class Stream:
             for number in range(self.source.num_batches or 1):
                 yield as_batch(self.source[number], self.what)
         else:
-            yield from self
+            yield self.peek()
+            rest, self._rest = self._rest, None  # another pass might shuffle anew, and change the order of training
+            yield from rest if rest is not None else itertools.islice(self, 1, None)
 
     def next(self) -> Batch:
         """The next batch for training; starts over at the end.

@@ -50,7 +50,7 @@ def interval_chart(intervals: pd.DataFrame, thesis: pd.DataFrame) -> Figure:
                 axis.axvline(0, color="0.4", linewidth=1, zorder=1)
                 axis.hlines(places, ours["low"], ours["high"], color=COLOURS[0], linewidth=2, zorder=2)
                 axis.scatter(ours["value"], places, color=COLOURS[0], s=26, zorder=3, label="here, with 95 % interval")
-                given = theirs.loc[f"{quantity}({kind})"].astype(float)
+                given = theirs.loc[[f"{quantity}({kind})"], list(COLUMNS)].to_numpy(float)[0].tolist()
                 low, high = zip(*(sampling_error(value, kind) for value in given), strict=True)
                 below = [place + 0.22 for place in places]
                 axis.hlines(below, low, high, color=COLOURS[1], linewidth=1, zorder=2)
