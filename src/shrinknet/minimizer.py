@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from shrinknet.checks import at_least, flag, one_of
-from shrinknet.engine.data import Arrays, batches_of_an_epoch, first_batch, read_data
+from shrinknet.engine.data import Arrays, first_batch, read_data, steps_of_an_epoch
 from shrinknet.engine.targets import check_inputs, check_targets
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.loop.goals import Target, unit_of
@@ -120,7 +120,9 @@ def minimize(
         batch_size: samples a batch, for arrays.
         test_data: arrays, a tf.data.Dataset or a PyDataset that no decision sees, for the summary.
         control: also train the uncut network for as many steps, for comparison.
-        callbacks: Keras callbacks, told of epochs; objects with `on_trial_begin(number)` or `on_trial_end(trial)`.
+        callbacks: Keras callbacks; objects with `on_trial_begin(number)` or `on_trial_end(trial)`. For a Keras callback
+            the warm-up, each trial and the final training are one training each. `val_*` is measured at the end of an
+            epoch if a callback may look at it. Callbacks with a state, as EarlyStopping, restart when a run is resumed.
         verbose: "auto": a progress bar on a terminal; 0: nothing; 1 or 2: a line a trial.
         details: fields of the objects above, each as a keyword: warmup_patience; trial_optimizer, reset, schedule,
             train, checks; final_optimizer; max_trials, max_seconds; candidates, min_filters, only, never, round_to;
@@ -155,7 +157,7 @@ def minimize(
     chosen = asked.make_strategy(seed)
     _check_model(model)
     net, data = _network_and_data(model, train_data, validation_data, test_data, batch_size)
-    options = asked.options.with_steps(batches_of_an_epoch(data.train))
+    options = asked.options.with_steps(steps_of_an_epoch(data.train))
     # A copy, since callbacks may lower the rate in the warm-up, and a run that is resumed after it would not know.
     own = fresh_copy(net.optimizer) if options.final.steps else net.optimizer
     optimizer, ships = trial_optimizer(options.training, own)

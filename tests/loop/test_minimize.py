@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -166,6 +167,37 @@ def test_an_adaptive_pace_splits_what_failed() -> None:
 def test_warm_up_ends_early_when_the_score_stagnates() -> None:
     result = run(score=lambda net: 1.0, mode="max", warmup_steps=50, warmup_patience=2, max_trials=0)
     assert result.warmup == ((5, 1.0), (10, 1.0), (15, 1.0))
+
+
+def test_early_stopping_ends_the_warm_up_and_the_final_training(tmp_path: Path) -> None:
+    class Once(keras.callbacks.EarlyStopping):  # type: ignore[misc]
+        begun = 0
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            super().on_train_begin(logs)
+            self.begun += 1
+
+    def called() -> tuple[Any, Any]:
+        early = Once("val_loss", patience=1, min_delta=1000.0)  # two epochs of three batches; never better
+        arguments = {"score": "accuracy", "threshold": 0.01, "warmup_steps": 40, "steps": 2, "max_trials": 1}
+        return run(callbacks=[early], preset="default", final_steps=30, run_dir=tmp_path, **arguments), early
+
+    result, early = called()
+    assert [step for step, _ in result.warmup] == [4, 6]
+    assert result.baseline == result.warmup[-1][1] and result.summary.steps == 6 + result.records[0].steps + 6
+    assert early.begun == 2 + (result.records[0].steps > 0)
+    again, early = called()
+    assert early.begun == 0 and str(again.summary) == str(result.summary)
+    for one, other in zip(result.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_data_of_unknown_length_can_be_trained_on() -> None:
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices(DATA).batch(16).filter(lambda x, y: True)
+    model = classifier()
+    result = minimize(model, data, DATA, warmup_steps=4, steps=2, max_trials=1, final_steps=0, seed=1, verbose=0)
+    assert len(result.records) == 1
 
 
 def test_the_user_s_model_is_left_alone() -> None:

@@ -10,14 +10,15 @@ import keras
 import numpy as np
 
 from shrinknet.engine.arrays import Arrays, Batch, chunks, in_precision, is_mapped
-from shrinknet.engine.streams import Stream, as_batch, is_endless, pipeline
+from shrinknet.engine.streams import Stream, as_batch, is_endless, length, pipeline
 from shrinknet.errors import DataError
 
-__all__ = ["Arrays", "Batch", "Feed", "Stream", "as_batch", "batches_of_an_epoch", "calibration", "first_batch",
-           "read_data", "why_not_repeatable"]  # fmt: skip
+__all__ = ["Arrays", "Batch", "Feed", "Stream", "as_batch", "calibration", "first_batch", "read_data",
+           "steps_of_an_epoch", "why_not_repeatable"]  # fmt: skip
 
 Feed = Arrays | Stream
 CALIBRATION_SAMPLES = 64
+STREAM_EPOCH = 300  # steps that count as an epoch where the data do not say how long one is
 
 
 def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
@@ -31,13 +32,11 @@ def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
     return Arrays(feed.few(samples), samples)
 
 
-def batches_of_an_epoch(feed: Feed) -> int | None:
-    """The number of batches in one pass over the data; None if it is unknown."""
+def steps_of_an_epoch(feed: Feed) -> int:
+    """The number of batches in one pass over the data; `STREAM_EPOCH` where the data do not say, or never end."""
     if isinstance(feed, Arrays):
         return -(-feed.samples // feed.batch_size)
-    if isinstance(feed.source, keras.utils.PyDataset):
-        return feed.source.num_batches
-    return len(feed.source) if hasattr(feed.source, "__len__") and not is_endless(feed.source) else None
+    return length(feed.source) or STREAM_EPOCH
 
 
 def why_not_repeatable(feed: Feed) -> str | None:

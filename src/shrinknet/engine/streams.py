@@ -179,6 +179,16 @@ def is_endless(source: Any) -> bool:
     return int(source.cardinality()) == -1  # tf.data.INFINITE_CARDINALITY
 
 
+def length(source: Any) -> int | None:
+    """The number of batches in one pass over a source; None if it is unknown or infinite."""
+    if isinstance(source, keras.utils.PyDataset):
+        return None if source.num_batches is None else int(source.num_batches)
+    if hasattr(source, "cardinality"):
+        batches = int(source.cardinality())
+        return batches if batches >= 0 else None  # -1: infinite, -2: unknown, as of Dataset.from_generator
+    return len(source) if hasattr(source, "__len__") else None
+
+
 def as_batch(item: Any, what: str) -> Batch:
     """(x, y) or (x, y, sample_weight).
 

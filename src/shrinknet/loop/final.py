@@ -79,7 +79,7 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
     pupil = _pupil(bench, final_optimizer(options.final, options.training, own))
     before = Checkpoint.of(pupil.net)
     try:
-        score = _train(notebook, outcome, options, pupil)
+        taken, score = _train(notebook, outcome, options, pupil)
     except (KeyboardInterrupt, DataError) as error:
         before.restore()
         why = "Interrupted" if isinstance(error, KeyboardInterrupt) else str(error).rstrip(".")
@@ -87,26 +87,29 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
         return Ending(0, outcome.score, f"{why}: the final training was left out.")
     if not is_as_good(bench, score, outcome.score):
         before.restore()
-        return Ending(steps, outcome.score)
+        return Ending(taken, outcome.score)
     pupil.give_back()
-    return Ending(steps, score)
+    return Ending(taken, score)
 
 
-def _train(notebook: Notebook, outcome: Outcome, options: Options, pupil: Pupil) -> float:
-    """Trains up to each tenth and writes it down, from where it was interrupted; the score at the end."""
+def _train(notebook: Notebook, outcome: Outcome, options: Options, pupil: Pupil) -> tuple[int, float]:
+    """Trains up to each tenth and writes it down, from where it was interrupted; the steps and the score at the end.
+
+    A callback may stop it; what is written down then says so, since a finished run must not train again.
+    """
     bench, steps = notebook.bench, options.final.steps or 0
     numbers = tuple(trial.number for trial in outcome.accepted)
-    done, score = _go_on(notebook, pupil, numbers)
+    done, score, stopped = _go_on(notebook, pupil, numbers)
     for part in range(1, PARTS + 1):
         mark = math.ceil(steps * part / PARTS)
-        if mark > done:
+        if mark > done and not stopped:
             with taught(pupil.net, outcome.warm.uncut, options.final.distill):
-                pupil.engine.train(mark - done, LESSON, start=done)
-            done, score = mark, pupil.score(bench)
+                taken = pupil.engine.train(mark - done, LESSON, start=done, total=steps)
+            stopped, done, score = pupil.engine.stopped, done + taken, pupil.score(bench)
             bench.progress.state(score, bench.filters_left())
-            state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net))
+            state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net), stopped)
             notebook.recorder.finalizing(state)
-    return score
+    return done, score
 
 
 def is_as_good(bench: Workbench, score: float, other: float) -> bool:
@@ -116,14 +119,15 @@ def is_as_good(bench: Workbench, score: float, other: float) -> bool:
     return score >= other if bench.scorer.higher_is_better else score <= other
 
 
-def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[int, float]:
-    """Puts an interrupted final training back to where it stood; the steps that it took, and the score."""
+def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[int, float, bool]:
+    """Puts an interrupted final training back to where it stood: the steps so far, the score, whether it was stopped.
+    """
     saved = notebook.recorder.final()
     if saved is None or saved.numbers != numbers:
-        return 0, math.nan
+        return 0, math.nan, False
     pupil.put_back(saved.arrays, notebook.bench)
     pupil.engine.go_to(saved.position)
-    return saved.done, saved.score
+    return saved.done, saved.score, saved.stopped
 
 
 def _pupil(bench: Workbench, optimizer: Any) -> Pupil:

@@ -13,7 +13,6 @@ from shrinknet.loop.goals import Goal, Target, goals_of
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.repair import Fold, Refit
 
-STREAM_EPOCH = 300  # steps that stand for an epoch where the data do not say how long one is
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,12 @@ class Options:
         """What a cut must keep."""
         return Criterion(self.threshold, higher_is_better, self.max_drop)
 
-    def with_steps(self, epoch: int | None) -> Options:
+    def with_steps(self, epoch: int) -> Options:
         """The steps that were left open filled in.
 
         Args:
-            epoch: batches of the training data; None: unknown.
+            epoch: steps that one epoch of the training data takes.
         """
-        epoch = epoch or STREAM_EPOCH
         training, final = self.training, self.final
         if training.steps is None:
             training = replace(training, steps=min(max(epoch, 50), 500))

@@ -92,17 +92,20 @@ class Trials:
 
     def _train(self, number: int, score: float) -> tuple[float, int]:
         """Trains from mark to mark until it is good enough twice in a row, or hopeless; the score and the steps."""
-        training, done, good = self.options.training, 0, 0
+        training, done, good, engine = self.options.training, 0, 0, self.bench.engine
         steps = training.steps or 0
         for left in reversed(range(training.checks)):
-            mark = math.ceil(steps * (training.checks - left) / training.checks)
-            if mark > done:
+            asked = math.ceil(steps * (training.checks - left) / training.checks) - done
+            taken = 0
+            if asked:
                 with taught(self.bench.net, self.warm.uncut, training.distill):
-                    self.bench.engine.train(mark - done, number, start=done)
-            before, score, done = score, self.bench.score(), mark
+                    taken = engine.train(asked, number, start=done, total=steps)
+            before, score, done = score, self.bench.score(), done + taken
             good = good + 1 if self._suffices(score) else 0
-            if good > 1 or self._is_hopeless(before, score, left):
+            if (asked and engine.stopped) or good > 1 or self._is_hopeless(before, score, left):
                 break
+        if engine.end_training():  # callbacks may have changed the weights, as EarlyStopping(restore_best_weights=True)
+            score = self.bench.score()
         return score, done
 
     def _suffices(self, score: float) -> bool:

@@ -79,15 +79,22 @@ def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None, max_drop:
 
 
 def _train(notebook: Notebook, warmup: Warmup, curve: list[tuple[int, float]]) -> None:
-    """Trains up to each tenth of the warm-up and adds its score to the curve."""
+    """Trains up to each tenth of the warm-up and adds its score to the curve; a callback may stop it.
+
+    A stop is not written down: a run that is killed right after it repeats this tenth, and is stopped there again.
+    """
     bench = notebook.bench
     for mark in sorted({math.ceil(warmup.steps * part / 10) for part in range(1, 11)} - {0}):
         done = curve[-1][0] if curve else 0
         if mark > done and not stagnates(bench, [score for _, score in curve], warmup.patience):
-            bench.engine.train(mark - done, trial=0, start=done)
-            curve.append((mark, bench.score()))
+            taken = bench.engine.train(mark - done, trial=0, start=done, total=warmup.steps)
+            curve.append((done + taken, bench.score()))
             bench.progress.state(curve[-1][1], bench.filters_left())
+            if bench.engine.stopped:
+                break
             notebook.recorder.warming(notebook.snapshot(curve), bench.arrays)
+    if bench.engine.end_training():  # it was stagnating; callbacks may have changed the weights
+        curve[-1] = (curve[-1][0], bench.score())
 
 
 def stagnates(bench: Workbench, scores: Sequence[float], patience: int | None) -> bool:

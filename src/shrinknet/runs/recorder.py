@@ -76,6 +76,7 @@ class FinalState:
     Attributes:
         numbers: the accepted trials that led to the network; done: steps so far; score: the score after them.
         position: how far the data streams were read; arrays: the small network and its optimizer.
+        stopped: a callback has ended the training after these steps.
     """
 
     numbers: tuple[int, ...]
@@ -83,6 +84,7 @@ class FinalState:
     score: float
     position: Mapping[str, int]
     arrays: State
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
