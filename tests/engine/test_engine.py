@@ -319,7 +319,9 @@ def test_parts_are_one_training_for_callbacks(kind: str, source: str, monkeypatc
     rows = np.concatenate(rows_of((X, Y), 5, trial=0)) if source == "arrays" else np.arange(20) % 8
     for epoch in range(3):
         batch = rows[8 * epoch : 8 * epoch + 8]
-        twin.fit(X[batch], Y[batch], batch_size=4, shuffle=False, verbose=0, validation_data=(X, Y), callbacks=[expected])
+        twin.fit(
+            X[batch], Y[batch], batch_size=4, shuffle=False, verbose=0, validation_data=(X, Y), callbacks=[expected]
+        )
     for received, wanted in zip(heard.logs, expected.logs, strict=True):
         assert received == pytest.approx(wanted, rel=1e-5)
 
@@ -472,6 +474,40 @@ def test_streams_are_evaluated_as_keras_does_and_training_is_not_disturbed(kind:
     assert received == pytest.approx(net.evaluate(X, Y, batch_size=3, verbose=0, return_dict=True), rel=1e-6)
     engine.train(1, trial=0)
     assert engine.feed.consumed == 2
+
+
+class Forever(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of 2 without an end, numbered from the beginning."""
+
+    @property
+    def num_batches(self) -> None:
+        return None
+
+    def __getitem__(self, index: int) -> Any:
+        rows = np.arange(2 * index, 2 * index + 2) % 8
+        return X[rows], Y[rows]
+
+
+@fit_too
+@pytest.mark.parametrize("source", ["arrays", "endless", "PyDataset"])
+def test_only_so_many_batches_are_evaluated_each_time_from_the_beginning(kind: str, source: str) -> None:
+    if source == "endless" and BACKEND != "tensorflow":
+        pytest.skip("tf.data needs TensorFlow")
+    data, steps = {"arrays": ((X, Y), 3), "PyDataset": (Forever(), 3)}.get(source) or (dataset_of(source), 1)
+    net = switched(maps(metrics=["mae"]))
+    engine = engine_for(net, (X, Y), kind)
+    feed = read_data(data, 2, "validation data", endless=False, steps=steps)
+    count = {"arrays": 6, "PyDataset": 6, "endless": 4}[source]
+    expected = net.evaluate(X[:count], Y[:count], batch_size=2, verbose=0, return_dict=True)
+    for _ in range(2):
+        assert engine.evaluate(feed) == pytest.approx(expected, rel=1e-6)
+
+
+def test_more_batches_than_there_are_are_refused() -> None:
+    with pytest.raises(DataError, match=r"validation data have 2 batches.*received 3"):
+        read_data((X, Y), 4, "validation data", steps=3)
+    with pytest.raises(DataError, match=r"never end.*validation_steps="):
+        read_data(Forever(), 4, "validation data", endless=False)
 
 
 def test_a_dataset_is_told_of_its_epochs() -> None:

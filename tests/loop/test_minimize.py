@@ -18,6 +18,7 @@ from tiny_runs import DATA, X, Y, classifier, run
 from shrinknet import Filter, Switches, minimize
 from shrinknet.errors import DataError, ModelError, OptimizerError, OptionError, ScoreError, StrategyError
 from shrinknet.layers import Switchboard
+from shrinknet.records import Summary, Timing
 
 pytestmark = pytest.mark.usefixtures("no_latency")
 
@@ -192,6 +193,34 @@ def test_early_stopping_ends_the_warm_up_and_the_final_training(tmp_path: Path) 
         np.testing.assert_array_equal(one, other)
 
 
+def test_endless_data_need_a_number_of_batches() -> None:
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices(DATA).batch(16)
+    limits = {"validation_steps": 2, "test_steps": 1}
+    options = {"steps": 2, "max_trials": 1, "final_steps": 0, "seed": 1, "verbose": 0}
+    endless = minimize(classifier(), DATA, data.repeat(), test_data=data.repeat(), **limits, **options)
+    finite = minimize(classifier(), DATA, data.take(2), test_data=data.take(1), **options)
+    assert str(endless.summary) == str(finite.summary) and endless.summary.before.score is not None
+    with pytest.raises(DataError, match=r"test data never end.*test_steps="):
+        minimize(classifier(), DATA, DATA, test_data=data.repeat(), **options)
+    with pytest.raises(OptionError, match="test_steps only together with test_data"):
+        minimize(classifier(), DATA, DATA, test_steps=1, **options)
+
+
+def test_latency_is_measured_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    timings = [Timing(4.0, 3.0, 5.0), Timing(1.0, 0.5, 2.0)]
+    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: timings)
+    summary = run(max_trials=0).summary
+    assert (summary.before.latency_ms, summary.after.latency_high_ms) == (4.0, 2.0)
+    assert "25.0%" in str(summary) and "Half of the measured latencies: 3 to 5 ms, then 0.5 to 2 ms." in str(summary)
+    assert Summary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
+    timings[1] = Timing(2.0, 1.0, 3.5)
+    summary = run(max_trials=0).summary
+    assert summary.latency_is_noise and "within noise" in str(summary) and "50.0%" not in str(summary)
+    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda *given: pytest.fail("measured"))
+    assert run(max_trials=0, latency=False).summary.after.latency_ms is None
+
+
 def test_data_of_unknown_length_can_be_trained_on() -> None:
     tf = pytest.importorskip("tensorflow")
     data = tf.data.Dataset.from_tensor_slices(DATA).batch(16).filter(lambda x, y: True)
@@ -234,7 +263,7 @@ def test_the_same_seed_gives_the_same_bits_in_two_processes() -> None:
         sys.path.insert(0, "tests")
         import shrinknet.loop.result
         from tiny_runs import run
-        shrinknet.loop.result.measured_latency = lambda model, sample: None
+        shrinknet.loop.result.measured_latencies = lambda models, sample: [None] * len(models)
         result = run(strategy="random", pace="adaptive", max_trials=4, threshold=0.5)
         weights = hashlib.sha256(b"".join(w.tobytes() for w in result.model.get_weights())).hexdigest()
         trials = [[str(t.filters), t.score.hex(), t.accepted] for t in result.records]

@@ -79,6 +79,10 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
         option("min_filters", _WHOLE, "Filters that every layer keeps; 0: residual branches can be removed.", 1),
         option("round_to", click.IntRange(min=1), "What is left of a layer is a multiple of this number.", 1),
         option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
+        option("validation_steps", click.IntRange(min=1), "Score only this many batches of the validation data.  "
+               "[default: all]"),
+        click.option("--latency/--no-latency", default=True, show_default=True,
+                     help="Whether to measure the latency of both networks in LiteRT for the summary."),
         click.option("--control/--no-control", default=True, show_default=True,
                      help="Also train the uncut network for as many steps, for comparison."),
         option("formats", FORMATS, "Formats of the exported files, separated by commas; see `shrinknet export`.",

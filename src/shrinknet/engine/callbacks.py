@@ -29,7 +29,7 @@ def needs_fit(callback: Any) -> bool:
 def needs_validation(callback: Any) -> bool:
     """Whether a Keras callback may look at `val_*` in the logs of an epoch.
 
-    Of the callbacks that Keras ships it is known; a callback of the user's may if it has a hook for the end of an epoch.
+    Of the callbacks that Keras ships it is known; one of the user's may if it has a hook for the end of an epoch.
     """
     kind = type(callback)
     if isinstance(callback, keras.callbacks.ModelCheckpoint):
@@ -52,7 +52,7 @@ _BLIND = (
 _MONITORING = (keras.callbacks.EarlyStopping, keras.callbacks.ModelCheckpoint, keras.callbacks.ReduceLROnPlateau)
 
 
-class TrainingCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+class TrainingCallbacks(keras.callbacks.CallbackList):
     """The user's callbacks, which hear of one training as in `fit`, although it takes several parts.
 
     An epoch that the end of a part cuts in two begins once and ends once, with the metrics of all its batches.

@@ -74,7 +74,7 @@ class FitEngine(CommonEngine):
             results = self.net.evaluate(_Batches(feed, rows), verbose=0, return_dict=True)
         else:
             feed.passes += 1
-            results = self.net.evaluate(feed.source, verbose=0, return_dict=True)
+            results = self.net.evaluate(feed.source, steps=feed.limit, verbose=0, return_dict=True)
         return plain_results(results)
 
     def _test_on(self, batch: Batch) -> dict[str, Any]:

@@ -55,8 +55,7 @@ class Engine(Protocol):
         """
 
     def end_training(self) -> bool:
-        """Tells callbacks that a training has ended before its `total`; whether there are any, who may change weights.
-        """
+        """Tells callbacks that a training has ended before its `total`; and says whether there are any."""
 
     def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
         """Loss and metrics by name, over all of `feed` (the validation data if None).

@@ -120,8 +120,7 @@ def is_as_good(bench: Workbench, score: float, other: float) -> bool:
 
 
 def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[int, float, bool]:
-    """Puts an interrupted final training back to where it stood: the steps so far, the score, whether it was stopped.
-    """
+    """Puts an interrupted final training back to where it stood: steps, score, whether a callback stopped it."""
     saved = notebook.recorder.final()
     if saved is None or saved.numbers != numbers:
         return 0, math.nan, False

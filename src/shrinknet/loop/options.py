@@ -14,7 +14,6 @@ from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, War
 from shrinknet.repair import Fold, Refit
 
 
-
 @dataclass(frozen=True)
 class Options:
     """The settings of the loop; see `minimize`."""
