@@ -23,7 +23,7 @@ from shrinknet.loop.presets import AUTO, filled
 from shrinknet.loop.progress import Lines, Progress
 from shrinknet.loop.rates import trial_optimizer
 from shrinknet.loop.result import Result, finish
-from shrinknet.loop.scoring import Score
+from shrinknet.loop.scoring import Mode, Score
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import fresh_copy
@@ -46,10 +46,10 @@ def minimize(
     validation_data: Any,
     *,
     target: Target | None = None,
-    threshold: float | None = None,
-    max_drop: float | None = None,
+    threshold: float | Mapping[str, float] | None = None,
+    max_drop: float | Mapping[str, float] | None = None,
     score: Score = None,
-    mode: str = "auto",
+    mode: Mode = "auto",
     strategy: str | Strategy | None = None,
     repair: str | Refit | Fold | None = AUTO,
     run_dir: str | os.PathLike[str] | RunFolder | None = None,
@@ -92,7 +92,8 @@ def minimize(
         max_drop: instead of a share, how much worse than the reference a score may be, in its own unit; for scores that
             can be zero or negative, as R2.
         score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
-            the loss.
+            the loss. With a list of them, every one guards a cut; the first is the score that is reported. `threshold`,
+            `max_drop` and `mode` are then for all, or dictionaries such as {"accuracy": 0.98, "auc": 0.95}.
         mode: "max": higher is better, "min": lower is better, "auto": told by the metric or its name.
         strategy: a name that `shrinknet strategies` lists, a path to a .py file, or a `Strategy`; None: "refit".
         repair: what follows a cut before any training: "refit" (least squares on calibration data), "fold" (no data),
@@ -180,7 +181,7 @@ def minimize(
         "batch_size": batch_size,
         "validation_steps": validation_steps,
         "mode": mode,
-        "score": of_function(score),
+        "score": [of_function(one) for one in score] if isinstance(score, list | tuple) else of_function(score),
         "control": control,
         "trial_optimizer": of_setting(None if options.training.optimizer is None else optimizer),
         "final_optimizer": of_setting(options.final.optimizer),

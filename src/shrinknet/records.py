@@ -62,6 +62,7 @@ class Trial:
         steps: training steps that it took.
         untrained: validation score after the cut and its repair, before training; NaN if it was not measured.
         latency_ms: of the network after the decision, where a target is about it; else NaN.
+        guards: by name, the other scores that had to be kept.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Trial:
     steps: int = 0
     untrained: float = math.nan
     latency_ms: float = math.nan
+    guards: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; a score that is not finite becomes None."""
@@ -89,7 +91,8 @@ class Trial:
     def from_dict(cls, record: Mapping[str, Any]) -> Trial:
         """The inverse of `to_dict`."""
         record = {key: math.nan if value is None else value for key, value in record.items()}
-        return cls(**{**record, "filters": tuple(map(Filter.parse, record["filters"]))})
+        guards = {name: math.nan if value is None else float(value) for name, value in record.get("guards", {}).items()}
+        return cls(**{**record, "filters": tuple(map(Filter.parse, record["filters"])), "guards": guards})
 
 
 def finite(value: Any) -> Any:
@@ -102,11 +105,24 @@ def finite(value: Any) -> Any:
 
 
 def trials_frame(trials: Iterable[Trial]) -> pandas.DataFrame:
-    """A pandas.DataFrame with one row per trial; the column `filters` is text such as `conv2[7] conv2[9]`."""
+    """A pandas.DataFrame with one row per trial; the column `filters` is text such as `conv2[7] conv2[9]`.
+
+    Each guard has a column of its own, such as `guard auc`.
+    """
     import pandas
 
-    rows = [{**dataclasses.asdict(trial), "filters": " ".join(map(str, trial.filters))} for trial in trials]
-    return pandas.DataFrame(rows, columns=[field.name for field in dataclasses.fields(Trial)])
+    trials = list(trials)
+    guards = {f"guard {name}": name for trial in trials for name in trial.guards}
+    names = [field.name for field in dataclasses.fields(Trial) if field.name != "guards"]
+    rows = [
+        {
+            **{name: getattr(trial, name) for name in names},
+            "filters": " ".join(map(str, trial.filters)),
+            **{column: trial.guards.get(name, math.nan) for column, name in guards.items()},
+        }
+        for trial in trials
+    ]
+    return pandas.DataFrame(rows, columns=[*names, *guards])
 
 
 @dataclass(frozen=True, slots=True)

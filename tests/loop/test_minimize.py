@@ -193,6 +193,30 @@ def test_early_stopping_ends_the_warm_up_and_the_final_training(tmp_path: Path) 
         np.testing.assert_array_equal(one, other)
 
 
+def test_several_scores_guard_a_cut_and_are_kept_bit_for_bit(tmp_path: Path) -> None:
+    def second(net: Any) -> float:
+        """Falls under its threshold with the second filter that goes."""
+        return 1.0 - 0.1 * len(Switches(net).disabled) / 3
+
+    options = {"strategy": "sequential", "threshold": {"first": 0.5, "second": 0.95}, "mode": "max", "max_trials": 3,
+               "reference": "baseline"}  # fmt: skip
+
+    def first(net: Any) -> float:
+        return 1.0
+
+    result = run(score=[first, second], run_dir=tmp_path, **options)
+    assert [trial.accepted for trial in result.records] == [True, False, False]
+    assert [trial.ratio for trial in result.records] == [1.0, 1.0, 1.0]
+    assert [trial.guards["second"] for trial in result.records] == [1 - 0.1 / 3, 1 - 0.2 / 3, 1 - 0.2 / 3]
+    assert result.trials["guard second"].tolist() == [trial.guards["second"] for trial in result.records]
+    again = run(score=[first, second], run_dir=tmp_path, **{**options, "max_trials": 4})
+    assert again.records[:3] == result.records and not again.records[3].accepted
+    alone = run(score=first, strategy="sequential", mode="max", max_trials=3)
+    assert all(trial.accepted for trial in alone.records) and alone.records[0].guards == {}
+    moving = run(score=[first, second], **{**options, "reference": "last"})
+    assert [trial.accepted for trial in moving.records] == [True, True, True]
+
+
 def test_endless_data_need_a_number_of_batches() -> None:
     tf = pytest.importorskip("tensorflow")
     data = tf.data.Dataset.from_tensor_slices(DATA).batch(16)

@@ -50,7 +50,8 @@ def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
                "least squares on calibration data, folding without data, or nothing.", "auto"),
         option("reference", click.Choice(["last", "baseline"]), "The score to compare with: that of the last kept cut, "
                "or of the uncut network after the warm-up.  [default: baseline]"),
-        option("score", str, "The compiled metric that decides, or loss.  [default: the first metric]"),
+        option("score", str, "The compiled metric that decides, or loss; of several, separated by commas, a cut must "
+               "keep all, and the first is reported.  [default: the first metric]"),
         option("mode", click.Choice(["auto", "max", "min"]), "Whether a higher score is better.", "auto"),
         option("warmup_steps", _WHOLE, "Training steps before the first trial.  [default: 0]"),
         option("warmup_patience", click.IntRange(min=1), "End the warm-up early, after this many tenths of it without "
@@ -124,6 +125,8 @@ def run_and_show(
     for name in ("batch_size", "trial_optimizer", "final_optimizer", "schedule", "train", "checks", "only", "never"):
         if not options.get(name):
             options.pop(name, None)
+    if "," in (options.get("score") or ""):
+        options["score"] = [name.strip() for name in options["score"].split(",")]
     if options.get("repair") == "none":
         options["repair"] = None
     with working():

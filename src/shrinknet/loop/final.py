@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
         why = "Interrupted" if isinstance(error, KeyboardInterrupt) else str(error).rstrip(".")
         _LOG.warning("%s. The network is handed over as it was before the final training.", why)
         return Ending(0, outcome.score, f"{why}: the final training was left out.")
-    if not is_as_good(bench, score, outcome.score):
+    if not is_as_good(bench, score, outcome.score) or not _guards_hold(bench, outcome, options, pupil):
         before.restore()
         return Ending(taken, outcome.score)
     pupil.give_back()
@@ -110,6 +110,19 @@ def _train(notebook: Notebook, outcome: Outcome, options: Options, pupil: Pupil)
             state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net), stopped)
             notebook.recorder.finalizing(state)
     return done, score
+
+
+def _guards_hold(bench: Workbench, outcome: Outcome, options: Options, pupil: Pupil) -> bool:
+    """Whether each guard keeps enough of its score after the warm-up, or is as good as before the final training."""
+    if not bench.scorer.guards:
+        return True
+    _, now = bench.scorer.with_guards(pupil.net, pupil.engine.evaluate)
+    criteria, before, start = options.criterion(bench.scorer).guards, outcome.accepted[-1].guards, outcome.warm.guards
+    return all(
+        criterion.verdict(now[name], start[name]).accepted
+        or replace(criterion, threshold=1.0, max_drop=None).verdict(now[name], before[name]).accepted
+        for name, criterion in criteria.items()
+    )
 
 
 def is_as_good(bench: Workbench, score: float, other: float) -> bool:

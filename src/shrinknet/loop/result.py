@@ -109,7 +109,7 @@ def _summarize(
 
 def _notes(bench: Workbench, outcome: Outcome, ending: Ending, options: Options) -> tuple[str, ...]:
     """What the user should know about the scores."""
-    criterion, baseline = options.criterion(bench.scorer.higher_is_better), outcome.warm.baseline
+    criterion, baseline = replace(options.criterion(bench.scorer), guards={}), outcome.warm.baseline
     if not options.decides or criterion.verdict(ending.score, baseline).accepted:
         return ()
     return (

@@ -82,16 +82,16 @@ class Trials:
                 return Attempt(math.nan)
             untrained = math.nan
             if self.options.training.train == "when-needed":
-                untrained = self.bench.score()
-                if self._suffices(untrained):
-                    return Attempt(untrained, 0, untrained)
+                untrained, guards = self.bench.scores()
+                if self.search.verdict(untrained, guards).accepted:
+                    return Attempt(untrained, 0, untrained, guards)
             if self.options.training.reset:
                 self.bench.reset()
-            score, steps = self._train(number, untrained)
-            return Attempt(score, steps, untrained)
+            return self._train(number, untrained)
 
-    def _train(self, number: int, score: float) -> tuple[float, int]:
-        """Trains from mark to mark until it is good enough twice in a row, or hopeless; the score and the steps."""
+    def _train(self, number: int, untrained: float) -> Attempt:
+        """Trains from mark to mark until it is good enough twice in a row, or hopeless."""
+        score, guards = untrained, dict[str, float]()
         training, done, good, engine = self.options.training, 0, 0, self.bench.engine
         steps = training.steps or 0
         for left in reversed(range(training.checks)):
@@ -100,16 +100,14 @@ class Trials:
             if asked:
                 with taught(self.bench.net, self.warm.uncut, training.distill):
                     taken = engine.train(asked, number, start=done, total=steps)
-            before, score, done = score, self.bench.score(), done + taken
-            good = good + 1 if self._suffices(score) else 0
+            before, done = score, done + taken
+            score, guards = self.bench.scores()
+            good = good + 1 if self.search.verdict(score, guards).accepted else 0
             if (asked and engine.stopped) or good > 1 or self._is_hopeless(before, score, left):
                 break
         if engine.end_training():  # callbacks may have changed the weights, as EarlyStopping(restore_best_weights=True)
-            score = self.bench.score()
-        return score, done
-
-    def _suffices(self, score: float) -> bool:
-        return self.search.criterion.verdict(score, self.search.reference).accepted
+            score, guards = self.bench.scores()
+        return Attempt(score, done, untrained, guards)
 
     def _is_hopeless(self, before: float, score: float, left: int) -> bool:
         """Whether the score cannot be expected to become good enough in so many more parts of the training."""

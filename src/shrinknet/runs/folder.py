@@ -214,6 +214,7 @@ class FolderRecorder:
             "elapsed": snapshot.elapsed,
             "anchor": snapshot.anchor,
             "latency": snapshot.latency,
+            "guards": dict(snapshot.guards),
         }
         self.states.write(facts, arrays)
 
