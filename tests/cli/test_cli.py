@@ -194,8 +194,9 @@ def test_minimize_edges_passes_its_options_on(asked: dict[str, Any], tmp_path: P
         --min-filters 2 --strategy norm-l1 --run {tmp_path}/run --images {tmp_path} --on-error skip
         --force --strict --new-data --learning-rate 0.01 --score loss,mae --mode min --trial-optimizer 1e-3 --no-reset
         --candidates layers --batch-size 4 --no-control --formats onnx --strategy-option patience=3
-        --strategy-option relative=true --validation-steps 3 --no-latency --preset thesis --repair fold --final-steps 9 --final-optimizer sgd
-        --schedule constant --trial-training always --checks 2 --only conv1 --never conv2 --never out --round-to 2"""
+        --strategy-option relative=true --preset thesis --repair fold --final-steps 9 --final-optimizer sgd
+        --schedule constant --trial-training always --checks 2 --only conv1 --never conv2 --never out --round-to 2
+        --validation-steps 3 --no-latency"""
     result = CliRunner().invoke(program, ["minimize", "edges", *words.split()])
     assert result.exit_code == 0, result.stderr
     assert asked == {
