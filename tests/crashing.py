@@ -35,14 +35,15 @@ OPTIONS: dict[str, Any] = {
 class Sums(CommonEngine):
     """Trains without a graph: each step changes every float by an amount computed from seed, batch and state."""
 
-    def train(self, steps: int, trial: int, start: int = 0) -> None:
-        for _, rows in self.feed.batches(self.seed, trial, steps, start):
+    def _train_part(self, part: Any) -> int:
+        for rows in self.rows(part):
             noise = float(keras.random.uniform((), seed=self.draws))
             for place, variable in enumerate((*self.net.trainable_variables, *self.net.optimizer.variables)):
                 if "float" in str(variable.dtype):
                     value = np.asarray(variable.value)
                     variable.assign(value * np.float32(0.97) + np.float32(np.sin(rows.sum() + place + noise) / 50))
-        self.net.optimizer.iterations.assign_add(steps)
+        self.net.optimizer.iterations.assign_add(part.steps)
+        return int(part.steps)
 
     def evaluate(self, feed: Any = None) -> dict[str, float]:
         score = sum(float(np.abs(np.asarray(weight)).sum()) for weight in self.net.trainable_weights)
@@ -77,7 +78,7 @@ def sums() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shrinknet.loop.workbench, "make_engine", Sums)
         patch.setattr(shrinknet.loop.pupil, "make_engine", Sums)
-        patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
+        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
         yield
 
 
@@ -105,7 +106,7 @@ def training(folder: pathlib.Path, **options: Any) -> Any:
     net.compile(keras.optimizers.Adam(0.01), "mse")
     data = np.resize(X, (12, 6, 6, 1)), Y
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
+        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
         return minimize(net, data, data, run_dir=folder, **{**OPTIONS, "threshold": 0.5, **options})
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,29 @@ class Criterion:
         higher_is_better: direction of the score.
         max_drop: how much worse than its reference the score may be, in its own unit, from 0; it then decides alone,
             and scores may be zero or negative. None: the ratio decides.
+        guards: what other scores must keep, by their names: a cut is accepted only if all of them do as well.
     """
 
     threshold: float | None
     higher_is_better: bool = True
     max_drop: float | None = None
+    guards: Mapping[str, Criterion] = field(default_factory=dict, hash=False)
 
-    def verdict(self, score: float, reference: float) -> Verdict:
-        """Whether the score keeps enough of the reference; a score that is not finite never does."""
+    def verdict(
+        self, score: float, reference: float, guards: Mapping[str, float] = NONE, references: Mapping[str, float] = NONE
+    ) -> Verdict:
+        """Whether the score keeps enough of the reference, and the guards of theirs.
+
+        A score that is not finite never does, and a guard that is missing never does.
+        """
+        own = self._own(score, reference)
+        kept = (
+            criterion.verdict(guards.get(name, math.nan), references.get(name, math.nan)).accepted
+            for name, criterion in self.guards.items()
+        )
+        return Verdict(own.ratio, own.accepted and all(kept))
+
+    def _own(self, score: float, reference: float) -> Verdict:
         kept = ratio(score, reference, self.higher_is_better)
         if self.max_drop is not None:
             drop = reference - score if self.higher_is_better else score - reference
@@ -49,7 +68,7 @@ class Criterion:
         """How much a score lacks to be accepted, from 0, in the score's unit; infinite for one that is not finite."""
         if not math.isfinite(score):
             return math.inf
-        if self.verdict(score, reference).accepted:
+        if self._own(score, reference).accepted:
             return 0.0
         return abs(self.needed(reference) - score)
 

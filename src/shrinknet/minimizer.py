@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from shrinknet.checks import at_least, flag, one_of
-from shrinknet.engine.data import Arrays, batches_of_an_epoch, first_batch, read_data
+from shrinknet.engine.data import Arrays, Feed, first_batch, read_data, steps_of_an_epoch
 from shrinknet.engine.targets import check_inputs, check_targets
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.loop.goals import Target, unit_of
@@ -23,7 +23,7 @@ from shrinknet.loop.presets import AUTO, filled
 from shrinknet.loop.progress import Lines, Progress
 from shrinknet.loop.rates import trial_optimizer
 from shrinknet.loop.result import Result, finish
-from shrinknet.loop.scoring import Score
+from shrinknet.loop.scoring import Mode, Score
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import fresh_copy
@@ -46,10 +46,10 @@ def minimize(
     validation_data: Any,
     *,
     target: Target | None = None,
-    threshold: float | None = None,
-    max_drop: float | None = None,
+    threshold: float | Mapping[str, float] | None = None,
+    max_drop: float | Mapping[str, float] | None = None,
     score: Score = None,
-    mode: str = "auto",
+    mode: Mode = "auto",
     strategy: str | Strategy | None = None,
     repair: str | Refit | Fold | None = AUTO,
     run_dir: str | os.PathLike[str] | RunFolder | None = None,
@@ -63,8 +63,11 @@ def minimize(
     stop: int | Stop | None = None,
     scope: str | Scope | None = None,
     batch_size: int = 32,
+    validation_steps: int | None = None,
     test_data: Any = None,
+    test_steps: int | None = None,
     control: bool = False,
+    latency: bool = True,
     callbacks: Sequence[Any] = (),
     verbose: str | int = "auto",
     **details: Any,
@@ -89,7 +92,8 @@ def minimize(
         max_drop: instead of a share, how much worse than the reference a score may be, in its own unit; for scores that
             can be zero or negative, as R2.
         score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
-            the loss.
+            the loss. With a list of them, every one guards a cut; the first is the score that is reported. `threshold`,
+            `max_drop` and `mode` are then for all, or dictionaries such as {"accuracy": 0.98, "auc": 0.95}.
         mode: "max": higher is better, "min": lower is better, "auto": told by the metric or its name.
         strategy: a name that `shrinknet strategies` lists, a path to a .py file, or a `Strategy`; None: "refit".
         repair: what follows a cut before any training: "refit" (least squares on calibration data), "fold" (no data),
@@ -118,9 +122,14 @@ def minimize(
         scope: "filters" or "layers", what is cut; or a `Scope`. A strategy sees a layer as its first filter;
             "sequential", "random" and "ablation" suit. Filters follow in a second run, on the model that is left.
         batch_size: samples a batch, for arrays.
+        validation_steps, test_steps: use only the first so many batches of the validation or test data, each time the
+            same; None: all. Data that never end need it.
         test_data: arrays, a tf.data.Dataset or a PyDataset that no decision sees, for the summary.
         control: also train the uncut network for as many steps, for comparison.
-        callbacks: Keras callbacks, told of epochs; objects with `on_trial_begin(number)` or `on_trial_end(trial)`.
+        latency: measure the latency of both networks in LiteRT for the summary, a second or two each.
+        callbacks: Keras callbacks; objects with `on_trial_begin(number)` or `on_trial_end(trial)`. For a Keras callback
+            the warm-up, each trial and the final training are one training each. `val_*` is measured at the end of an
+            epoch if a callback may look at it. Callbacks with a state, as EarlyStopping, restart when a run is resumed.
         verbose: "auto": a progress bar on a terminal; 0: nothing; 1 or 2: a line a trial.
         details: fields of the objects above, each as a keyword: warmup_patience; trial_optimizer, reset, schedule,
             train, checks, distill, compact; final_optimizer, final_distill; max_trials, max_seconds; candidates,
@@ -145,21 +154,27 @@ def minimize(
         reference=reference, pace=pace, warmup_steps=warmup_steps, steps=steps, final_steps=final_steps, stop=stop,
         scope=scope, run_dir=run_dir,
     )  # fmt: skip
-    _check_others(batch_size=batch_size, seed=seed, control=control, callbacks=callbacks, verbose=verbose)
+    _check_others(
+        batch_size=batch_size, validation_steps=validation_steps, test_steps=test_steps, seed=seed, control=control,
+        latency=latency, callbacks=callbacks, verbose=verbose,
+    )  # fmt: skip
     folder = asked.folder
     if folder is not None:
         refuse_if_held(folder.path)
     seed = _settled(seed, folder)
     chosen = asked.make_strategy(seed)
     _check_model(model)
-    net, data = _network_and_data(model, train_data, validation_data, test_data, batch_size)
-    options = asked.options.with_steps(batches_of_an_epoch(data.train))
+    feeds = _feeds(batch_size, training=(train_data, None), validation=(validation_data, validation_steps),
+                   test=(test_data, test_steps))  # fmt: skip
+    net, data = _network_and_data(model, feeds)
+    options = asked.options.with_steps(steps_of_an_epoch(data.train))
     # A copy, since callbacks may lower the rate in the warm-up, and a run that is resumed after it would not know.
     own = fresh_copy(net.optimizer) if options.final.steps else net.optimizer
     optimizer, ships = trial_optimizer(options.training, own)
     config = {
-        **asked.to_dict(options, optimizer), "seed": seed, "batch_size": batch_size, "mode": mode,
-        "score": of_function(score), "control": control,
+        **asked.to_dict(options, optimizer), "seed": seed, "batch_size": batch_size, "mode": mode, "control": control,
+        "validation_steps": validation_steps,
+        "score": [of_function(one) for one in score] if isinstance(score, list | tuple) else of_function(score),
     }  # fmt: skip
     with _recorder(folder) as recorder, Progress(hidden=verbose != "auto") as progress:
         saved = recorder.begin(config, lambda: identity(model, (data.train, data.validation), data.test), LIMITS)
@@ -175,7 +190,7 @@ def minimize(
             bench.callbacks = [*callbacks, Lines(bench.scorer.name)]
         notebook = Notebook(bench, recorder, saved)
         outcome = minimize_network(notebook, chosen, asked.make_pace(), options, optimizer)
-        return finish(notebook, outcome, options, own=own, control=control)
+        return finish(notebook, outcome, options, own=own, control=control, latency=latency)
 
 
 def check_options(**options: Any) -> None:
@@ -188,10 +203,11 @@ def check_options(**options: Any) -> None:
     known = {name: one.default for name, one in signature.parameters.items() if one.default is not one.empty}
     given = {**known, **{name: value for name, value in options.items() if name in known}}
     details = {name: value for name, value in options.items() if name not in known}
-    _check_others(**{name: given[name] for name in ("batch_size", "seed", "control", "callbacks", "verbose")})
+    _check_others(**{name: given[name] for name in OTHERS})
     Asked.of(given["preset"], details, **{name: given[name] for name in PRESET_ARGUMENTS}).make_strategy(0)
 
 
+OTHERS = ("batch_size", "validation_steps", "test_steps", "seed", "control", "latency", "callbacks", "verbose")
 PRESET_ARGUMENTS = ("target", "threshold", "max_drop", "strategy", "repair", "reference", "pace", "warmup_steps",
                     "steps", "final_steps", "stop", "scope", "run_dir")  # fmt: skip
 
@@ -271,19 +287,26 @@ def _recorder(folder: RunFolder | None) -> Recorder:
     return FolderRecorder(folder.folder, force=folder.force, strict=folder.strict, new_data=folder.new_data)
 
 
-def _network_and_data(
-    model: Any, train_data: Any, validation_data: Any, test_data: Any, batch_size: int
-) -> tuple[Any, Data]:
-    """A switched copy of the model, and the data, which are checked against it."""
-    given = {"training data": train_data, "validation data": validation_data, "test data": test_data}
-    if test_data is None:
-        del given["test data"]
-    feeds = {what: read_data(data, batch_size, what, endless=data is train_data) for what, data in given.items()}
+def _feeds(batch_size: int, **given: tuple[Any, int | None]) -> dict[str, Feed]:
+    """The data by what they are called in messages; given are their names, and how many batches of them to use."""
+    feeds = {}
+    for name, (data, steps) in given.items():
+        if name == "test" and data is None:
+            if steps is not None:
+                raise OptionError("Expected test_steps only together with test_data; received no test_data.")
+            continue
+        what = f"{name} data"
+        feeds[what] = read_data(data, batch_size, what, endless=name == "training", steps=steps)
     if not getattr(feeds["validation data"], "repeatable", True):
         raise DataError(
             "The validation data are a generator, which can be read only once. Expected arrays, a tf.data.Dataset or a "
             "keras.utils.PyDataset."
         )
+    return feeds
+
+
+def _network_and_data(model: Any, feeds: Mapping[str, Feed]) -> tuple[Any, Data]:
+    """A switched copy of the model, and the data, which are checked against it."""
     net = switched(model)
     for what, feed in feeds.items():
         check_inputs(net, first_batch(feed), what)
@@ -291,10 +314,16 @@ def _network_and_data(
     return net, Data(feeds["training data"], feeds["validation data"], feeds.get("test data"))
 
 
-def _check_others(*, batch_size: Any, seed: Any, control: Any, callbacks: Any, verbose: Any) -> None:
+def _check_others(
+    *, batch_size: Any, validation_steps: Any, test_steps: Any, seed: Any, control: Any, latency: Any, callbacks: Any,
+    verbose: Any,
+) -> None:  # fmt: skip
     at_least("batch_size", batch_size, 1)
+    at_least("validation_steps", validation_steps, 1, optional=True)
+    at_least("test_steps", test_steps, 1, optional=True)
     at_least("seed", seed, 0, optional=True)
     flag("control", control)
+    flag("latency", latency)
     one_of("verbose", verbose, ("auto", 0, 1, 2, False, True))
     if not isinstance(callbacks, Sequence):
         raise OptionError(f"Expected callbacks to be a list; received {type(callbacks).__name__}.")

@@ -62,6 +62,7 @@ class Trial:
         steps: training steps that it took.
         untrained: validation score after the cut and its repair, before training; NaN if it was not measured.
         latency_ms: of the network after the decision, where a target is about it; else NaN.
+        guards: by name, the other scores that had to be kept.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Trial:
     steps: int = 0
     untrained: float = math.nan
     latency_ms: float = math.nan
+    guards: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; a score that is not finite becomes None."""
@@ -89,7 +91,8 @@ class Trial:
     def from_dict(cls, record: Mapping[str, Any]) -> Trial:
         """The inverse of `to_dict`."""
         record = {key: math.nan if value is None else value for key, value in record.items()}
-        return cls(**{**record, "filters": tuple(map(Filter.parse, record["filters"]))})
+        guards = {name: math.nan if value is None else float(value) for name, value in record.get("guards", {}).items()}
+        return cls(**{**record, "filters": tuple(map(Filter.parse, record["filters"])), "guards": guards})
 
 
 def finite(value: Any) -> Any:
@@ -102,11 +105,24 @@ def finite(value: Any) -> Any:
 
 
 def trials_frame(trials: Iterable[Trial]) -> pandas.DataFrame:
-    """A pandas.DataFrame with one row per trial; the column `filters` is text such as `conv2[7] conv2[9]`."""
+    """A pandas.DataFrame with one row per trial; the column `filters` is text such as `conv2[7] conv2[9]`.
+
+    Each guard has a column of its own, such as `guard auc`.
+    """
     import pandas
 
-    rows = [{**dataclasses.asdict(trial), "filters": " ".join(map(str, trial.filters))} for trial in trials]
-    return pandas.DataFrame(rows, columns=[field.name for field in dataclasses.fields(Trial)])
+    trials = list(trials)
+    guards = {f"guard {name}": name for trial in trials for name in trial.guards}
+    names = [field.name for field in dataclasses.fields(Trial) if field.name != "guards"]
+    rows = [
+        {
+            **{name: getattr(trial, name) for name in names},
+            "filters": " ".join(map(str, trial.filters)),
+            **{column: trial.guards.get(name, math.nan) for column, name in guards.items()},
+        }
+        for trial in trials
+    ]
+    return pandas.DataFrame(rows, columns=[*names, *guards])
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +261,7 @@ class Measurement:
         parameters, multiply_adds, bytes: see `Cost`.
         latency_ms: median milliseconds of one forward pass on one sample; None if not measured.
         score: on test data, None if there are none; validation_score: on validation data.
+        latency_low_ms, latency_high_ms: the quartiles of the latency.
     """
 
     filters: int
@@ -254,6 +271,32 @@ class Measurement:
     latency_ms: float | None = None
     score: float | None = None
     validation_score: float | None = None
+    latency_low_ms: float | None = None
+    latency_high_ms: float | None = None
+
+    def timed(self, timing: Timing | None) -> Measurement:
+        """With the latency; None: it could not be measured."""
+        if timing is None:
+            return self
+        return dataclasses.replace(
+            self, latency_ms=timing.median, latency_low_ms=timing.low, latency_high_ms=timing.high
+        )
+
+    @property
+    def latency_range(self) -> tuple[float, float] | None:
+        """The quartiles of the latency in milliseconds; None if not measured."""
+        if self.latency_low_ms is None or self.latency_high_ms is None:
+            return None
+        return self.latency_low_ms, self.latency_high_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long something takes, in milliseconds: the median, and the quartiles `low` and `high`."""
+
+    median: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -285,13 +328,27 @@ class Summary:
         rows = []
         for name in (item.name for item in dataclasses.fields(Measurement)):
             before, after = getattr(self.before, name), getattr(self.after, name)
-            if before is None and after is None:
+            if (before is None and after is None) or name in ("latency_low_ms", "latency_high_ms"):
                 continue
             ratio = f"{after / before:.1%}" if before and after is not None else None
+            if name == "latency_ms" and self.latency_is_noise:
+                ratio = "within noise"
             rows.append({"": name.replace("_", " "), "before": before, "after": after, "after/before": ratio})
         if self.control_score is not None:
             rows.append({"": "control score", "before": self.control_score, "after": None, "after/before": None})
         return rows
+
+    @property
+    def latency_is_noise(self) -> bool:
+        """Whether the quartile ranges of the two latencies overlap, so that their ratio says nothing."""
+        before, after = self.before.latency_range, self.after.latency_range
+        return before is not None and after is not None and before[0] <= after[1] and after[0] <= before[1]
+
+    def latency_told(self) -> str:
+        """The quartile ranges of both latencies in a sentence; empty if they were not measured."""
+        ranges = [side.latency_range for side in (self.before, self.after)]
+        told = [f"{low:.4g} to {high:.4g} ms" for low, high in filter(None, ranges)]
+        return f"Half of the measured latencies: {', then '.join(told)}." if len(told) == 2 else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -311,7 +368,7 @@ class Summary:
 
     def __str__(self) -> str:
         trials = f"{self.accepted} cuts kept, {self.rejected} rolled back. {self.stopped}"
-        return "\n".join([table(self.rows()), trials.rstrip(), *self.notes])
+        return "\n".join([table(self.rows()), *filter(None, (self.latency_told(), trials.rstrip())), *self.notes])
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

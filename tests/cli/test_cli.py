@@ -192,10 +192,11 @@ def test_minimize_edges_passes_its_options_on(asked: dict[str, Any], tmp_path: P
     words = f"""--widths 4,3,1 --pace 3 --target 50% --edges sobel --crop 64 --kernel 3 --seed 7 --threshold 0.9
         --reference baseline --warmup-steps 5 --warmup-patience 2 --steps 6 --max-trials 2 --max-seconds 1.5
         --min-filters 2 --strategy norm-l1 --run {tmp_path}/run --images {tmp_path} --on-error skip
-        --force --strict --new-data --learning-rate 0.01 --score loss --mode min --trial-optimizer 1e-3 --no-reset
+        --force --strict --new-data --learning-rate 0.01 --score loss,mae --mode min --trial-optimizer 1e-3 --no-reset
         --candidates layers --batch-size 4 --no-control --formats onnx --strategy-option patience=3
         --strategy-option relative=true --preset thesis --repair fold --final-steps 9 --final-optimizer sgd
-        --schedule constant --trial-training always --checks 2 --only conv1 --never conv2 --never out --round-to 2"""
+        --schedule constant --trial-training always --checks 2 --only conv1 --never conv2 --never out --round-to 2
+        --validation-steps 3 --no-latency"""
     result = CliRunner().invoke(program, ["minimize", "edges", *words.split()])
     assert result.exit_code == 0, result.stderr
     assert asked == {
@@ -203,11 +204,11 @@ def test_minimize_edges_passes_its_options_on(asked: dict[str, Any], tmp_path: P
         "threshold": 0.9, "reference": "baseline", "warmup_steps": 5, "warmup_patience": 2, "steps": 6, "max_trials": 2,
         "max_seconds": 1.5, "min_filters": 2, "strategy": ("norm-l1", {"patience": 3, "relative": True}),
         "run_dir": tmp_path / "run", "images": tmp_path, "on_error": "skip", "force": True, "strict": True,
-        "new_data": True, "learning_rate": 0.01, "score": "loss", "mode": "min", "trial_optimizer": 1e-3,
+        "new_data": True, "learning_rate": 0.01, "score": ["loss", "mae"], "mode": "min", "trial_optimizer": 1e-3,
         "reset": False, "candidates": "layers", "batch_size": 4, "control": False, "formats": ("onnx",),
         "max_drop": None, "preset": "thesis", "repair": "fold", "final_steps": 9, "final_optimizer": "sgd",
         "schedule": "constant", "train": "always", "checks": 2, "only": ("conv1",), "never": ("conv2", "out"),
-        "round_to": 2,
+        "round_to": 2, "validation_steps": 3, "latency": False,
     }  # fmt: skip
     check_options(**{name: value for name, value in asked.items() if name not in EDGES})
     assert "891" in result.stdout and "331" in result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import hypothesis.strategies as st
@@ -14,6 +15,7 @@ from keras import layers
 from zoo import disable_half
 
 from shrinknet import Switches, cost, slim, switched
+from shrinknet.costs.timing import latencies
 from shrinknet.errors import ModelError
 
 
@@ -123,3 +125,17 @@ def test_undefined_sizes_are_refused() -> None:
     with pytest.raises(ModelError, match=r"size of the model is undefined.*input_shape"):
         cost(model)
     assert cost(model, input_shape=(5, 7, 1)).multiply_adds == 5 * 7 * 9 * 2
+
+
+def test_latencies_are_measured_in_turn() -> None:
+    calls: list[str] = []
+    timings = latencies([lambda: calls.append("a"), lambda: (calls.append("b"), time.sleep(0.002))], 0.0, least=5)
+    assert calls == ["a", "b"] * 7
+    assert all(timing.low <= timing.median <= timing.high for timing in timings)
+    assert timings[1].low > 1.9  # milliseconds; sleeping never takes less
+
+
+def test_rounds_end_with_their_number() -> None:
+    calls: list[int] = []
+    latencies([lambda: calls.append(1)], 60.0, most=20)
+    assert len(calls) == 22

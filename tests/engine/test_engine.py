@@ -17,6 +17,7 @@ from tiny_runs import BACKEND
 from shrinknet import Checkpoint, Filter, Switches, switched
 from shrinknet.engine import FitEngine, make_engine
 from shrinknet.engine.arrays import order
+from shrinknet.engine.callbacks import needs_validation
 from shrinknet.engine.data import Arrays, Stream, first_batch, read_data
 from shrinknet.engine.targets import check_targets
 from shrinknet.errors import DataError
@@ -236,7 +237,8 @@ def test_metrics_of_each_epoch_are_those_of_fit(kind: str) -> None:
         [rows_of((X, Y), 1, start=1), rows_of((X, Y), 2, start=2), rows_of((X, Y), 2, start=4)]
     ):
         rows = np.concatenate(rows)
-        history = twin.fit(X[rows], Y[rows], batch_size=4, shuffle=False, verbose=0).history
+        settings = {"batch_size": 4, "shuffle": False, "verbose": 0, "validation_data": (X, Y)}
+        history = twin.fit(X[rows], Y[rows], **settings).history
         expected.append((epoch, {name: values[0] for name, values in history.items()}))
     assert [epoch for epoch, _ in heard.logs] == [epoch for epoch, _ in expected] == [0, 1, 2]
     for (_, received), (_, wanted) in zip(heard.logs, expected, strict=True):
@@ -298,6 +300,92 @@ def test_stop_training_ends_the_training_and_only_that(kind: str) -> None:
     assert int(numpy(net.optimizer.iterations)) == 4
     engine.train(2, trial=2)
     assert int(numpy(net.optimizer.iterations)) == 6
+
+
+@fit_too
+@pytest.mark.parametrize("source", ["arrays", "known", "unknown", "endless"])
+def test_parts_are_one_training_for_callbacks(kind: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if source != "arrays" and BACKEND != "tensorflow":
+        pytest.skip("tf.data needs TensorFlow")
+    monkeypatch.setattr("shrinknet.engine.data.STREAM_EPOCH", 2)
+    heard, net = Heard(), switched(maps(metrics=["mae"]))
+    engine = engine_for(net, dataset_of(source), kind, callbacks=[heard])
+    engine.validation = read_data((X, Y), 4, "validation data")
+    for start, steps in ((0, 1), (1, 2), (3, 2)):
+        engine.train(steps, trial=0, start=start, total=5)
+        engine.evaluate()  # as the loop does between parts; it resets the metrics
+    assert heard.heard == ["begin", "epoch 0", "done 0", "epoch 1", "done 1", "epoch 2", "done 2", "end"]
+    twin, expected = switched(maps(metrics=["mae"])), Heard()
+    rows = np.concatenate(rows_of((X, Y), 5, trial=0)) if source == "arrays" else np.arange(20) % 8
+    for epoch in range(3):
+        batch = rows[8 * epoch : 8 * epoch + 8]
+        twin.fit(
+            X[batch], Y[batch], batch_size=4, shuffle=False, verbose=0, validation_data=(X, Y), callbacks=[expected]
+        )
+    for received, wanted in zip(heard.logs, expected.logs, strict=True):
+        assert received == pytest.approx(wanted, rel=1e-5)
+
+
+class Heard(Events):
+    """... and what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logs: list[dict[str, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self.logs.append(dict(logs))
+
+
+def dataset_of(source: str) -> Any:
+    """Two batches of 4, once or again and again, as arrays or as a stream that knows its length or does not."""
+    if source == "arrays":
+        return X, Y
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)
+    return {"known": data, "unknown": data.filter(lambda x, y: True), "endless": data.repeat()}[source]
+
+
+@fit_too
+def test_a_callback_that_monitors_the_validation_stops_a_training_in_parts(kind: str) -> None:
+    net = switched(maps(optimizers.SGD(0.0)))  # which never gets better
+    early = keras.callbacks.EarlyStopping("val_loss", patience=3)
+    engine = engine_for(net, (X, Y), kind, callbacks=[early])
+    taken = [engine.train(3, trial=0, start=start, total=30) for start in (0, 3, 6)]
+    assert taken == [3, 3, 2] and early.stopped_epoch == 3  # epochs of two batches
+    assert not engine.end_training()
+    engine.train(3, trial=1, total=6)
+    assert engine.end_training() and early.wait == 0
+
+
+@pytest.mark.parametrize(
+    ("callback", "looks"),
+    [
+        (lambda: keras.callbacks.EarlyStopping("val_loss"), True),
+        (lambda: keras.callbacks.EarlyStopping("loss"), False),
+        (lambda: keras.callbacks.ReduceLROnPlateau(), True),
+        (lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate), False),
+        (lambda: keras.callbacks.ModelCheckpoint("x.keras"), False),
+        (lambda: keras.callbacks.ModelCheckpoint("{val_loss}.keras"), True),
+        (lambda: keras.callbacks.ModelCheckpoint("x.keras", save_best_only=True), True),
+        (lambda: keras.callbacks.ModelCheckpoint("x.keras", save_best_only=True, monitor="loss"), False),
+        (lambda: keras.callbacks.CSVLogger("x.csv"), True),
+        (lambda: keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None), True),
+        (lambda: keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: None), False),
+        (Events, True),
+    ],
+)
+def test_validation_is_measured_only_for_callbacks_that_look_at_it(callback: Any, looks: bool) -> None:
+    assert needs_validation(callback()) == looks
+
+
+def test_without_need_the_validation_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate)
+    engine = engine_for(switched(maps()), (X, Y), callbacks=[schedule])
+    monkeypatch.setattr(engine, "evaluate", lambda: pytest.fail("evaluated"))
+    assert engine.train(4, trial=1) == 4
 
 
 @fit_too
@@ -386,6 +474,40 @@ def test_streams_are_evaluated_as_keras_does_and_training_is_not_disturbed(kind:
     assert received == pytest.approx(net.evaluate(X, Y, batch_size=3, verbose=0, return_dict=True), rel=1e-6)
     engine.train(1, trial=0)
     assert engine.feed.consumed == 2
+
+
+class Forever(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of 2 without an end, numbered from the beginning."""
+
+    @property
+    def num_batches(self) -> None:
+        return None
+
+    def __getitem__(self, index: int) -> Any:
+        rows = np.arange(2 * index, 2 * index + 2) % 8
+        return X[rows], Y[rows]
+
+
+@fit_too
+@pytest.mark.parametrize("source", ["arrays", "endless", "PyDataset"])
+def test_only_so_many_batches_are_evaluated_each_time_from_the_beginning(kind: str, source: str) -> None:
+    if source == "endless" and BACKEND != "tensorflow":
+        pytest.skip("tf.data needs TensorFlow")
+    data, steps = {"arrays": ((X, Y), 3), "PyDataset": (Forever(), 3)}.get(source) or (dataset_of(source), 1)
+    net = switched(maps(metrics=["mae"]))
+    engine = engine_for(net, (X, Y), kind)
+    feed = read_data(data, 2, "validation data", endless=False, steps=steps)
+    count = {"arrays": 6, "PyDataset": 6, "endless": 4}[source]
+    expected = net.evaluate(X[:count], Y[:count], batch_size=2, verbose=0, return_dict=True)
+    for _ in range(2):
+        assert engine.evaluate(feed) == pytest.approx(expected, rel=1e-6)
+
+
+def test_more_batches_than_there_are_are_refused() -> None:
+    with pytest.raises(DataError, match=r"validation data have 2 batches.*received 3"):
+        read_data((X, Y), 4, "validation data", steps=3)
+    with pytest.raises(DataError, match=r"never end.*validation_steps="):
+        read_data(Forever(), 4, "validation data", endless=False)
 
 
 def test_a_dataset_is_told_of_its_epochs() -> None:

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ from tiny_runs import DATA, X, Y, classifier, run
 from shrinknet import Filter, Switches, minimize
 from shrinknet.errors import DataError, ModelError, OptimizerError, OptionError, ScoreError, StrategyError
 from shrinknet.layers import Switchboard
+from shrinknet.records import Summary, Timing
 
 pytestmark = pytest.mark.usefixtures("no_latency")
 
@@ -168,6 +170,89 @@ def test_warm_up_ends_early_when_the_score_stagnates() -> None:
     assert result.warmup == ((5, 1.0), (10, 1.0), (15, 1.0))
 
 
+def test_early_stopping_ends_the_warm_up_and_the_final_training(tmp_path: Path) -> None:
+    class Once(keras.callbacks.EarlyStopping):  # type: ignore[misc]
+        begun = 0
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            super().on_train_begin(logs)
+            self.begun += 1
+
+    def called() -> tuple[Any, Any]:
+        early = Once("val_loss", patience=1, min_delta=1000.0)  # two epochs of three batches; never better
+        arguments = {"score": "accuracy", "threshold": 0.01, "warmup_steps": 40, "steps": 2, "max_trials": 1}
+        return run(callbacks=[early], preset="default", final_steps=30, run_dir=tmp_path, **arguments), early
+
+    result, early = called()
+    assert [step for step, _ in result.warmup] == [4, 6]
+    assert result.baseline == result.warmup[-1][1] and result.summary.steps == 6 + result.records[0].steps + 6
+    assert early.begun == 2 + (result.records[0].steps > 0)
+    again, early = called()
+    assert early.begun == 0 and str(again.summary) == str(result.summary)
+    for one, other in zip(result.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_several_scores_guard_a_cut_and_are_kept_bit_for_bit(tmp_path: Path) -> None:
+    def second(net: Any) -> float:
+        """Falls under its threshold with the second filter that goes."""
+        return 1.0 - 0.1 * len(Switches(net).disabled) / 3
+
+    options = {"strategy": "sequential", "threshold": {"first": 0.5, "second": 0.95}, "mode": "max", "max_trials": 3,
+               "reference": "baseline"}  # fmt: skip
+
+    def first(net: Any) -> float:
+        return 1.0
+
+    result = run(score=[first, second], run_dir=tmp_path, **options)
+    assert [trial.accepted for trial in result.records] == [True, False, False]
+    assert [trial.ratio for trial in result.records] == [1.0, 1.0, 1.0]
+    assert [trial.guards["second"] for trial in result.records] == [1 - 0.1 / 3, 1 - 0.2 / 3, 1 - 0.2 / 3]
+    assert result.trials["guard second"].tolist() == [trial.guards["second"] for trial in result.records]
+    again = run(score=[first, second], run_dir=tmp_path, **{**options, "max_trials": 4})
+    assert again.records[:3] == result.records and not again.records[3].accepted
+    alone = run(score=first, strategy="sequential", mode="max", max_trials=3)
+    assert all(trial.accepted for trial in alone.records) and alone.records[0].guards == {}
+    moving = run(score=[first, second], **{**options, "reference": "last"})
+    assert [trial.accepted for trial in moving.records] == [True, True, True]
+
+
+def test_endless_data_need_a_number_of_batches() -> None:
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices(DATA).batch(16)
+    limits = {"validation_steps": 2, "test_steps": 1}
+    options = {"steps": 2, "max_trials": 1, "final_steps": 0, "seed": 1, "verbose": 0}
+    endless = minimize(classifier(), DATA, data.repeat(), test_data=data.repeat(), **limits, **options)
+    finite = minimize(classifier(), DATA, data.take(2), test_data=data.take(1), **options)
+    assert str(endless.summary) == str(finite.summary) and endless.summary.before.score is not None
+    with pytest.raises(DataError, match=r"test data never end.*test_steps="):
+        minimize(classifier(), DATA, DATA, test_data=data.repeat(), **options)
+    with pytest.raises(OptionError, match="test_steps only together with test_data"):
+        minimize(classifier(), DATA, DATA, test_steps=1, **options)
+
+
+def test_latency_is_measured_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    timings = [Timing(4.0, 3.0, 5.0), Timing(1.0, 0.5, 2.0)]
+    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: timings)
+    summary = run(max_trials=0).summary
+    assert (summary.before.latency_ms, summary.after.latency_high_ms) == (4.0, 2.0)
+    assert "25.0%" in str(summary) and "Half of the measured latencies: 3 to 5 ms, then 0.5 to 2 ms." in str(summary)
+    assert Summary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
+    timings[1] = Timing(2.0, 1.0, 3.5)
+    summary = run(max_trials=0).summary
+    assert summary.latency_is_noise and "within noise" in str(summary) and "50.0%" not in str(summary)
+    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda *given: pytest.fail("measured"))
+    assert run(max_trials=0, latency=False).summary.after.latency_ms is None
+
+
+def test_data_of_unknown_length_can_be_trained_on() -> None:
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices(DATA).batch(16).filter(lambda x, y: True)
+    model = classifier()
+    result = minimize(model, data, DATA, warmup_steps=4, steps=2, max_trials=1, final_steps=0, seed=1, verbose=0)
+    assert len(result.records) == 1
+
+
 def test_the_user_s_model_is_left_alone() -> None:
     model = classifier()
     before = [variable.numpy().copy() for variable in model.variables]
@@ -202,7 +287,7 @@ def test_the_same_seed_gives_the_same_bits_in_two_processes() -> None:
         sys.path.insert(0, "tests")
         import shrinknet.loop.result
         from tiny_runs import run
-        shrinknet.loop.result.measured_latency = lambda model, sample: None
+        shrinknet.loop.result.measured_latencies = lambda models, sample: [None] * len(models)
         result = run(strategy="random", pace="adaptive", max_trials=4, threshold=0.5)
         weights = hashlib.sha256(b"".join(w.tobytes() for w in result.model.get_weights())).hexdigest()
         trials = [[str(t.filters), t.score.hex(), t.accepted] for t in result.records]

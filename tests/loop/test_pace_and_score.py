@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shrinknet.criterion import Criterion
 from shrinknet.errors import OptionError, ScoreError
 from shrinknet.filters import Filter
+from shrinknet.loop.options import Options
 from shrinknet.loop.pace import Adaptive, Bisect, Bisecting, Fixed, InRounds, Rounds, make_pace
 from shrinknet.loop.proposals import ByCount
 from shrinknet.loop.scoring import Scorer, make_scorer
@@ -182,3 +184,49 @@ def test_a_direction_that_cannot_be_told_is_asked_for() -> None:
 def test_the_first_metric_is_the_score_and_else_the_loss() -> None:
     assert make_scorer(None, "auto", Net(), {"loss": 1.0, "accuracy": 0.5, "mse": 1.0}).name == "accuracy"
     assert make_scorer(None, "auto", Net(), {"loss": 1.0, "a_loss": 1.0}).name == "loss"
+
+
+@pytest.mark.parametrize(("guard", "accepted"), [(0.9, True), (0.89, False), (math.nan, False), (None, False)])
+def test_a_guard_can_only_reject(guard: float | None, accepted: bool) -> None:
+    criterion = Criterion(0.5, guards={"auc": Criterion(0.9)})
+    guards = {} if guard is None else {"auc": guard}
+    verdict = criterion.verdict(0.8, 1.0, guards, {"auc": 1.0})
+    assert (verdict.ratio, verdict.accepted) == (0.8, accepted)
+    assert not criterion.verdict(0.4, 1.0, {"auc": 1.0}, {"auc": 1.0}).accepted
+    assert criterion.missing(0.8, 1.0) == 0  # of the score itself
+
+
+def test_thresholds_are_for_all_scores_or_by_name() -> None:
+    scorer = Scorer("accuracy", True, guards=(Scorer("loss", False),))
+    assert Options(threshold=0.9).criterion(scorer) == Criterion(0.9, guards={"loss": Criterion(0.9, False)})
+    mixed = Options(threshold={"accuracy": 0.9}, max_drop={"loss": 0.1})
+    assert mixed.criterion(scorer) == Criterion(0.9, guards={"loss": Criterion(None, False, 0.1)})
+    for threshold in ({"accuracy": 0.9}, {"accuracy": 0.9, "loss": 0.9, "auc": 0.9}):
+        with pytest.raises(OptionError, match=r"each of the scores accuracy, loss; received accuracy"):
+            Options(threshold=threshold).criterion(scorer)
+    with pytest.raises(OptionError, match=r"received 1\.5"):
+        Options(threshold={"accuracy": 1.5})
+
+
+def test_the_first_of_several_is_the_score() -> None:
+    results = ["loss", "accuracy"]
+    scorer = make_scorer(["accuracy", "loss"], "auto", Bare(), results)
+    assert (scorer.name, scorer.higher_is_better) == ("accuracy", True)
+    assert scorer.guards == (Scorer("loss", False),)
+    evaluated: list[int] = []
+    both = scorer.with_guards(None, lambda: evaluated.append(1) or {"loss": 2.0, "accuracy": 0.5})  # type: ignore[func-returns-value]
+    assert both == (0.5, {"loss": 2.0}) and evaluated == [1]
+    assert make_scorer(["accuracy", odd], {"odd": "min"}, Bare(), results).guards[0].higher_is_better is False
+    for score, mode in ((["loss", "loss"], "auto"), (["loss"], {"auc": "max"}), ([], "auto")):
+        with pytest.raises(ScoreError, match=r"different names|at least one"):
+            make_scorer(score, mode, Bare(), results)
+
+
+def odd(model: Any) -> float:
+    return 1.0
+
+
+class Bare:
+    """A model without metrics."""
+
+    metrics: tuple[Any, ...] = ()

@@ -109,7 +109,7 @@ def _minimized(folder: pathlib.Path | None, make: Any = _arrays, **options: Any)
     settings = {"strategy": "random", "max_trials": 3, "threshold": 0.5, "control": True}
     options = {"warmup_steps": 4, "steps": 3, "seed": 1, "batch_size": 12, "verbose": 0, **settings, **options}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.loop.result.measured_latency", lambda model, sample: None)
+        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
         return minimize(tiny_runs.classifier(), make(), make(), run_dir=folder, **options)
 
 
@@ -822,6 +822,7 @@ def _rows(folder: pathlib.Path) -> int:
 def _facts(output: str) -> Any:
     """The output of a command, without times and paths."""
     facts = json.loads(output)
-    timed = [{**part, "latency_ms": None} for part in (facts["before"], facts["after"])]
+    sides = facts["before"], facts["after"]
+    timed = [{name: value for name, value in side.items() if not name.startswith("latency")} for side in sides]
     trials = [{**trial, "seconds": None} for trial in facts["trials"]]
     return timed, trials, facts["control_score"], facts["stopped"]

@@ -14,6 +14,7 @@ from shrinknet.runs.lock import refuse_if_held
 
 _WHOLE = click.IntRange(min=0)
 Option = Callable[..., Any]
+_OPEN = ("batch_size", "trial_optimizer", "final_optimizer", "schedule", "train", "checks", "compact", "only", "never")
 
 
 def minimize_options(**defaults: Any) -> Callable[[Any], Any]:
@@ -58,7 +59,8 @@ def _deciding(option: Option) -> list[Any]:
                "least squares on calibration data, folding without data, or nothing.", "auto"),
         option("reference", click.Choice(["last", "baseline"]), "The score to compare with: that of the last kept cut, "
                "or of the uncut network after the warm-up.  [default: baseline]"),
-        option("score", str, "The compiled metric that decides, or loss.  [default: the first metric]"),
+        option("score", str, "The compiled metric that decides, or loss; of several, separated by commas, a cut must "
+               "keep all, and the first is reported.  [default: the first metric]"),
         option("mode", click.Choice(["auto", "max", "min"]), "Whether a higher score is better.", "auto"),
     ]  # fmt: skip
 
@@ -86,6 +88,8 @@ def _training(option: Option) -> list[Any]:
         click.option("--reset/--no-reset", default=True, show_default=True,
                      help="Whether to reset the optimizer for each trial."),
         option("batch_size", click.IntRange(min=1), "Samples per batch.  [default: that of the task]"),
+        option("validation_steps", click.IntRange(min=1), "Score only this many batches of the validation data.  "
+               "[default: all]"),
         click.option("--control/--no-control", default=True, show_default=True,
                      help="Also train the uncut network for as many steps, for comparison."),
     ]  # fmt: skip
@@ -111,6 +115,8 @@ def _output(option: Option) -> list[Any]:
     return [
         option("run_dir", click.Path(file_okay=False, path_type=Path), "Folder for the run: journal, models, page.",
                flags="--run"),
+        click.option("--latency/--no-latency", default=True, show_default=True,
+                     help="Whether to measure the latency of both networks in LiteRT for the summary."),
         option("formats", FORMATS, "Formats of the exported files, separated by commas; see `shrinknet export`.",
                "keras,litert"),
         option("seed", _WHOLE, "The same seed gives the same run, bit for bit.  [default: a new one]"),
@@ -140,19 +146,11 @@ def run_and_show(
     if parameters:
         options["strategy"] = (options["strategy"] or "refit", parameters)
     options["train"] = options.pop("trial_training", None)
-    for name in (
-        "batch_size",
-        "trial_optimizer",
-        "final_optimizer",
-        "schedule",
-        "train",
-        "checks",
-        "compact",
-        "only",
-        "never",
-    ):
+    for name in _OPEN:
         if not options.get(name):
             options.pop(name, None)
+    if "," in (options.get("score") or ""):
+        options["score"] = [name.strip() for name in options["score"].split(",")]
     if options.get("repair") == "none":
         options["repair"] = None
     with working():

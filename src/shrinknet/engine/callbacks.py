@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 _BATCH_LEVEL = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
@@ -21,6 +24,106 @@ def needs_fit(callback: Any) -> bool:
     kind = type(callback)
     own = any(getattr(kind, name) is not getattr(keras.callbacks.Callback, name) for name in _BATCH_LEVEL)
     return own or any(name in vars(callback) for name in _BATCH_LEVEL)
+
+
+def needs_validation(callback: Any) -> bool:
+    """Whether a Keras callback may look at `val_*` in the logs of an epoch.
+
+    Of the callbacks that Keras ships it is known; one of the user's may if it has a hook for the end of an epoch.
+    """
+    kind = type(callback)
+    if isinstance(callback, keras.callbacks.ModelCheckpoint):
+        if not callback.save_best_only:
+            return "{val_" in str(callback.filepath)
+    elif isinstance(callback, _BLIND):
+        return False
+    if isinstance(callback, _MONITORING):
+        return str(callback.monitor).startswith("val_")
+    own = kind.on_epoch_end is not keras.callbacks.Callback.on_epoch_end
+    return own or "on_epoch_end" in vars(callback)
+
+
+_BLIND = (
+    keras.callbacks.BackupAndRestore,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.SwapEMAWeights,
+    keras.callbacks.TerminateOnNaN,
+)
+_MONITORING = (keras.callbacks.EarlyStopping, keras.callbacks.ModelCheckpoint, keras.callbacks.ReduceLROnPlateau)
+
+
+class TrainingCallbacks(keras.callbacks.CallbackList):
+    """The user's callbacks, which hear of one training as in `fit`, although it takes several parts.
+
+    An epoch that the end of a part cuts in two begins once and ends once, with the metrics of all its batches.
+
+    Args:
+        net: what is trained; callbacks: the user's.
+        evaluate: gives the results on the validation data; called at the end of an epoch where a callback needs them.
+
+    Attributes:
+        ends_epoch: whether the batches to come end their epoch.
+        batches: number of batches that `fit` has trained on since `begin_part`.
+    """
+
+    def __init__(self, net: Any, callbacks: Sequence[Any], evaluate: Callable[[], Mapping[str, Any]]) -> None:
+        super().__init__(list(callbacks), add_history=True, model=net)
+        self.ends_epoch = True
+        self.batches = 0
+        self._evaluate = evaluate if any(map(needs_validation, callbacks)) else None
+        self._epoch: int | None = None  # that has begun and not ended
+        self._batches_before = 0  # of this epoch, in earlier parts
+        self._metrics: list[np.ndarray] = []  # values of the metrics' variables at the end of the last part
+        self._logs: dict[str, Any] = {}  # of the last epoch
+
+    def begin_training(self) -> None:
+        """Tells that the training begins."""
+        super().on_train_begin()
+
+    def end_training(self) -> None:
+        """Tells that the training has ended."""
+        super().on_train_end(self._logs)
+
+    def begin_part(self, ends_epoch: bool) -> None:
+        """Some batches of one epoch are to come."""
+        self.ends_epoch = ends_epoch
+        self.batches = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Called by `fit` for each part: nothing."""
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Called by `fit` for each part: nothing."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begins an epoch, or goes on with the one that a part has left open. Metrics were just reset."""
+        if self._epoch == epoch:
+            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(value)
+            return
+        self._epoch, self._batches_before = epoch, 0
+        super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Numbers batches within the epoch, not within the part."""
+        super().on_train_batch_begin(self._batches_before + batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """As `on_train_batch_begin`."""
+        self.batches = batch + 1
+        super().on_train_batch_end(self._batches_before + batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Ends an epoch, or leaves it open for the next part."""
+        if not (self.ends_epoch or self.model.stop_training):
+            self._batches_before += self.batches
+            self._metrics = [ops.convert_to_numpy(variable).copy() for variable in self.model.metrics_variables]
+            return
+        self._epoch = None
+        self._logs = dict(logs or {})
+        if self._evaluate is not None:
+            self._logs |= {f"val_{name}": value for name, value in self._evaluate().items()}
+        super().on_epoch_end(epoch, self._logs)
 
 
 def keras_callbacks(callbacks: Any) -> list[Any]:

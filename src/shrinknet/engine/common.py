@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from shrinknet.engine.callbacks import keras_callbacks
-from shrinknet.engine.data import Batch, Feed, Stream, first_batch
+from shrinknet.engine.callbacks import TrainingCallbacks, keras_callbacks
+from shrinknet.engine.data import Arrays, Batch, Feed, Stream, first_batch, steps_of_an_epoch
 from shrinknet.network.guarded import keep_frozen
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some batches of one epoch.
+
+    Attributes:
+        trial, epoch: they determine the order of the data.
+        start: number of batches of the trial before these; steps: number of these.
+        ahead: number of batches that the call of `train` still has to do, these included.
+        told: hears of it; progress: called with the number of batches that are done.
+    """
+
+    trial: int
+    epoch: int
+    start: int
+    steps: int
+    told: TrainingCallbacks
+    progress: Callable[[int], None]
 
 
 class CommonEngine(ABC):
@@ -41,10 +62,66 @@ class CommonEngine(ABC):
         self.seed = seed
         self.callbacks = keras_callbacks(callbacks)
         self.on_step = on_step or (lambda step, steps: None)
+        self._open: tuple[int, TrainingCallbacks] | None = None  # a training that has not ended: its trial, who hears
+
+    def train(self, steps: int, trial: int, start: int = 0, total: int | None = None) -> int:
+        """See `Engine`."""
+        if self._open is None or self._open[0] != trial or not start:
+            self._open = (trial, TrainingCallbacks(self.net, self.callbacks, self.evaluate))
+            self.net.stop_training = False
+            self._open[1].begin_training()
+        told, done, ends = self._open[1], 0, start + steps >= (total or 0)
+        for epoch, first, count, completes in self._parts(start, steps):
+            told.begin_part(completes or (ends and first + count == start + steps))
+            progress = functools.partial(self._progress, done, steps)
+            done += self._train_part(Part(trial, epoch, first, count, told, progress))
+            if self.stopped:
+                break
+        self.finalize()
+        if ends or self.stopped:
+            self.end_training()
+        self.on_step(done, steps)
+        return done
+
+    def _progress(self, before: int, steps: int, done: int) -> None:
+        self.on_step(before + done, steps)
+
+    @property
+    def stopped(self) -> bool:
+        """See `Engine`."""
+        return bool(self.net.stop_training)
+
+    def end_training(self) -> bool:
+        """See `Engine`."""
+        if self._open is None:
+            return False
+        (_, told), self._open = self._open, None
+        told.end_training()
+        return bool(self.callbacks)
+
+    def _parts(self, start: int, steps: int) -> Iterator[tuple[int, int, int, bool]]:
+        """(epoch, first batch, number of batches, whether they complete the epoch), for `steps` batches from `start`.
+
+        Without callbacks nobody needs to know where an epoch ends, unless its last batch is smaller.
+        """
+        each = steps_of_an_epoch(self.feed)
+        even = isinstance(self.feed, Stream) or self.feed.samples % self.feed.batch_size == 0
+        if steps and not self.callbacks and even:
+            yield start // each, start, steps, False
+            return
+        for epoch in range(start // each, -(-(start + steps) // each) if steps else 0):
+            first, last = max(start, epoch * each), min(start + steps, (epoch + 1) * each)
+            yield epoch, first, last - first, last == (epoch + 1) * each
+
+    def rows(self, part: Part) -> list[np.ndarray]:
+        """The rows of each batch of a part; of arrays."""
+        if not isinstance(self.feed, Arrays):
+            return []
+        return [rows for _, rows in self.feed.batches(self.seed, part.trial, part.steps, part.start)]
 
     @abstractmethod
-    def train(self, steps: int, trial: int, start: int = 0) -> None:
-        """See `Engine`."""
+    def _train_part(self, part: Part) -> int:
+        """Trains on the batches of a part and tells its callbacks; returns the number of batches, fewer if stopped."""
 
     @abstractmethod
     def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:

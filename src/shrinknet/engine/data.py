@@ -10,14 +10,15 @@ import keras
 import numpy as np
 
 from shrinknet.engine.arrays import Arrays, Batch, chunks, in_precision, is_mapped
-from shrinknet.engine.streams import Stream, as_batch, is_endless, pipeline
+from shrinknet.engine.streams import Stream, as_batch, is_endless, length, pipeline
 from shrinknet.errors import DataError
 
-__all__ = ["Arrays", "Batch", "Feed", "Stream", "as_batch", "batches_of_an_epoch", "calibration", "first_batch",
-           "read_data", "why_not_repeatable"]  # fmt: skip
+__all__ = ["Arrays", "Batch", "Feed", "Stream", "as_batch", "calibration", "first_batch", "read_data",
+           "steps_of_an_epoch", "why_not_repeatable"]  # fmt: skip
 
 Feed = Arrays | Stream
 CALIBRATION_SAMPLES = 64
+STREAM_EPOCH = 300  # steps that count as an epoch where the data do not say how long one is
 
 
 def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
@@ -31,13 +32,11 @@ def calibration(feed: Feed, samples: int = CALIBRATION_SAMPLES) -> Arrays:
     return Arrays(feed.few(samples), samples)
 
 
-def batches_of_an_epoch(feed: Feed) -> int | None:
-    """The number of batches in one pass over the data; None if it is unknown."""
+def steps_of_an_epoch(feed: Feed) -> int:
+    """The number of batches in one pass over the data; `STREAM_EPOCH` where the data do not say, or never end."""
     if isinstance(feed, Arrays):
         return -(-feed.samples // feed.batch_size)
-    if isinstance(feed.source, keras.utils.PyDataset):
-        return feed.source.num_batches
-    return len(feed.source) if hasattr(feed.source, "__len__") and not is_endless(feed.source) else None
+    return length(feed.source) or STREAM_EPOCH
 
 
 def why_not_repeatable(feed: Feed) -> str | None:
@@ -53,7 +52,7 @@ def why_not_repeatable(feed: Feed) -> str | None:
     return None
 
 
-def read_data(data: Any, batch_size: int, what: str, *, endless: bool = True) -> Feed:
+def read_data(data: Any, batch_size: int, what: str, *, endless: bool = True, steps: int | None = None) -> Feed:
     """The feed for any data that Keras's `fit` and `evaluate` accept.
 
     Args:
@@ -62,13 +61,27 @@ def read_data(data: Any, batch_size: int, what: str, *, endless: bool = True) ->
         batch_size: samples per batch, for arrays.
         what: the name of the data in messages: "training data", "validation data".
         endless: whether endless data are allowed.
+        steps: use only this many batches, each time from the beginning; None: all.
 
     Raises:
-        DataError: the data are empty, endless though `endless` is False, have lengths that differ or numbers that are
-            not finite, or are not of a supported type.
+        DataError: the data are empty, shorter than `steps`, endless where that is not allowed, have lengths that differ
+            or numbers that are not finite, or are not of a supported type.
     """
     if isinstance(data, Arrays | Stream):
         return data
+    feed = _read(data, batch_size, what, endless or steps is not None)
+    if steps is None:
+        return feed
+    known = steps_of_an_epoch(feed) if isinstance(feed, Arrays) else length(feed.source)
+    if known is not None and known < steps:
+        raise DataError(f"The {what} have {known} batches: expected at most that many steps of them; received {steps}.")
+    if isinstance(feed, Arrays):
+        return replace(feed, arrays=keras.tree.map_structure(lambda array: array[: steps * batch_size], feed.arrays))
+    feed.limit = steps
+    return feed
+
+
+def _read(data: Any, batch_size: int, what: str, endless: bool) -> Feed:
     if isinstance(data, keras.utils.PyDataset) or not isinstance(data, Sequence):
         if data is None or isinstance(data, np.ndarray) or not hasattr(data, "__iter__"):
             as_batch(data, what)
@@ -105,8 +118,8 @@ def _refuse_numbers(batch: Batch, what: str) -> None:
 def _refuse_endless(data: Any, what: str, endless: bool) -> None:
     if not endless and is_endless(data):
         raise DataError(
-            f"The {what} never end, so no score over all of them can be computed. Use dataset.take(batches), or "
-            "leave .repeat() out."
+            f"The {what} never end, so no score over all of them can be computed. Say how many batches to use: "
+            f"{what.split()[0]}_steps=."
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from shrinknet.engine.common import CommonEngine, plain_results
+from shrinknet.engine.common import CommonEngine, Part, plain_results
 from shrinknet.engine.data import Arrays, Batch, Feed, Stream
 from shrinknet.errors import DataError
 
@@ -30,47 +30,21 @@ class _Batches(keras.utils.PyDataset):
         return self.feed.take(self.rows[index])
 
 
-class _Callbacks(keras.callbacks.CallbackList):
-    """Callbacks that see one training, although it takes several calls of `fit`."""
-
-    def on_train_begin(self, logs: Any = None) -> None: ...
-
-    def on_train_end(self, logs: Any = None) -> None: ...
-
-    @contextlib.contextmanager
-    def one_training(self) -> Iterator[None]:
-        """Calls the hooks for the begin and end of training around the block."""
-        super().on_train_begin()
-        yield
-        super().on_train_end()
-
-
 class FitEngine(CommonEngine):
-    """See `Engine`; every training is one call of `fit`, or one for each epoch."""
+    """See `Engine`; every training is one call of `fit` for each epoch."""
 
     name = "fit"
 
-    def train(self, steps: int, trial: int, start: int = 0) -> None:
-        """See `Engine`."""
-        callbacks = _Callbacks(self.callbacks, add_history=True, model=self.net)
-        with callbacks.one_training(), _not_finalized(self.net.optimizer):
+    def _train_part(self, part: Part) -> int:
+        epochs = {"initial_epoch": part.epoch, "epochs": part.epoch + 1, "callbacks": part.told}
+        with _not_finalized(self.net.optimizer):
             if isinstance(self.feed, Stream):
-                self._fit_stream(self.feed, steps, callbacks)
+                self._fit_stream(self.feed, part.steps, epochs)
             else:
-                plan: dict[int, list[np.ndarray]] = {}
-                for epoch, rows in self.feed.batches(self.seed, trial, steps, start):
-                    plan.setdefault(epoch, []).append(rows)
-                for epoch, batches in plan.items():
-                    data = _Batches(self.feed, batches)
-                    self.net.fit(
-                        data, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0, callbacks=callbacks
-                    )
-                    if self.net.stop_training:
-                        break
-        self.finalize()
-        self.on_step(steps, steps)
+                self.net.fit(_Batches(self.feed, self.rows(part)), shuffle=False, verbose=0, **epochs)
+        return part.told.batches
 
-    def _fit_stream(self, feed: Stream, steps: int, callbacks: Any) -> None:
+    def _fit_stream(self, feed: Stream, steps: int, epochs: dict[str, Any]) -> None:
         errors: list[DataError] = []  # raised inside `fit`, they would become errors of TensorFlow
 
         def batches() -> Iterator[Batch]:
@@ -85,7 +59,7 @@ class FitEngine(CommonEngine):
         first = feed.next()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Your input ran out of data")
-            self.net.fit(batches(), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+            self.net.fit(batches(), steps_per_epoch=steps, shuffle=False, verbose=0, **epochs)
         if errors:
             raise errors[0]
 
@@ -100,7 +74,7 @@ class FitEngine(CommonEngine):
             results = self.net.evaluate(_Batches(feed, rows), verbose=0, return_dict=True)
         else:
             feed.passes += 1
-            results = self.net.evaluate(feed.source, verbose=0, return_dict=True)
+            results = self.net.evaluate(feed.source, steps=feed.limit, verbose=0, return_dict=True)
         return plain_results(results)
 
     def _test_on(self, batch: Batch) -> dict[str, Any]:

@@ -16,6 +16,7 @@ class Engine(Protocol):
         net: the network; its loss, loss weights, metrics, optimizer, `train_step` and sample weights are used.
         feed: the training data; validation: the data that it is evaluated on by default.
         seed: determines the order of the data.
+        stopped: whether a callback has stopped the last training.
     """
 
     name: ClassVar[str]
@@ -23,6 +24,10 @@ class Engine(Protocol):
     feed: Feed
     validation: Feed
     seed: int
+
+    @property
+    def stopped(self) -> bool:
+        """See above."""
 
     def prepare(self, steps_ahead: int = 0, decided: Mapping[str, Any] | None = None) -> None:
         """Creates every variable that Keras would create in the first step, and decides how to run the steps.
@@ -35,15 +40,22 @@ class Engine(Protocol):
     def decisions(self) -> dict[str, Any]:
         """How the steps are run, in JSON types, since the last bits of a training depend on it."""
 
-    def train(self, steps: int, trial: int, start: int = 0) -> None:
-        """Trains on exactly `steps` batches, in an order that depends only on the seed and the trial's number.
+    def train(self, steps: int, trial: int, start: int = 0, total: int | None = None) -> int:
+        """Trains on `steps` batches, in an order that depends only on the seed and the trial's number.
 
         Args:
             trial: its number, 0 for the warm-up; start: number of its batches that were already used.
+            total: number of batches after which the training ends, for callbacks; None: it ends with these.
+
+        Returns:
+            The number of batches; fewer than `steps` only if a callback has stopped the training.
 
         Raises:
             DataError: a generator ended too early; the steps before that were run.
         """
+
+    def end_training(self) -> bool:
+        """Tells callbacks that a training has ended before its `total`; and says whether there are any."""
 
     def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
         """Loss and metrics by name, over all of `feed` (the validation data if None).

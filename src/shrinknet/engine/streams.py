@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ class Stream:
         self.source = source
         self.what = what
         self.repeatable = hasattr(source, "__len__") or not hasattr(source, "__next__")
+        self.limit: int | None = None  # batches that a pass ends after, where the source does not end before
         self.consumed = 0  # batches read from the source for training
         self.passes = 0  # how often reading started from the beginning, even if only a part was read
         self._iterator: Iterator[Any] | None = None
@@ -34,10 +36,11 @@ class Stream:
         """One pass over the source, batch by batch."""
         self.passes += 1
         if isinstance(self.source, keras.utils.PyDataset):
-            yield from _pass_over(self.source, self.what)
+            batches = _pass_over(self.source, self.what)
         else:
-            for batch in self.source:
-                yield as_batch(batch, self.what)
+            batches = (as_batch(batch, self.what) for batch in self.source)
+        with contextlib.closing(batches):  # with a limit, the source's threads end here
+            yield from itertools.islice(batches, self.limit)
 
     def peek(self) -> Batch:
         """The first batch; training still gets it.
@@ -164,7 +167,7 @@ def _shapes(batch: Batch) -> list[tuple[int, ...]]:
     return [array.shape[1:] for array in keras.tree.flatten(batch)]
 
 
-def _pass_over(source: Any, what: str) -> Iterator[Batch]:
+def _pass_over(source: Any, what: str) -> Generator[Batch, None, None]:
     """One epoch of a PyDataset, read as in `fit`: with its workers, and with its hooks at the start and end."""
     adapter = PyDatasetAdapter(source)
     adapter.on_epoch_begin()
@@ -182,6 +185,16 @@ def is_endless(source: Any) -> bool:
     if not hasattr(source, "cardinality"):
         return False
     return int(source.cardinality()) == -1  # tf.data.INFINITE_CARDINALITY
+
+
+def length(source: Any) -> int | None:
+    """The number of batches in one pass over a source; None if it is unknown or infinite."""
+    if isinstance(source, keras.utils.PyDataset):
+        return None if source.num_batches is None else int(source.num_batches)
+    if hasattr(source, "cardinality"):
+        batches = int(source.cardinality())
+        return batches if batches >= 0 else None  # -1: infinite, -2: unknown, as of Dataset.from_generator
+    return len(source) if hasattr(source, "__len__") else None
 
 
 def as_batch(item: Any, what: str) -> Batch:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shrinknet.engine.common import CommonEngine, plain_results
+from shrinknet.engine.common import CommonEngine, Part, plain_results
 from shrinknet.engine.data import Arrays, Feed, Stream
 from shrinknet.network.checkpoint import Checkpoint
 
@@ -86,43 +86,28 @@ class TensorFlowEngine(CommonEngine):
             before.restore()
         return best
 
-    def train(self, steps: int, trial: int, start: int = 0) -> None:
-        callbacks = keras.callbacks.CallbackList(self.callbacks, model=self.net)
-        self.net.stop_training = False
-        callbacks.on_train_begin()
+    def _train_part(self, part: Part) -> int:
+        self.net.reset_metrics()
+        part.told.on_epoch_begin(part.epoch)
         if isinstance(self.feed, Stream):
-            callbacks.on_epoch_begin(0)
-            self.net.reset_metrics()
-            self._train_stream(self.feed, steps)
-            callbacks.on_epoch_end(0, self._results())
+            self._train_stream(self.feed, part)
         else:
-            self._train_arrays_in_epochs(self.feed, steps, trial, start, callbacks)
-        self.finalize()
-        callbacks.on_train_end(self._results())
+            self._train_arrays(self.feed, part)
+        part.told.batches = part.steps
+        part.told.on_epoch_end(part.epoch, self._results())
+        return part.steps
 
-    def _train_arrays_in_epochs(self, feed: Arrays, steps: int, trial: int, start: int, callbacks: Any) -> None:
-        by_epoch: dict[int, list[np.ndarray]] = {}
-        for epoch, rows in feed.batches(self.seed, trial, steps, start):
-            by_epoch.setdefault(epoch, []).append(rows)
-        if not self.callbacks and feed.samples % feed.batch_size == 0:  # no callbacks: no need to stop between epochs
-            by_epoch = {0: [rows for batches in by_epoch.values() for rows in batches]}
-        done = 0
-        for epoch, batches in by_epoch.items():
-            callbacks.on_epoch_begin(epoch)
-            self.net.reset_metrics()
-            full = [rows for rows in batches if len(rows) == min(feed.batch_size, feed.samples)]
-            while full:
-                chunk = max(1, int(self._rate * CHUNK_SECONDS))
-                self._timed(np.stack(full[:chunk]))
-                done += len(full[:chunk])
-                full = full[chunk:]
-                self.on_step(done, steps)
-            if batches and len(batches[-1]) < min(feed.batch_size, feed.samples):
-                self._run(batches[-1][None])
-                done += 1
-            callbacks.on_epoch_end(epoch, self._results())
-            if self.net.stop_training:
-                return
+    def _train_arrays(self, feed: Arrays, part: Part) -> None:
+        batches, done = self.rows(part), 0
+        full = [rows for rows in batches if len(rows) == min(feed.batch_size, feed.samples)]
+        while full:
+            chunk = max(1, int(self._rate * CHUNK_SECONDS))
+            self._timed(np.stack(full[:chunk]))
+            done += len(full[:chunk])
+            full = full[chunk:]
+            part.progress(done)
+        if batches and len(batches[-1]) < min(feed.batch_size, feed.samples):
+            self._run(batches[-1][None])
 
     def _timed(self, rows: np.ndarray) -> None:
         known = ("train_step", id(self.feed), *self._key()) in self._loops
@@ -160,15 +145,15 @@ class TensorFlowEngine(CommonEngine):
             self._loops[key] = function
         return self._loops[key]
 
-    def _train_stream(self, feed: Stream, steps: int) -> None:
+    def _train_stream(self, feed: Stream, part: Part) -> None:
         done = 0
-        while done < steps:
-            chunk = min(steps - done, max(1, int(self._rate * CHUNK_SECONDS)))
+        while done < part.steps:
+            chunk = min(part.steps - done, max(1, int(self._rate * CHUNK_SECONDS)))
             start = time.perf_counter()
             taken = self._iterate(feed, chunk)
             self._rate = max(1.0, taken / max(time.perf_counter() - start, 1e-6))
             done += taken
-            self.on_step(done, steps)
+            part.progress(done)
 
     def _iterate(self, feed: Stream, steps: int) -> int:
         """Trains on up to `steps` batches of a stream; returns their number."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from shrinknet.checks import at_least
 from shrinknet.comparing import Agreement, Mismatch, largest_difference
+from shrinknet.costs.timing import latencies
 from shrinknet.errors import ExportError, ModelError, OptionError, ShrinknetError
 from shrinknet.exporters.base import ArrayList, Exporter, Runner, Source, in_batches
 from shrinknet.exporters.keras import KerasExporter
@@ -31,9 +32,10 @@ from shrinknet.files.placing import place, size, workplace
 from shrinknet.files.streams import quiet
 from shrinknet.internals import layers_of
 from shrinknet.layers import Switched
-from shrinknet.records import finite, table
+from shrinknet.records import Timing, finite, table
 
-__all__ = ["DEFAULT_FORMATS", "EXPORTERS", "Agreement", "Exported", "Exports", "export", "measured_latency"]
+__all__ = ["DEFAULT_FORMATS", "EXPORTERS", "Agreement", "Exported", "Exports", "export", "measured_latencies",
+           "measured_latency"]  # fmt: skip
 
 EXPORTERS: dict[str, Callable[[], Exporter]] = {
     "keras": KerasExporter,
@@ -254,17 +256,33 @@ def measured_latency(
 
     Overhead in the model's Python call hides the gain of a cut; a production runtime shows it.
     """
+    timing = measured_latencies([model], sample, threads, input_shape)[0]
+    return None if timing is None else timing.median
+
+
+def measured_latencies(
+    models: Sequence[Any], sample: Any = None, threads: int = 1, input_shape: Sequence[Any] | None = None
+) -> list[Timing | None]:
+    """As `measured_latency`, of several models that are run in turn, with the quartiles of each."""
     import keras
 
+    timings: list[Timing | None] = [None] * len(models)
     if keras.backend.backend() != "tensorflow":
-        return None
-    try:
-        source = Source(model, sample, input_shape)
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "model.tflite"
-            with quiet():
-                LiteRTExporter().write(source, path)
-            return LiteRTExporter().load(source, path, threads).latency(source.one)[0]
-    except Exception as error:  # a failed measurement must not end a run
-        _LOG.warning("The latency was not measured: %s", reason(error))
-        return None
+        return timings
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = {}
+        for place, model in enumerate(models):
+            try:
+                runs[place] = _in_litert(Source(model, sample, input_shape), Path(scratch) / f"{place}.tflite", threads)
+            except Exception as error:  # a failed measurement must not end a run
+                _LOG.warning("The latency was not measured: %s", reason(error))
+        for place, timing in zip(runs, latencies(list(runs.values())) if runs else (), strict=True):
+            timings[place] = timing
+    return timings
+
+
+def _in_litert(source: Source, path: Path, threads: int) -> Callable[[], Any]:
+    """A function that runs the model on one sample in LiteRT; it has run once."""
+    with quiet():
+        LiteRTExporter().write(source, path)
+    return LiteRTExporter().load(source, path, threads).prepared(source.one)

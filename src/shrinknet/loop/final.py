@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shrinknet.errors import DataError
@@ -51,34 +51,50 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
     pupil = pupil_of(bench, final_optimizer(options.final, options.training, own))
     before = Checkpoint.of(pupil.net)
     try:
-        score = _train(notebook, outcome, options, pupil)
+        taken, score = _train(notebook, outcome, options, pupil)
     except (KeyboardInterrupt, DataError) as error:
         before.restore()
         why = "Interrupted" if isinstance(error, KeyboardInterrupt) else str(error).rstrip(".")
         _LOG.warning("%s. The network is handed over as it was before the final training.", why)
         return Ending(0, outcome.score, f"{why}: the final training was left out.")
-    if not is_as_good(bench, score, outcome.score):
+    if not is_as_good(bench, score, outcome.score) or not _guards_hold(bench, outcome, options, pupil):
         before.restore()
-        return Ending(steps, outcome.score)
+        return Ending(taken, outcome.score)
     pupil.give_back()
-    return Ending(steps, score)
+    return Ending(taken, score)
 
 
-def _train(notebook: Notebook, outcome: Outcome, options: Options, pupil: Pupil) -> float:
-    """Trains in ten parts, each recorded, from where a run was interrupted; returns the score at the end."""
+def _train(notebook: Notebook, outcome: Outcome, options: Options, pupil: Pupil) -> tuple[int, float]:
+    """Trains in ten parts, each recorded, from where a run was interrupted; the steps and the score at the end.
+
+    A callback may stop it; the record then says so, since a finished run must not train again.
+    """
     bench, steps = notebook.bench, options.final.steps or 0
     numbers = tuple(trial.number for trial in outcome.accepted)
-    done, score = _go_on(notebook, pupil, numbers)
+    done, score, stopped = _go_on(notebook, pupil, numbers)
     for part in range(1, PARTS + 1):
         mark = math.ceil(steps * part / PARTS)
-        if mark > done:
+        if mark > done and not stopped:
             with taught(pupil.net, outcome.warm.uncut, options.final.distill):
-                pupil.engine.train(mark - done, LESSON, start=done)
-            done, score = mark, pupil.score(bench)
+                taken = pupil.engine.train(mark - done, LESSON, start=done, total=steps)
+            stopped, done, score = pupil.engine.stopped, done + taken, pupil.score(bench)
             bench.progress.state(score, bench.filters_left())
-            state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net))
+            state = FinalState(numbers, done, score, pupil.engine.position(), to_arrays(pupil.net), stopped)
             notebook.recorder.finalizing(state)
-    return score
+    return done, score
+
+
+def _guards_hold(bench: Workbench, outcome: Outcome, options: Options, pupil: Pupil) -> bool:
+    """Whether each guard keeps enough of its score after the warm-up, or is as good as before the final training."""
+    if not bench.scorer.guards:
+        return True
+    _, now = bench.scorer.with_guards(pupil.net, pupil.engine.evaluate)
+    criteria, before, start = options.criterion(bench.scorer).guards, outcome.accepted[-1].guards, outcome.warm.guards
+    return all(
+        criterion.verdict(now[name], start[name]).accepted
+        or replace(criterion, threshold=1.0, max_drop=None).verdict(now[name], before[name]).accepted
+        for name, criterion in criteria.items()
+    )
 
 
 def is_as_good(bench: Workbench, score: float, other: float) -> bool:
@@ -88,14 +104,14 @@ def is_as_good(bench: Workbench, score: float, other: float) -> bool:
     return score >= other if bench.scorer.higher_is_better else score <= other
 
 
-def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[int, float]:
-    """Restores an interrupted final training; returns its steps so far and its score."""
+def _go_on(notebook: Notebook, pupil: Pupil, numbers: tuple[int, ...]) -> tuple[int, float, bool]:
+    """Restores an interrupted final training: its steps, its score, whether a callback stopped it."""
     saved = notebook.recorder.final()
     if saved is None or saved.numbers != numbers:
-        return 0, math.nan
+        return 0, math.nan, False
     pupil.put_back(saved.arrays, notebook.bench)
     pupil.engine.go_to(saved.position)
-    return saved.done, saved.score
+    return saved.done, saved.score, saved.stopped
 
 
 def train_control(notebook: Notebook, outcome: Outcome, options: Options, own: Any) -> Any:

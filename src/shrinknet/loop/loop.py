@@ -59,9 +59,11 @@ def minimize_network(
     bench = notebook.bench
     if any(goal.unit == "latency" for goal in options.goals) and notebook.latency is None:
         notebook.latency = latency_of(bench)
-    warm = warm_up(notebook, options.warmup, optimizer, options.max_drop)
-    criterion = options.criterion(bench.scorer.higher_is_better)
-    search = Search(strategy, pace, criterion, baseline=warm.baseline, moving=options.reference == "last")
+    criterion = options.criterion(bench.scorer)
+    warm = warm_up(notebook, options.warmup, criterion, optimizer)
+    search = Search(
+        strategy, pace, criterion, baseline=warm.baseline, guards=warm.guards, moving=options.reference == "last"
+    )
     trials = Trials(notebook, warm, search, options, lambda: latency_of(bench))
     trials.catch_up()
     stopped, unfinished = "", True

@@ -15,6 +15,7 @@ class Notebook:
 
     Attributes:
         latency: milliseconds of the uncut network, where the target is about it.
+        guards: the guards' scores by name after the warm-up.
     """
 
     def __init__(self, bench: Workbench, recorder: Recorder, saved: Saved | None) -> None:
@@ -22,6 +23,7 @@ class Notebook:
         self.recorder = recorder
         self.saved = saved
         self.latency: float | None = saved.snapshot.latency if saved else None
+        self.guards: dict[str, float] = dict(saved.snapshot.guards) if saved else {}
         self.start = time.monotonic() - (saved.snapshot.elapsed if saved else 0.0)
 
     @property
@@ -40,5 +42,5 @@ class Notebook:
         engine = self.bench.engine
         return Snapshot(
             tuple(curve), baseline, tuple(trials), engine.position(), engine.decisions(), self.bench.results,
-            self.elapsed, anchor, self.latency,
+            self.elapsed, anchor, self.latency, self.guards,
         )  # fmt: skip

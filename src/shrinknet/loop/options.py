@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -10,18 +10,17 @@ from shrinknet.checks import at_least, one_of, share
 from shrinknet.criterion import Criterion
 from shrinknet.errors import OptionError
 from shrinknet.loop.goals import Goal, Target, goals_of
+from shrinknet.loop.scoring import Scorer
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.repair import Fold, Refit
-
-STREAM_EPOCH = 300  # steps of an epoch if the data do not tell
 
 
 @dataclass(frozen=True)
 class Options:
     """The settings of the loop; see `minimize`."""
 
-    threshold: float | None = None
-    max_drop: float | None = None
+    threshold: float | Mapping[str, float] | None = None
+    max_drop: float | Mapping[str, float] | None = None
     reference: str = "baseline"
     target: Target | None = None
     repair: Refit | Fold | None = None
@@ -32,9 +31,10 @@ class Options:
     scope: Scope = field(default_factory=Scope)
 
     def __post_init__(self) -> None:
-        if self.threshold is not None:
-            share("threshold", self.threshold, "the share of the score to keep")
-        at_least("max_drop", self.max_drop, 0, whole=False, optional=True)
+        for threshold in _each(self.threshold):
+            share("threshold", threshold, "the share of the score to keep")
+        for drop in _each(self.max_drop):
+            at_least("max_drop", drop, 0, whole=False)
         one_of("reference", self.reference, ("last", "baseline"))
         goals_of(self.target)
 
@@ -48,17 +48,33 @@ class Options:
         """Whether the score decides; otherwise every cut up to the target is kept."""
         return self.threshold is not None or self.max_drop is not None
 
-    def criterion(self, higher_is_better: bool) -> Criterion:
-        """What a cut must keep."""
-        return Criterion(self.threshold, higher_is_better, self.max_drop)
+    def criterion(self, scorer: Scorer) -> Criterion:
+        """What a cut must keep.
 
-    def with_steps(self, epoch: int | None) -> Options:
+        Raises:
+            OptionError: thresholds by name do not fit the scores.
+        """
+        names = [one.name for one in (scorer, *scorer.guards)]
+        named = {name for given in (self.threshold, self.max_drop) if isinstance(given, Mapping) for name in given}
+        plain = any(given is not None and not isinstance(given, Mapping) for given in (self.threshold, self.max_drop))
+        missing = [name for name in names if self.decides and not plain and name not in named]
+        if missing or not named <= set(names):
+            raise OptionError(
+                f"Expected a threshold or a max_drop for each of the scores {', '.join(names)}; received "
+                f"{', '.join(sorted(named))}."
+            )
+        own, *guards = (
+            Criterion(_for(self.threshold, one.name), one.higher_is_better, _for(self.max_drop, one.name))
+            for one in (scorer, *scorer.guards)
+        )
+        return replace(own, guards=dict(zip(names[1:], guards, strict=True)))
+
+    def with_steps(self, epoch: int) -> Options:
         """A copy with the steps that were left open filled in.
 
         Args:
-            epoch: batches of the training data; None: unknown.
+            epoch: steps that one epoch of the training data takes.
         """
-        epoch = epoch or STREAM_EPOCH
         training, final = self.training, self.final
         if training.steps is None:
             training = replace(training, steps=min(max(epoch, 50), 500))
@@ -68,7 +84,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that determine what a run computes, in plain values; optimizers are left to the caller."""
-        plain = {name: getattr(self, name) for name in ("threshold", "max_drop", "reference")}
+        plain = {name: _plain(getattr(self, name)) for name in ("threshold", "max_drop", "reference")}
         plain["target"] = dict(self.target) if isinstance(self.target, Mapping) else self.target
         plain |= {"warmup_steps": self.warmup.steps, "steps": self.training.steps, "final_steps": self.final.steps}
         plain["repair"] = self.repair and {"kind": type(self.repair).__name__.lower(), **asdict(self.repair)}
@@ -80,6 +96,17 @@ class Options:
             if parameter in objects and not name.endswith("_optimizer")
         }
         return {**plain, **fields}
+
+
+def _each(value: Any) -> Sequence[Any]:
+    """A value that holds for all scores, or those by name; none: nothing."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return [] if value is None else [value]
+
+
+def _for(value: float | Mapping[str, float] | None, name: str) -> float | None:
+    return value.get(name) if isinstance(value, Mapping) else value
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,12 @@ class Pupil:
         """Its validation score; NaN when a weight is not finite."""
         return bench.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
 
+    def scores(self, bench: Workbench) -> tuple[float, dict[str, float]]:
+        """As `score`, and the scores of the guards by name."""
+        if not self.engine.is_finite():
+            return math.nan, {}
+        return bench.scorer.with_guards(self.net, self.engine.evaluate)
+
     def put_back(self, arrays: Mapping[str, np.ndarray], bench: Workbench) -> None:
         """The state that `to_arrays` gave."""
         from_arrays(self.net, arrays, bench.switches if self.net is bench.net else None)

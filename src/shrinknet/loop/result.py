@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from shrinknet.errors import StorageError
-from shrinknet.exporters import measured_latency
+from shrinknet.exporters import measured_latencies
 from shrinknet.loop.final import Ending, train_control, train_finally
 from shrinknet.loop.loop import Outcome
 from shrinknet.loop.notebook import Notebook
@@ -57,13 +57,16 @@ class Result:
         return str(self.summary)
 
 
-def finish(notebook: Notebook, outcome: Outcome, options: Options, *, own: Any, control: bool) -> Result:
+def finish(
+    notebook: Notebook, outcome: Outcome, options: Options, *, own: Any, control: bool, latency: bool = True
+) -> Result:
     """Runs the final training, cuts the network out, measures before and after, and records the result.
 
     Args:
         notebook: of the run; outcome: how its trials ended; options: its settings.
         own: the optimizer that the model was compiled with.
         control: also train the uncut network for as many steps, unless the run was interrupted.
+        latency: measure it for the summary.
     """
     bench, warm = notebook.bench, outcome.warm
     ending = train_finally(notebook, outcome, options, own)
@@ -74,6 +77,8 @@ def finish(notebook: Notebook, outcome: Outcome, options: Options, *, own: Any, 
     cost = bench.cost(small)
     known = notebook.saved.summary if notebook.saved else None
     summary = known or _summarize(bench, outcome, ending, options, small, cost, trained)
+    if known is None and latency:
+        summary = _timed(summary, bench, warm.uncut, small)
     try:
         notebook.recorder.finished(
             After(summary, cost, bench.removed(), bench.kernels(), bench.net, small, not outcome.unfinished)
@@ -104,7 +109,7 @@ def _summarize(
 
 def _notes(bench: Workbench, outcome: Outcome, ending: Ending, options: Options) -> tuple[str, ...]:
     """What the user should know about the scores."""
-    criterion, baseline = options.criterion(bench.scorer.higher_is_better), outcome.warm.baseline
+    criterion, baseline = replace(options.criterion(bench.scorer), guards={}), outcome.warm.baseline
     if not options.decides or criterion.verdict(ending.score, baseline).accepted:
         return ()
     return (
@@ -115,5 +120,12 @@ def _notes(bench: Workbench, outcome: Outcome, ending: Ending, options: Options)
 
 def _measure(bench: Workbench, model: Any, cost: Cost, validation_score: float) -> Measurement:
     score = None if bench.data.test is None else bench.score_of(model, bench.data.test)
-    latency = measured_latency(model, keras.tree.map_structure(lambda array: array[:1], bench.sample()))
-    return Measurement(0, cost.parameters, cost.multiply_adds, cost.bytes, latency, score, validation_score)
+    return Measurement(0, cost.parameters, cost.multiply_adds, cost.bytes, None, score, validation_score)
+
+
+def _timed(summary: Summary, bench: Workbench, uncut: Any, small: Any) -> Summary:
+    """The summary with the latency of both networks, measured in turn."""
+    before, after = measured_latencies(
+        [uncut, small], keras.tree.map_structure(lambda array: array[:1], bench.sample())
+    )
+    return replace(summary, before=summary.before.timed(before), after=summary.after.timed(after))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from shrinknet.criterion import ratio
 from shrinknet.errors import ScoreError
 
 _LOG = logging.getLogger("shrinknet")
-Score = str | Callable[[Any], float] | None
+OneScore = str | Callable[[Any], float] | None
+Score = OneScore | Sequence[OneScore]
+Mode = str | Mapping[str, str]
 
 _HIGHER = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "dice", "r2", "similarity", "specificity",
            "sensitivity", "psnr", "ssim", "score", "true_positives", "true_negatives", "cosine_similarity")  # fmt: skip
@@ -30,11 +33,18 @@ class Scorer:
         name: of a compiled metric, "loss", or of the user's function.
         higher_is_better: its direction.
         function: the user's own `function(model) -> float`; None: a compiled metric.
+        guards: other scores that a cut must keep as well.
     """
 
     name: str
     higher_is_better: bool
     function: Callable[[Any], float] | None = None
+    guards: tuple[Scorer, ...] = ()
+
+    def with_guards(self, net: Any, results: Callable[[], Mapping[str, Any]]) -> tuple[float, dict[str, float]]:
+        """The score of a network and those of the guards by name; the compiled metrics are evaluated once at most."""
+        once = functools.cache(results)
+        return self(net, once), {guard.name: guard(net, once) for guard in self.guards}
 
     def __call__(self, net: Any, results: Callable[[], Mapping[str, Any]]) -> float:
         """The score of a network; `results()` evaluates the compiled metrics and is called only if needed.
@@ -85,18 +95,35 @@ class Scorer:
         raise ScoreError(f"Expected a positive score {self.name!r} after the warm-up; received {score}, which {what}.")
 
 
-def make_scorer(score: Score, mode: str, net: Any, results: Collection[str]) -> Scorer:
+def make_scorer(score: Score, mode: Mode, net: Any, results: Collection[str]) -> Scorer:
     """The scorer for what the user asked for.
 
     Args:
         score: name of a compiled metric, "loss", a function of the model, or None: the first compiled metric, else
-            the loss.
-        mode: "max", "min", or "auto": by the metric's own word for its direction, then by its name.
+            the loss. Of several, the first is the score, and the others are its guards.
+        mode: "max", "min", or "auto": by the metric's own word for its direction, then by its name; for all of several,
+            or by their names.
         results: the names of what an evaluation returns.
 
     Raises:
-        ScoreError: the name is not among the results, or the direction cannot be told.
+        ScoreError: a name is not among the results or there twice, or a direction cannot be told.
     """
+    several = list(score) if isinstance(score, Sequence) and not isinstance(score, str) else [score]
+    if not several:
+        raise ScoreError("Expected at least one score; received an empty list.")
+    modes = mode if isinstance(mode, Mapping) else {}
+    names = [of if isinstance(of, str) else getattr(of, "__name__", type(of).__name__) for of in several]
+    if len(set(names)) < len(names) or not set(modes) <= set(names):
+        raise ScoreError(
+            f"Expected scores with different names, and a mode only for them; received the scores {', '.join(names)}"
+            + (f" and modes for {', '.join(modes)}." if modes else ".")
+        )
+    each = [modes.get(name, "auto") if isinstance(mode, Mapping) else mode for name in names]
+    first, *guards = (_one_scorer(*pair, net, results) for pair in zip(several, each, strict=True))
+    return replace(first, guards=tuple(guards))
+
+
+def _one_scorer(score: OneScore, mode: str, net: Any, results: Collection[str]) -> Scorer:
     if mode not in ("auto", "max", "min"):
         raise ScoreError(f"Expected mode to be 'auto', 'max' or 'min'; received {mode!r}.")
     if callable(score):

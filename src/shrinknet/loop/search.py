@@ -7,11 +7,11 @@ strategy chooses filters, the network has to do without them, and the cut is kep
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from shrinknet.criterion import Criterion
+from shrinknet.criterion import NONE, Criterion, Verdict
 from shrinknet.filters import Filter
 from shrinknet.loop.pace import Filters, Pace, Proposals
 from shrinknet.records import Trial
@@ -29,11 +29,13 @@ class Attempt:
         score: NaN if it could not be computed.
         steps: training steps taken.
         untrained: the score before training; NaN if it was not measured.
+        guards: the scores of the guards by name.
     """
 
     score: float
     steps: int = 0
     untrained: float = math.nan
+    guards: Mapping[str, float] = field(default_factory=dict)
 
 
 class Process(Protocol):
@@ -65,22 +67,30 @@ class Search:
     Args:
         strategy: chooses the filters; pace: decides how many at once.
         criterion: what a cut must keep.
-        baseline: score of the uncut network.
+        baseline: score of the uncut network; guards: those of the guards by name.
         moving: compare with the last accepted score instead of the baseline.
 
     Attributes:
         trials: those decided so far.
         score: of the last accepted state.
-        reference: what the next score is compared with.
+        reference: what the next score is compared with; references: what those of the guards are.
     """
 
     def __init__(
-        self, strategy: Strategy, pace: Pace, criterion: Criterion, *, baseline: float, moving: bool = False
+        self,
+        strategy: Strategy,
+        pace: Pace,
+        criterion: Criterion,
+        *,
+        baseline: float,
+        guards: Mapping[str, float] = NONE,
+        moving: bool = False,
     ) -> None:
         self.strategy = strategy
         self.pace = pace
         self.criterion = criterion
         self.baseline = self.score = self.reference = baseline
+        self.references = dict(guards)
         self.moving = moving
         self.trials: list[Trial] = []
 
@@ -109,19 +119,24 @@ class Search:
 
     def judged(self, number: int, filters: Filters, attempt: Attempt) -> Trial:
         """The trial with its verdict, without the network's cost."""
-        verdict = self.criterion.verdict(attempt.score, self.reference)
+        verdict = self.verdict(attempt.score, attempt.guards)
         split = not verdict.accepted and self.pace.splits(filters)
         return Trial(
             number, filters, attempt.score, self.reference, verdict.ratio, verdict.accepted, split,
-            steps=attempt.steps, untrained=attempt.untrained,
+            steps=attempt.steps, untrained=attempt.untrained, guards=dict(attempt.guards),
         )  # fmt: skip
+
+    def verdict(self, score: float, guards: Mapping[str, float]) -> Verdict:
+        """Whether a network with these scores would be kept."""
+        return self.criterion.verdict(score, self.reference, guards, self.references)
 
     def learn(self, trial: Trial) -> None:
         """Updates score, pace and strategy after a decided trial, a new one or one from before an interruption."""
         self.trials.append(trial)
         if trial.accepted:
             self.score = trial.score
-            self.reference = trial.score if self.moving else self.reference
+            if self.moving:
+                self.reference, self.references = trial.score, dict(trial.guards)
         self.pace.tell(trial.filters, trial.accepted)
         self.strategy.tell(trial)
 

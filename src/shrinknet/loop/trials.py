@@ -86,29 +86,33 @@ class Trials:
                 return Attempt(math.nan)
             untrained = math.nan
             if self.options.training.train == "when-needed":
-                untrained = self.bench.score()
-                if self._suffices(untrained):
-                    return Attempt(untrained, 0, untrained)
+                untrained, guards = self.bench.scores()
+                if self.search.verdict(untrained, guards).accepted:
+                    return Attempt(untrained, 0, untrained, guards)
             if self.options.training.reset:
                 self.bench.reset()
-            score, steps = self._train(number, untrained)
-            return Attempt(score, steps, untrained)
+            return self._train(number, untrained)
 
-    def _train(self, number: int, score: float) -> tuple[float, int]:
-        """Trains in parts until the score is good enough twice in a row, or hopeless; the score and the steps."""
-        training, done, good = self.options.training, 0, 0
-        steps, pupil = training.steps or 0, self._pupil()
+    def _train(self, number: int, untrained: float) -> Attempt:
+        """Trains in parts until the scores are good enough twice in a row, or hopeless."""
+        score, guards = untrained, dict[str, float]()
+        training, done, good, pupil = self.options.training, 0, 0, self._pupil()
+        steps, engine = training.steps or 0, pupil.engine
         for left in reversed(range(training.checks)):
-            mark = math.ceil(steps * (training.checks - left) / training.checks)
-            if mark > done:
+            asked = math.ceil(steps * (training.checks - left) / training.checks) - done
+            taken = 0
+            if asked:
                 with taught(pupil.net, self.warm.uncut, training.distill):
-                    pupil.engine.train(mark - done, number, start=done)
-            before, score, done = score, pupil.score(self.bench), mark
-            good = good + 1 if self._suffices(score) else 0
-            if good > 1 or self._is_hopeless(before, score, left):
+                    taken = engine.train(asked, number, start=done, total=steps)
+            before, done = score, done + taken
+            score, guards = pupil.scores(self.bench)
+            good = good + 1 if self.search.verdict(score, guards).accepted else 0
+            if (asked and engine.stopped) or good > 1 or self._is_hopeless(before, score, left):
                 break
+        if engine.end_training():  # callbacks may have changed the weights, as EarlyStopping(restore_best_weights=True)
+            score, guards = pupil.scores(self.bench)
         pupil.give_back()
-        return score, done
+        return Attempt(score, done, untrained, guards)
 
     def _pupil(self) -> Pupil:
         """What this trial trains: the switched network, or the one that it would be cut out as."""
@@ -118,9 +122,6 @@ class Trials:
         if training.reset and (worth or training.compact == "always"):
             return pupil_of(bench, fresh_copy(bench.net.optimizer))
         return Pupil(bench.net, bench.engine, lambda: None)
-
-    def _suffices(self, score: float) -> bool:
-        return self.search.criterion.verdict(score, self.search.reference).accepted
 
     def _is_hopeless(self, before: float, score: float, left: int) -> bool:
         """Whether the score is not going to be good enough after `left` more parts of the training."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shrinknet.criterion import Criterion
 from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.settings import Warmup
 from shrinknet.loop.workbench import Workbench
@@ -25,7 +26,7 @@ class Warm:
     Attributes:
         curve: (step, validation score) pairs of the warm-up; baseline: the score at its end.
         uncut: the network, plain; cost, filters: of it.
-        checkpoint: its state.
+        checkpoint: its state; guards: the scores of the guards by name.
     """
 
     curve: tuple[tuple[int, float], ...]
@@ -34,6 +35,7 @@ class Warm:
     cost: Cost
     filters: int
     checkpoint: Checkpoint
+    guards: Mapping[str, float]
 
     @property
     def steps(self) -> int:
@@ -41,14 +43,14 @@ class Warm:
         return self.curve[-1][0] if self.curve else 0
 
 
-def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None, max_drop: float | None = None) -> Warm:
+def warm_up(notebook: Notebook, warmup: Warmup, criterion: Criterion, optimizer: Any = None) -> Warm:
     """Trains before the first trial, scoring ten times on the way; ends early when the score stagnates.
 
     An interrupted run continues its warm-up, or restores the network to its state at the end of it.
 
     Args:
+        criterion: of the trials to come, whose scores must suit it.
         optimizer: of the trials; None: the model's own.
-        max_drop: see `Criterion`.
     """
     bench, recorder = notebook.bench, notebook.recorder
     saved = notebook.saved.snapshot if notebook.saved else None
@@ -59,11 +61,14 @@ def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None, max_drop:
         bench.engine.go_to(saved.position)
     if saved is None or saved.baseline is None:
         if warmup.steps and not curve:
-            bench.scorer.warn_of(bench.first, max_drop)
+            bench.scorer.warn_of(bench.first, criterion.max_drop)
         _train(notebook, warmup, curve)
         _LOG.info("the warm-up took %d of %d steps", curve[-1][0] if curve else 0, warmup.steps)
         baseline = curve[-1][1] if curve else bench.score()
-        bench.scorer.check_baseline(baseline, max_drop)
+        bench.scorer.check_baseline(baseline, criterion.max_drop)
+        notebook.guards = bench.scores()[1] if bench.scorer.guards else {}
+        for guard in bench.scorer.guards:
+            guard.check_baseline(notebook.guards.get(guard.name, math.nan), criterion.guards[guard.name].max_drop)
         if optimizer is not None:
             bench.take_optimizer(optimizer)
     else:
@@ -72,22 +77,30 @@ def warm_up(notebook: Notebook, warmup: Warmup, optimizer: Any = None, max_drop:
             bench.take_optimizer(optimizer)
         bench.put_back(recorder.warm_state())
     uncut = bench.slim()
-    warm = Warm(tuple(curve), baseline, uncut, bench.cost(), bench.filters_left(), bench.checkpoint())
+    warm = Warm(tuple(curve), baseline, uncut, bench.cost(), bench.filters_left(), bench.checkpoint(),
+                notebook.guards)  # fmt: skip
     before = Before(bench.scorer.name, bench.scorer.higher_is_better, warm.cost, uncut, bench.kernels())
     recorder.warmed_up(before, notebook.snapshot(curve, baseline), bench.arrays)
     return warm
 
 
 def _train(notebook: Notebook, warmup: Warmup, curve: list[tuple[int, float]]) -> None:
-    """Trains up to each tenth of the warm-up and adds its score to the curve."""
+    """Trains up to each tenth of the warm-up and adds its score to the curve; a callback may stop it.
+
+    A stop is not written down: a run that is killed right after it repeats this tenth, and is stopped there again.
+    """
     bench = notebook.bench
     for mark in sorted({math.ceil(warmup.steps * part / 10) for part in range(1, 11)} - {0}):
         done = curve[-1][0] if curve else 0
         if mark > done and not stagnates(bench, [score for _, score in curve], warmup.patience):
-            bench.engine.train(mark - done, trial=0, start=done)
-            curve.append((mark, bench.score()))
+            taken = bench.engine.train(mark - done, trial=0, start=done, total=warmup.steps)
+            curve.append((done + taken, bench.score()))
             bench.progress.state(curve[-1][1], bench.filters_left())
+            if bench.engine.stopped:
+                break
             notebook.recorder.warming(notebook.snapshot(curve), bench.arrays)
+    if bench.engine.end_training():  # it was stagnating; callbacks may have changed the weights
+        curve[-1] = (curve[-1][0], bench.score())
 
 
 def stagnates(bench: Workbench, scores: Sequence[float], patience: int | None) -> bool:

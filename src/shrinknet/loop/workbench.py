@@ -17,7 +17,7 @@ from shrinknet.engine import FitEngine, make_engine
 from shrinknet.engine.data import CALIBRATION_SAMPLES, Arrays, Feed, calibration, first_batch
 from shrinknet.errors import ModelError
 from shrinknet.loop.progress import Progress
-from shrinknet.loop.scoring import Score, make_scorer
+from shrinknet.loop.scoring import Mode, Score, make_scorer
 from shrinknet.loop.settings import Scope
 from shrinknet.loop.view import NetworkView, floors
 from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays, weights_to_arrays
@@ -66,7 +66,7 @@ class Workbench:
         seed: int,
         *,
         score: Score = None,
-        mode: str = "auto",
+        mode: Mode = "auto",
         scope: Scope | None = None,
         repair: Refit | None = None,
         callbacks: Sequence[Any] = (),
@@ -184,6 +184,12 @@ class Workbench:
     def score(self) -> float:
         """The validation score; NaN if any weight is not finite, which a finite loss can hide."""
         return self.scorer(self.net, self.engine.evaluate) if self.engine.is_finite() else math.nan
+
+    def scores(self) -> tuple[float, dict[str, float]]:
+        """As `score`, and the scores of the guards by name."""
+        if not self.engine.is_finite():
+            return math.nan, {}
+        return self.scorer.with_guards(self.net, self.engine.evaluate)
 
     def score_of(self, model: Any, feed: Feed) -> float:
         """The score of another network, compiled alike, on any data."""

@@ -73,6 +73,9 @@ def read_facts(store: RunStore) -> RunFacts:
         score = record.get("score") or {}
         config = dict(record.get("config") or {})
         summary = record.get("summary")
+        threshold = config.get("threshold")
+        if isinstance(threshold, Mapping):  # several scores guard a cut: that of the first, which the page shows
+            threshold = threshold.get(str(score.get("name")))
         return RunFacts(
             name=store.path.absolute().name,
             task=str(record.get("task") or "a network"),
@@ -80,7 +83,7 @@ def read_facts(store: RunStore) -> RunFacts:
             higher_is_better=bool(score.get("higher_is_better", True)),
             baseline=_number(record.get("baseline")),
             warmup=_warmup(record.get("warmup") or ()),
-            threshold=_number(config.get("threshold")),
+            threshold=_number(threshold),
             summary=Summary.from_dict(summary) if summary else None,
             cost_before=_cost(record.get("cost_before")),
             cost_after=_cost(record.get("cost_after")),

@@ -66,7 +66,8 @@ def summary_section(facts: RunFacts) -> Html:
         name = _ROWS.get(row[""], row[""]).replace("{score}", facts.score)
         rows.append((name, shown(row["before"]), shown(row["after"]), ratio.replace("%", "\u202f%") if ratio else NONE))
     rows += _against_control(facts)
-    notes = [fill('<p class="note">{note}</p>', note=note) for note in (_explained(facts), *facts.summary.notes)]
+    told = filter(None, (_explained(facts), facts.summary.latency_told(), *facts.summary.notes))
+    notes = [fill('<p class="note">{note}</p>', note=note) for note in told]
     return fill(
         '<div class="beside"><div>{table}{notes}</div>{warmup}</div>',
         table=table(("", "before", "after", "after / before"), rows, caption="Before and after"),
@@ -93,6 +94,8 @@ def _figures(facts: RunFacts) -> list[tuple[str, str, str]]:
     for name, field, unit in (("parameters", "parameters", ""), ("multiply-adds", "multiply_adds", ""),
                               ("latency", "latency_ms", "\u00a0ms")):  # fmt: skip
         before, after = (getattr(side, field) for side in (facts.summary.before, facts.summary.after))
+        if field == "latency_ms" and facts.summary.latency_is_noise:
+            continue
         if before is not None and after is not None:
             figures.append((change(before, after), name, f"{brief(before)}{_ARROW}{brief(after)}{unit}"))
     first, last, data = _scores(facts)

@@ -191,10 +191,11 @@ class FolderRecorder:
         if not isinstance(facts.get("numbers"), list):
             return None
         score = math.nan if facts["score"] is None else facts["score"]
-        return FinalState(tuple(facts["numbers"]), facts["done"], score, facts["position"], arrays)
+        stopped = facts.get("stopped", False)
+        return FinalState(tuple(facts["numbers"]), facts["done"], score, facts["position"], arrays, stopped)
 
     def finalizing(self, state: FinalState) -> None:
-        facts = {"numbers": list(state.numbers), "done": state.done, "score": state.score}
+        facts = {"numbers": list(state.numbers), "done": state.done, "score": state.score, "stopped": state.stopped}
         self.finals.write({**facts, "position": dict(state.position)}, state.arrays)
 
     def controlled(self, numbers: tuple[int, ...], position: Mapping[str, int], arrays: Callable[[], State]) -> None:
@@ -213,6 +214,7 @@ class FolderRecorder:
             "elapsed": snapshot.elapsed,
             "anchor": snapshot.anchor,
             "latency": snapshot.latency,
+            "guards": dict(snapshot.guards),
         }
         self.states.write(facts, arrays)
 

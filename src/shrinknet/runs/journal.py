@@ -186,6 +186,7 @@ def encode(trial: Trial) -> dict[str, Any]:
     for name in ("score", "reference", "ratio"):
         value = getattr(trial, name)
         record[name] = value if math.isfinite(value) else repr(float(value))
+    record["guards"] = {name: repr(float(value)) for name, value in trial.guards.items()}
     return record
 
 

@@ -6,7 +6,7 @@ The loop passes everything that is to be saved, and applies what is returned; a 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,7 @@ class Snapshot:
         elapsed: seconds that the run has taken so far.
         anchor: number of the trial whose state is the target of repairs; 0: the state after the warm-up.
         latency: milliseconds of the uncut network, if the target is a latency.
+        guards: by name, the scores after the warm-up that guard a cut besides the first.
     """
 
     warmup: tuple[tuple[int, float], ...]
@@ -40,6 +41,7 @@ class Snapshot:
     elapsed: float
     anchor: int = 0
     latency: float | None = None
+    guards: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class FinalState:
     Attributes:
         numbers: the accepted trials that led to the network; done: steps so far; score: the score after them.
         position: how far the data streams were read; arrays: the small network and its optimizer.
+        stopped: a callback has ended the training after these steps.
     """
 
     numbers: tuple[int, ...]
@@ -83,6 +86,7 @@ class FinalState:
     score: float
     position: Mapping[str, int]
     arrays: State
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

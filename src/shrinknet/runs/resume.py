@@ -53,6 +53,7 @@ def read_saved(store: RunStore, states: Generations, summary: Summary | None = N
             elapsed=float(facts["elapsed"]),
             anchor=int(facts["anchor"]),
             latency=None if facts["latency"] is None else float(facts["latency"]),
+            guards={str(name): float(score) for name, score in facts.get("guards", {}).items()},
         )
         anchor = {name.removeprefix(ANCHOR): array for name, array in arrays.items() if name.startswith(ANCHOR)}
         arrays = {name: array for name, array in arrays.items() if not name.startswith(ANCHOR)}
