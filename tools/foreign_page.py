@@ -124,7 +124,7 @@ def reasons(rows: Iterable[Row]) -> list[str]:
 
 
 def kind(why: str) -> str:
-    """A reason without the names of layers in it, which are dots: "it is connected to RmsNorm2d ..., which has no rule"."""
+    """A reason without the names of layers in it, which are dots: "the product ... mixes its channels"."""
     parts = (re.sub(r"^filters [\d, -]+: ", "", part) for part in why.split("; "))
     return "; ".join(dict.fromkeys(map(_without_names, parts)))
 
