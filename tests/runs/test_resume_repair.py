@@ -86,10 +86,10 @@ def test_an_interrupted_final_training_hands_over_what_was_decided(
     expected = bits(story(tmp_path / "whole", **options))
     own = crashing.Sums.train
 
-    def train(self: Any, steps: int, trial: int, start: int = 0) -> None:
+    def train(self: Any, steps: int, trial: int, start: int = 0, total: int | None = None) -> int:
         if trial == LESSON and start >= 2:
             raise KeyboardInterrupt
-        own(self, steps, trial, start)
+        return own(self, steps, trial, start, total)
 
     with monkeypatch.context() as patch:
         patch.setattr(crashing.Sums, "train", train)
