@@ -32,8 +32,11 @@ COLUMNS = """
 ENOUGH = 0.9  # of the filters, in as many of the networks without attention
 MEANS = {  # part of a reason -> what stands behind it
     OUTPUT: "What the network returns must keep its shape.",
-    "which has no rule": "The layer has weights of its own and computes with them directly; a rule for its class, "
-    "registered with `shrinknet.graph.rule`, makes its channels cuttable.",
+    "which has no rule": "The layer computes with its tensors and weights directly. If it treats each channel by "
+    "itself, a rule for its class, registered with `shrinknet.graph.rule`, makes its channels cuttable; one that takes "
+    "statistics over its channels, as RmsNorm2d, needs a switched layer as well, or the statistics would count "
+    "channels that are disabled.",
+    "with those of another tensor": "A product of two tensors, such as an attention that is written out.",
     "cannot be followed with symbolic tensors": "Its `call` computes with the batch size, or another size that is "
     "unknown until there is data.",
     "in training is not what": "Its `call` takes another way in training than the one that symbolic tensors show.",
@@ -121,7 +124,7 @@ def reasons(rows: Iterable[Row]) -> list[str]:
 
 
 def kind(why: str) -> str:
-    """A reason without the names of layers in it, which are dots: "it meets RmsNorm2d ..., which has no rule"."""
+    """A reason without the names of layers in it, which are dots: "the product ... mixes its channels"."""
     parts = (re.sub(r"^filters [\d, -]+: ", "", part) for part in why.split("; "))
     return "; ".join(dict.fromkeys(map(_without_names, parts)))
 

@@ -57,20 +57,22 @@ HEAD = """# The networks of keras.applications, cut in half
 
 Each of the 40 builders, with random weights and a small input (64x64; 71x71 for Xception, 75x75 for the Inceptions),
 without the final softmax. Every variable is redrawn with values of order 1; the statistics of batch normalisations are
-set to those of random inputs and then perturbed, so that activations stay of order 1 down to the last layer. Half of
-the cuttable filters **of each layer** are disabled at random; `slim` cuts them out, and its outputs are compared with
-those of the switched network on random inputs.
+set to those of random inputs and then perturbed, so that activations stay of order 1 down to the last layer. The
+outputs of `switched(model)` are compared with those of the model. Then half of the cuttable filters **of each layer**
+are disabled at random; `slim` cuts them out, and its outputs are compared with those of the switched network on random
+inputs.
 
 - *filters*: those of all convolutions; *cuttable*: how many of them can be cut, in percent;
 - *parameters left*: of the cut network, in percent;
-- *error*: the largest difference between the outputs, as a share of their scale; 1e-5 is allowed;
+- *copy*: the largest difference between the outputs of the switched network and those of the model, as a share of
+  their scale; *error*: the same between the slim and the switched network; 1e-5 is allowed;
 - *build*, *graph*, *slim*: seconds for building the network, tracing its channels, and cutting and verifying, on
   {machine}; compare them only with each other.
 
 Written by `python tools/zoo.py --write docs/zoo.md`.
 
-| family | network | filters | cuttable | parameters left | error | build | graph | slim | never cut, and why |
-|---|---|--:|--:|--:|--:|--:|--:|--:|---|
+| family | network | filters | cuttable | parameters left | copy | error | build | graph | slim | never cut, and why |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|
 """
 
 
@@ -84,12 +86,14 @@ def examine(builder: str) -> dict[str, Any]:
     )
     built = time.perf_counter()
     redraw(model)
-    net = switched(model)
+    sample = inputs_for(model)
+    settle_statistics(model, sample)
+    net = switched(model, sample)
+    copy = verify(model, net, sample)
     begin = time.perf_counter()
     switches = Switches(net)
     traced = time.perf_counter()
     disable_half(switches)
-    sample = inputs_for(net)
     settle_statistics(net, sample)
     cutting = time.perf_counter()
     small = slim(net, sample)
@@ -100,6 +104,7 @@ def examine(builder: str) -> dict[str, Any]:
         "filters": filters,
         "cuttable": cuttable,
         "left": small.count_params() / model.count_params(),
+        "copy": copy,
         "error": verify(net, small, sample),
         "answer": answer(net(sample)),
         "build": built - start,
@@ -114,7 +119,7 @@ def line(family: str, row: dict[str, Any]) -> str:
     never = "; ".join(f"`{path}`: {why}" for path, why in row["never"].items())
     return (
         f"| {family} | {row['builder']} | {row['filters']:,} | {percent(row['cuttable'], row['filters'])} "
-        f"| {100 * row['left']:.0f} | {row['error']:.0e} "
+        f"| {100 * row['left']:.0f} | {row['copy']:.0e} | {row['error']:.0e} "
         f"| {row['build']:.1f} | {row['graph']:.2f} | {row['slim']:.1f} | {never} |\n"
     )
 

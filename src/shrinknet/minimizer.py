@@ -19,7 +19,7 @@ from shrinknet.loop.loop import minimize_network
 from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import LIMITS, Options, check_keywords, gather
 from shrinknet.loop.pace import Pace, Spec, make_pace
-from shrinknet.loop.presets import AUTO, filled
+from shrinknet.loop.presets import AUTO, BASELINE, filled
 from shrinknet.loop.progress import Lines, Progress
 from shrinknet.loop.rates import trial_optimizer
 from shrinknet.loop.result import Result, finish
@@ -55,7 +55,7 @@ def minimize(
     run_dir: str | os.PathLike[str] | RunFolder | None = None,
     seed: int | None = None,
     preset: str = "default",
-    reference: str | None = None,
+    reference: str | None = BASELINE,
     pace: Spec | None = None,
     warmup_steps: int | Warmup | None = None,
     steps: int | Training | None = None,

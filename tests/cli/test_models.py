@@ -201,3 +201,18 @@ def test_compress_needs_its_extra(files: Path, tmp_path: Path, monkeypatch: pyte
 )
 def test_options_of_compress(files: Path, tmp_path: Path, option: str, value: str, words: str) -> None:
     assert words in refused("compress", files / "plain.keras", tmp_path, "--data", files / "data.npz", option, value)
+
+
+def test_messages_that_once_misled(files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = tmp_path / "only.weights.h5"
+    keras.models.load_model(files / "plain.keras").save_weights(weights)
+    assert "only weights" in refused("plan", weights)
+    for command, name in (("slim", "net.keras"), ("export", "plain.keras")):
+        assert "too long" in refused(command, files / name, tmp_path / ("x" * 300 + ".keras"), code=74)
+    assert "litrt" in refused("export", files / "plain.keras", tmp_path / "new", "--formats", "keras,litrt")
+    assert not (tmp_path / "new").exists()
+    open_sizes = keras.Input((None, None, 1))
+    keras.Model(open_sizes, layers.Conv2D(2, 5)(layers.Conv2D(4, 5)(open_sizes))).save(tmp_path / "open.keras")
+    assert "cannot take (4, 4, 1)" in refused("cost", tmp_path / "open.keras", "--input-shape", "4,4,1")
+    assert run("slim", files / "net.keras", tmp_path / "s.keras", "--round-to", "64").exit_code == 0
+    assert "Nothing is removed: round_to=64 keeps all" in caplog.text

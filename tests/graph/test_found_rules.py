@@ -10,6 +10,7 @@ import pytest
 from keras import layers, ops
 
 from shrinknet import Filter, Switches, cost, slim, switched
+from shrinknet.errors import NotEquivalentError
 from shrinknet.graph import elementwise, movement, per_channel
 
 RANDOM = np.random.default_rng(2)
@@ -200,3 +201,60 @@ def test_filters_inside_of_wrappers_are_named_with_their_reason() -> None:
     x = layers.SpectralNormalization(layers.Conv2D(4, 3, name="inner"), name="outer")(image)
     model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="next")(x))))
     assert "norm of the whole kernel" in Switches(switched(model)).unswitchable["outer/inner"]
+
+
+@pytest.mark.parametrize("declared", [elementwise, per_channel])
+def test_a_wrong_declaration_is_not_blamed_on_shrinknet(declared: Any) -> None:
+    class Mixing(layers.Layer):  # type: ignore[misc]
+        """Adds the channel before."""
+
+        def call(self, inputs: Any) -> Any:
+            return inputs + ops.roll(inputs, 1, -1)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    declared(Mixing)
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, layers.Conv2D(2, 3)(Mixing()(layers.Conv2D(4, 3, name="conv")(image))))
+    net = switched(model)
+    Switches(net).disable(Filter("conv", 1))
+    with pytest.raises(NotEquivalentError, match=r"Check the rule that you registered for Mixing"):
+        slim(net)
+
+
+class RmsNorm2d(layers.Layer):  # type: ignore[misc]
+    """As in MobileNetV5: one scale per channel, and statistics over the channels."""
+
+    def __init__(self, dim: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.dim = dim
+
+    def build(self, shape: Any) -> None:
+        self.gamma = self.add_weight(shape=(self.dim,), initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * ops.rsqrt(ops.mean(ops.square(inputs), axis=-1, keepdims=True) + 1e-6) * self.gamma
+
+    def get_config(self) -> Any:
+        return {**super().get_config(), "dim": self.dim}
+
+
+def test_a_normalization_of_the_user_s_own_over_channels_is_refused() -> None:
+    net = switched(between(RmsNorm2d(6, name="rms")))
+    assert Switches(net).unswitchable["first"] == "it is connected to RmsNorm2d rms, which has no rule"
+    assert "next" not in Switches(net).unswitchable
+
+
+@pytest.mark.parametrize("name", ["matmul", "dot", "einsum"])
+def test_a_product_of_two_tensors_is_refused_with_its_reason(name: str) -> None:
+    signal = keras.Input((8, 3))
+    a, b = (layers.Conv1D(4, 1, name=f"to_{which}")(signal) for which in "ab")
+    product = {
+        "matmul": lambda: ops.matmul(a, ops.transpose(b, (0, 2, 1))),
+        "dot": lambda: ops.dot(a, ops.ones((4, 5))),
+        "einsum": lambda: ops.einsum("bik,bjk->bij", a, b),
+    }[name]()
+    model = keras.Model(signal, [layers.Dense(2)(product), layers.Dense(2)(b)])
+    reasons = Switches(switched(model)).unswitchable
+    assert "mixes its channels with those of another tensor" in reasons["to_a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,10 @@ def test_presets_fill_only_what_is_open() -> None:
     assert details == {"schedule": "constant", "train": "when-needed", "checks": 1, "final_distill": 0.0}
     with pytest.raises(OptionError, match="preset"):
         filled("best", given_, {})
+    shown = inspect.signature(minimize).parameters["reference"].default  # what help(minimize) shows
+    assert shown == "baseline" == filled("default", {**given_, "reference": shown}, {})[0]["reference"]
+    assert filled("thesis", {**given_, "reference": shown}, {})[0]["reference"] == "last"
+    assert filled("thesis", {**given_, "reference": "baseline"}, {})[0]["reference"] == "baseline"
 
 
 def test_a_target_in_bytes_is_reached_and_the_summary_says_what_it_cost() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
 from shrinknet import Switches, slim, switched
+from shrinknet.errors import ModelError
 
 X = np.random.default_rng(5).normal(1.0, 2.0, (8, 6, 6, 2)).astype("float32")
 
@@ -257,3 +259,13 @@ def test_a_network_whose_every_layer_is_left_alone_has_no_filters() -> None:
     assert not switches.filters and list(switches.unswitchable) == ["block/conv"]
     assert switches.unswitchable["block/conv"].count("the layer block") == 1
     assert slim(net, X).count_params() == net.count_params()
+
+
+def test_what_a_model_raises_on_its_sample_becomes_a_sentence() -> None:
+    first, second = keras.Input((None, None, 1)), keras.Input((None, None, 4))
+    x = layers.Add()([layers.UpSampling2D()(layers.Conv2D(4, 3, padding="same")(first)), layers.Conv2D(4, 1)(second)])
+    model = keras.Model([first, second], layers.Conv2D(1, 1)(x), name="pyramid")
+    small, large = np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 8, 8, 4), "float32")
+    assert Switches(switched(model, [small, large])).filters
+    with pytest.raises(ModelError, match=r"The model pyramid cannot be called again.*sample"):
+        switched(model, [small, np.zeros((1, 4, 4, 4), "float32")])

@@ -68,11 +68,12 @@ def interrupted(folder: pathlib.Path, trainings: int, monkeypatch: pytest.Monkey
     """A tiny run that is killed in the middle of its training number `trainings`."""
     left, train = [trainings], Sums.train
 
-    def killed(self: Sums, steps: int, trial: int, start: int = 0) -> None:
+    def killed(self: Sums, steps: int, trial: int, start: int = 0, total: int | None = None) -> int:
         left[0] -= 1
-        train(self, steps if left[0] else 1, trial, start)
+        done = train(self, steps if left[0] else 1, trial, start, total)
         if not left[0]:
             raise Killed
+        return done
 
     with monkeypatch.context() as patch:
         patch.setattr(Sums, "train", killed)
@@ -126,9 +127,9 @@ def test_killed_in_any_phase(
     done: list[int] = []
     train = Sums.train
 
-    def counted(self: Sums, steps: int, trial: int, start: int = 0) -> None:
+    def counted(self: Sums, steps: int, trial: int, start: int = 0, total: int | None = None) -> int:
         done.append(trial)
-        train(self, steps, trial, start)
+        return train(self, steps, trial, start, total)
 
     monkeypatch.setattr(Sums, "train", counted)
     assert bits(story(tmp_path / "run")) == bits(whole)

@@ -65,7 +65,10 @@ class Arrays:
 def take_rows(array: Any, rows: np.ndarray) -> np.ndarray:
     """The rows of an array, in this order; 64-bit floats are converted to Keras's precision."""
     if isinstance(array, np.ndarray):
-        return in_precision(array[rows])
+        taken = in_precision(array[rows])
+        if is_mapped(array):  # a row can keep 2 MiB of the file in memory, and a training takes rows from everywhere
+            _give_back(array)
+        return taken
     places, back = np.unique(rows, return_inverse=True)  # HDF5 requires increasing indices without duplicates
     return in_precision(np.asarray(array[places])[back])
 
@@ -94,10 +97,15 @@ def chunks(array: Any) -> Iterator[np.ndarray]:
 
 
 def _give_back(array: Any) -> None:
-    """Lets the operating system drop the pages of a mapped file from memory."""
+    """Lets the operating system drop the pages of a mapped file from memory.
+
+    Not of a file that is mapped as "copy-on-write": the changes to such an array are only in these pages.
+    """
+    shared = False
     while isinstance(array, np.ndarray):
+        shared = shared or (isinstance(array, np.memmap) and getattr(array, "mode", "c") != "c")
         array = array.base
-    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if shared and isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.madvise(mmap.MADV_DONTNEED)
 
 

@@ -122,8 +122,8 @@ def registered(kind: type) -> Registered | None:
 
 
 def is_users(known: Registered) -> bool:
-    """Whether a rule was registered by the user, not by shrinknet."""
-    return not known.rule.__module__.startswith("shrinknet.")
+    """Whether a rule was registered by the user, not by shrinknet; with `rule`, or with a declaration in one line."""
+    return not known.rule.__module__.startswith("shrinknet.") or known.rule.__module__ == "shrinknet.graph.declare"
 
 
 _DESCRIBES = {"__init__", "get_config", "from_config", "build", "compute_output_shape", "__repr__", "__new__"}

@@ -37,6 +37,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 AUTO = "auto"
+
+
+class Default(str):
+    """A default that a preset may replace, as if nothing had been given; everywhere else an ordinary text."""
+
+
+BASELINE = Default("baseline")
 THRESHOLD = 0.98
 """Share of the score to keep if neither a threshold nor a target is given."""
 
@@ -45,7 +52,8 @@ def filled(preset: str, given: Mapping[str, Any], details: Mapping[str, Any]) ->
     """The arguments of `minimize`, and the keywords of its objects, with those that the user left open filled in.
 
     Args:
-        preset: "default" or "thesis"; given: parameters, None or (for `repair`) "auto" where they are left open.
+        preset: "default" or "thesis"; given: parameters; those that are None, a `Default`, or (for `repair`) "auto"
+            are left open.
         details: other keywords.
 
     Raises:
@@ -54,8 +62,7 @@ def filled(preset: str, given: Mapping[str, Any], details: Mapping[str, Any]) ->
     one_of("preset", preset, tuple(PRESETS))
     known = PRESETS[preset]
     values = {
-        name: known.get(name) if value is None or (name == "repair" and isinstance(value, str) and value == AUTO)
-        else value
+        name: known.get(name) if _is_open(name, value) else value
         for name, value in given.items()
     }  # fmt: skip
     if given.get("repair", AUTO) is None:
@@ -68,6 +75,12 @@ def filled(preset: str, given: Mapping[str, Any], details: Mapping[str, Any]) ->
         if name in KEYWORDS and is_plain(given.get(KEYWORDS[name][0]))  # an object replaces the preset
     }
     return values, {**keywords, **details}
+
+
+def _is_open(name: str, value: Any) -> bool:
+    return (
+        value is None or isinstance(value, Default) or (name == "repair" and isinstance(value, str) and value == AUTO)
+    )
 
 
 def is_plain(value: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from keras import ops, tree
 
 from shrinknet.comparing import Mismatch, difference
 from shrinknet.drawing import drawn_inputs
-from shrinknet.errors import ModelError, NotEquivalentError
+from shrinknet.errors import ModelError, NotEquivalentError, ShrinknetError
 from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
 from shrinknet.graph.following import first_line, follow, is_over_time, is_recorded, leave_alone, open_shapes, sublayers
@@ -50,12 +51,13 @@ def switched(model: Any, sample: Any = None) -> Any:
     refuse_foreign(model)
     recorded = written_out(model, sample)
     if not all(layer.built for layer in layers_of(recorded)):
-        recorded(
-            drawn_inputs(recorded) if sample is None else sample, training=False
-        )  # makes what Keras makes at the first call
+        inputs = drawn_inputs(recorded) if sample is None else sample
+        with _in_a_sentence(model):
+            recorded(inputs, training=False)  # makes what Keras makes at the first call
     trace(recorded)  # refuses what cannot be used before anything is copied
     _refuse_tied(recorded)
-    net, pairs, builder = _copy(recorded)
+    with _in_a_sentence(model):
+        net, pairs, builder = _copy(recorded)
     kind = plain_class(type(model))
     if is_remade(kind) or isinstance(model, keras.Sequential):
         net.__class__ = guarded(type(net))
@@ -64,8 +66,28 @@ def switched(model: Any, sample: Any = None) -> Any:
     carry_compilation(model, net, pairs=pairs)
     carry_optimizer(model, net, pairs=pairs)
     keep_frozen(net)
-    _prove(model, net, sample)
+    with _in_a_sentence(model):
+        _prove(model, net, sample)
     return net
+
+
+@contextlib.contextmanager
+def _in_a_sentence(model: Any) -> Iterator[None]:
+    """Turns what Keras or a layer raises where the model, or its copy, is called into an error of ours.
+
+    Raises:
+        ModelError: says which model, and what was raised.
+    """
+    try:
+        yield
+    except (ShrinknetError, Mismatch):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"The model {model.name} cannot be called again with the shapes that Keras recorded for it "
+            f"({first_line(error)}). Build it with keras.Input for the sizes that it is used with, or pass inputs of "
+            "these sizes as the sample."
+        ) from error
 
 
 def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[Any, Pairs, Rebuilder]:

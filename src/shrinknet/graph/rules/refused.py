@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from keras import layers
+from keras.src.ops import numpy as numpy_ops
 
 from shrinknet.graph.calls import Call, rule
+from shrinknet.graph.rules.common import classes
 
 
 def unknown(call: Call) -> list[np.ndarray]:
@@ -17,6 +19,12 @@ def unknown(call: Call) -> list[np.ndarray]:
 def attention(call: Call) -> list[np.ndarray]:
     """Attention scores are products summed over channels."""
     return call.opaque(f"the attention {call.path} mixes its channels")
+
+
+@rule(*classes(numpy_ops, "Matmul Dot Tensordot Vdot Inner Outer Kron Cross Einsum"))
+def product(call: Call) -> list[np.ndarray]:
+    """Each number of one tensor meets many of the other, as in an attention that is written out."""
+    return call.opaque(f"the product {call.path} mixes its channels with those of another tensor")
 
 
 @rule(layers.SpectralNormalization)

@@ -1,0 +1,88 @@
+"""Exports: layers and shapes that converters stumble over, each loaded back and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from shrinknet import export
+from shrinknet.errors import OptionError
+
+pytestmark = pytest.mark.tensorflow("exports are written by TensorFlow")
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.normal(1.0, 2.0, (3, 12, 12, 3)).astype("float32")
+FUNCTIONS = ("gelu", "elu", "selu", "mish", "silu", "softplus", "hard_silu", "hard_sigmoid", "exponential", "softsign")
+
+
+def adapted() -> Any:
+    layer = layers.Normalization()
+    layer.adapt(IMAGES)
+    return layer
+
+
+IN_FRONT: dict[str, Any] = {
+    "given": lambda: layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 2.0, 3.0]),
+    "one number": lambda: layers.Normalization(axis=None, mean=1.0, variance=4.0),
+    "adapted": adapted,
+    "inverse": lambda: layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 2.0, 3.0], invert=True),
+    "rescaling": lambda: layers.Rescaling([0.1, 0.2, 0.3], offset=[1.0, 2.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize("name", IN_FRONT)
+def test_onnx_with_a_normalization_in_front(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    image = keras.Input((12, 12, 3))
+    model = keras.Model(image, layers.Conv2D(4, 3)(IN_FRONT[name]()(image)))
+    assert export(model, tmp_path, formats=("onnx",), sample=IMAGES)[0].difference < 1e-4
+
+
+def test_onnx_with_every_activation(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    image = keras.Input((12, 12, 3))
+    each = [layers.Activation(name)(layers.Conv2D(2, 3)(image)) for name in FUNCTIONS]
+    each += [ops.gelu(layers.Conv2D(2, 3)(image), approximate=False), layers.GroupNormalization(2)(each[0])]
+    model = keras.Model(image, layers.Concatenate()(each))
+    assert export(model, tmp_path, formats=("onnx",), sample=IMAGES)[0].difference < 1e-4
+
+
+def line(size: int | None) -> Any:
+    signal = keras.Input((size, 4))
+    return keras.Model(signal, layers.GlobalAveragePooling1D()(layers.Conv1D(6, 3, activation="gelu")(signal)))
+
+
+def picture(pool: Any, size: int | None = None) -> Any:
+    image = keras.Input((size, size, 3))
+    x = pool()(layers.Conv2D(8, 3)(image))
+    return keras.Model(image, layers.Dense(3)(layers.GlobalMaxPooling2D()(x)))
+
+
+OPEN: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "signal": (lambda: line(16), (2, 16, 4)),
+    "signal of any length": (lambda: line(None), (2, 16, 4)),
+    "max pooling": (lambda: picture(layers.MaxPooling2D), (2, 24, 32, 3)),
+    "average pooling": (lambda: picture(lambda: layers.AveragePooling2D(2)), (2, 24, 32, 3)),
+    "upsampling": (lambda: picture(layers.UpSampling2D), (2, 24, 32, 3)),
+    "transposed": (lambda: picture(lambda: layers.Conv2DTranspose(4, 3, strides=2)), (2, 16, 16, 3)),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_litert_of_open_sizes(name: str, tmp_path: Path) -> None:
+    make, shape = OPEN[name]
+    sample = RANDOM.normal(size=shape).astype("float32")
+    assert export(make(), tmp_path, formats=("litert",), sample=sample)[0].difference < 1e-4
+
+
+def test_a_format_that_does_not_exist_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shrinknet.exporters._write", lambda *given: pytest.fail("written"))
+    with pytest.raises(OptionError, match=r"litrt.*litert"):
+        export(line(16), tmp_path / "new", formats=("keras", "litrt"))
+    assert not (tmp_path / "new").exists()

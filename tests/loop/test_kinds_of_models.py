@@ -1,0 +1,174 @@
+"""What users of such tools stumbled over: data, metrics and models of unusual kinds, and what is said about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from tiny_runs import DATA, X, Y, classifier, run
+
+from shrinknet import Filter, Switches, minimize, slim, switched
+from shrinknet.errors import DataError, OptimizerError, ScoreError, ShrinknetError
+
+pytestmark = pytest.mark.usefixtures("no_latency")
+FEW = {"warmup_steps": 4, "steps": 2, "max_trials": 1, "final_steps": 0, "seed": 1, "verbose": 0}
+LABELS = np.arange(len(X)) % 3
+
+
+def three_classes(metrics: Any, loss: str = "categorical_crossentropy", kind: Any = keras.Model) -> Any:
+    image = keras.Input((8, 8, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu", name="conv")(image))
+    model = kind(image, layers.Dense(3, activation="softmax", name="out")(x))
+    model.compile("adam", loss, metrics=metrics)
+    return model
+
+
+# ------------------------------------------------------------------------------------------------- scores
+
+
+@keras.saving.register_keras_serializable("kinds")
+class Extremes(keras.metrics.Metric):  # type: ignore[misc]
+    """Gives a dictionary."""
+
+    def update_state(self, target: Any, output: Any, sample_weight: Any = None) -> None: ...
+
+    def result(self) -> Any:
+        return {"low": ops.zeros(()), "high": ops.ones(())}
+
+
+@pytest.mark.parametrize("metric", [keras.metrics.F1Score, Extremes])
+def test_a_metric_with_several_numbers_is_no_score_and_does_no_harm(metric: Any) -> None:
+    labels = keras.utils.to_categorical(LABELS)
+    model = three_classes(["accuracy", metric(name="several")])
+    assert minimize(model, (X, labels), (X, labels), score="accuracy", **FEW).records
+    with pytest.raises(ScoreError, match=r"several"):
+        minimize(model, (X, labels), (X, labels), score="several", mode="max", **FEW)
+
+
+class Agreeing(keras.Model):  # type: ignore[misc]
+    """Has results of its own, which are no metrics."""
+
+    def test_step(self, data: Any) -> Any:
+        inputs, targets = data
+        same = ops.equal(ops.argmax(self(inputs, training=False), -1), ops.cast(targets, "int32"))
+        return {"agreement": ops.mean(ops.cast(same, "float32"))}
+
+
+def test_a_result_of_the_model_s_own_test_step_is_a_score() -> None:
+    model = three_classes([], "sparse_categorical_crossentropy", Agreeing)
+    result = minimize(model, (X, LABELS), (X, LABELS), score="agreement", mode="max", threshold=0.01, **FEW)
+    predicted = np.argmax(result.uncut.predict(X, verbose=0), -1)
+    assert result.baseline == pytest.approx(np.mean(predicted == LABELS))
+
+
+# ------------------------------------------------------------------------------------------------- data
+
+
+DATA_MESSAGES: dict[str, tuple[Any, str]] = {
+    "unbatched": (lambda tf: tf.data.Dataset.from_tensor_slices(DATA), r"single samples.*dataset\.batch"),
+    "endless": (lambda tf: tf.data.Dataset.from_tensor_slices(DATA).batch(8).repeat(), r"never end.*validation_steps="),
+    "list of numbers": (lambda tf: (X, [0.0] * len(X)), r"list of 48 numbers.*numpy\.array\(y\)"),
+    "another size": (lambda tf: (X[:, :4], Y), r"samples of shape \(8, 8, 1\).*received \(4, 8, 1\)"),
+    "text": (lambda tf: (X.astype("U3"), Y), r"numbers.*received"),
+}
+
+
+@pytest.mark.tensorflow("tf.data")
+@pytest.mark.parametrize("name", DATA_MESSAGES)
+def test_data_are_refused_in_one_sentence(name: str) -> None:
+    import tensorflow as tf
+
+    make, words = DATA_MESSAGES[name]
+    with pytest.raises(DataError, match=words):
+        minimize(classifier(), DATA, make(tf), **FEW)
+
+
+# ------------------------------------------------------------------------------------------------- training
+
+
+LIMITS: dict[str, Any] = {
+    "UnitNorm": lambda: keras.constraints.UnitNorm([0, 1, 2]),
+    "MaxNorm": lambda: keras.constraints.MaxNorm(0.3, [0, 1, 2]),
+    "MinMaxNorm": lambda: keras.constraints.MinMaxNorm(0.2, 0.4, axis=[0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_constraint_sees_only_what_is_left(name: str) -> None:
+    image = keras.Input((8, 8, 1))
+    x = layers.Conv2D(6, 3, activation="relu", name="first")(image)
+    x = layers.Conv2D(4, 3, kernel_constraint=LIMITS[name](), name="second")(x)
+    model = keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    model.fit(X, Y, verbose=0)
+    net = switched(model)
+    gone = [Filter("first", index) for index in range(3)]
+    Switches(net).disable(*gone)
+    Switches(net).freeze(*gone)
+    small = slim(net, X)
+    for one in (net, small):
+        one.fit(X, Y, batch_size=48, epochs=4, shuffle=False, verbose=0)
+    np.testing.assert_allclose(net.predict(X, verbose=0), small.predict(X, verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["functional", "sequential"])
+def test_what_is_frozen_holds_inside_of_another_model_or_it_is_an_error(how: str) -> None:
+    net = switched(three_classes([], "sparse_categorical_crossentropy"))
+    Switches(net).freeze(*(Filter("conv", index) for index in range(4)))
+    before = np.array(net.get_layer("conv").kernel)
+    image = keras.Input((8, 8, 1))
+    inside = {
+        "functional": lambda: keras.Model(
+            image, layers.Dense(3, activation="softmax")(net(layers.Rescaling(2.0)(image)))
+        ),
+        "sequential": lambda: keras.Sequential([image, net, layers.Dense(3, activation="softmax")]),
+    }
+    try:
+        outer = inside[how]()
+        outer.compile(keras.optimizers.Adam(0.1), "sparse_categorical_crossentropy")
+        outer.fit(X, LABELS, verbose=0)
+    except ShrinknetError as error:
+        assert isinstance(error, OptimizerError) or str(error)
+        return
+    np.testing.assert_array_equal(before, np.array(net.get_layer("conv").kernel))
+
+
+# ------------------------------------------------------------------------------------------------- runs
+
+
+@pytest.mark.parametrize("more", [{"max_trials": 3}, {"max_trials": 2, "target": {"filters": 1}}])
+def test_a_finished_run_goes_on_and_keeps_what_was_decided(more: dict[str, Any], tmp_path: Path) -> None:
+    options = {"strategy": "sequential", "threshold": 0.01, "reference": "baseline", "run_dir": tmp_path}
+    first = run(max_trials=1, **options)
+    second = run(**{**options, **more})
+    assert len(second.records) == more["max_trials"] and second.records[0] == first.records[0]
+
+
+def test_losses_do_not_add_up_by_default() -> None:
+    result = minimize(classifier(), DATA, DATA, **{**FEW, "max_trials": 3})
+    assert {trial.reference for trial in result.records} == {result.baseline}
+
+
+# ------------------------------------------------------------------------------------------------- copies
+
+
+AXES: dict[str, Any] = {
+    "UnitNormalization": lambda: layers.UnitNormalization(axis=1),
+    "LayerNormalization": lambda: layers.LayerNormalization(axis=1),
+    "BatchNormalization": lambda: layers.BatchNormalization(axis=1),
+    "Softmax": lambda: layers.Softmax(axis=1),
+    "GroupNormalization": lambda: layers.GroupNormalization(2, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_a_normalization_over_another_axis_is_copied_as_it_is(name: str) -> None:
+    signal = keras.Input((8, 6))
+    x = layers.Conv1D(8, 3, padding="same")(signal)
+    model = keras.Model(signal, layers.Dense(2)(AXES[name]()(x)))
+    inputs = np.random.default_rng(1).normal(size=(2, 8, 6)).astype("float32")
+    np.testing.assert_allclose(switched(model)(inputs), model(inputs), atol=1e-6)
