@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--steps", type=int, nargs="*", default=[100, 300, 1000])
     parser.add_argument("--count", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=Refit.samples)
+    parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--positions", type=int, default=Refit.positions)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from marking import slow
 
 from shrinknet.applications.running import run_task
 from shrinknet.applications.task import Samples, Task
@@ -61,7 +62,7 @@ def colour_task(outputs: str) -> Task:
     return Task("colour", model, (x, y), (x, y), samples=Samples(x[:2], y[:2], ("first", "second")), batch_size=4)
 
 
-@pytest.mark.parametrize("outputs", ["maps", "vector"])
+@pytest.mark.parametrize("outputs", ["maps", slow("vector")])
 def test_colour_images_several_channels_and_vectors_are_shown(outputs: str, tmp_path: Path) -> None:
     done = run_task(
         lambda seed: colour_task(outputs), tmp_path / "run", seed=1, formats=("keras",), warmup_steps=2, steps=1,

@@ -147,6 +147,7 @@ def test_batches_propagate_errors() -> None:
         list(Batches(take, [np.arange(3)]))
 
 
+@pytest.mark.slow
 def test_an_experiment_on_photographs_of_voc(roots: tuple[Path, Path], tmp_path: Path) -> None:
     from shrinknet.experiments import correlations
 

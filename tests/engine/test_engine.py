@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from core_models import MAPS as Y
 from core_models import VECTORS, Counting, X, assert_same_bits, copies, maps, numpy, same_bits, vectors
+from marking import slow
 from tiny_runs import BACKEND
 
 from shrinknet import Checkpoint, Filter, Switches, switched
@@ -93,7 +94,10 @@ def assert_close(net: Any, twin: Any) -> None:
         np.testing.assert_allclose(received, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "name"), [*(("fast", name) for name in AS_FIT), ("fit", "average")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("fast", "average"), *(slow("fast", name) for name in ("momentum", "scaled")), slow("fit", "average")],
+)
 def test_training_is_fit_on_the_same_batches(kind: str, name: str) -> None:
     net, twin = (switched(maps(AS_FIT[name](), dropout=0.3, regularizer="l2")) for _ in range(2))
     engine_for(net, (X, Y), kind).train(7, trial=2)  # three and a half epochs
@@ -597,7 +601,8 @@ def test_calibration_data_take_no_pass_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "batch_size", "weighted"), [("fast", 4, False), ("fast", 3, True), ("fast", 20, False), ("fit", 3, True)]
+    ("kind", "batch_size", "weighted"),
+    [slow("fast", 4, False), ("fast", 3, True), slow("fast", 20, False), ("fit", 3, True)],
 )
 def test_evaluation_is_that_of_keras(kind: str, batch_size: int, weighted: bool) -> None:
     net = switched(maps(metrics=["mae"], weighted_metrics=["mse"], regularizer="l2"))

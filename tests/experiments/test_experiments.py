@@ -376,6 +376,7 @@ class TestCorrelations:
         assert words["cos:max goes with best more than any other column"] == "holds"
         assert words["the correlations are not very strong"] == "fails"
 
+    @pytest.mark.slow
     def test_recorded_points_make_training_unnecessary(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(frame, "complete", lambda *a, **k: pytest.fail("it trains"))
         (tmp_path / "points.csv").write_bytes(csv_bytes(made_up("correlations")["points"]))
@@ -495,6 +496,7 @@ def rows() -> pd.DataFrame:
 
 
 class TestProbes:
+    @pytest.mark.slow
     def test_every_filter_is_probed_in_every_way(self, rows: pd.DataFrame) -> None:
         assert len(rows) == 10 * (5 + 1)
 

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import keras
+import pytest
 
 
+@pytest.mark.slow
 def test_losses_of_applications_load_in_a_new_process(tmp_path: Path) -> None:
     from shrinknet.imaging.mask_training import DiceLoss, MaskDice
 

@@ -130,6 +130,7 @@ def test_a_pattern_that_fits_no_layer_is_refused(scope: dict[str, Any]) -> None:
         minimize(classifier(), DATA, DATA, verbose=0, **scope)
 
 
+@pytest.mark.slow
 def test_layers_that_are_left_alone_lose_nothing() -> None:
     result = minimize(classifier(), DATA, DATA, target=0.5, never="conv1", final_steps=2, verbose=0, seed=1)
     assert {filter.layer for filter in Switches(result.switched).disabled} == {"conv2"}
@@ -158,6 +159,7 @@ def test_presets_fill_only_what_is_open() -> None:
     assert filled("thesis", {**given_, "reference": "baseline"}, {})[0]["reference"] == "baseline"
 
 
+@pytest.mark.slow
 def test_a_target_in_bytes_is_reached_and_the_summary_says_what_it_cost() -> None:
     result = minimize(classifier(), DATA, DATA, target={"bytes": 0.6}, final_steps=4, seed=1, verbose=0, control=True)
     after, before = result.summary.after, result.summary.before

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from marking import slow
 from tiny_runs import DATA, X, Y, classifier, run
 
 from shrinknet import Filter, Switches, minimize
@@ -99,8 +100,8 @@ def test_lower_is_better_for_a_loss() -> None:
     ("options", "reason"),
     [
         ({"target": 6}, "target"),
-        ({"target": 0.8}, "target"),
-        ({"max_trials": 2}, "2 trials"),
+        slow({"target": 0.8}, "target"),
+        slow({"max_trials": 2}, "2 trials"),
         ({"max_seconds": 0}, "0 seconds"),
         ({"strategy": Script()}, "nothing left"),
     ],
@@ -280,6 +281,7 @@ def test_the_control_is_the_uncut_network_trained_on_the_same_batches() -> None:
     assert np.abs(trained.control(X) - trained.uncut(X)).max() > 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_in_two_processes() -> None:
     code = textwrap.dedent(
         """
@@ -477,6 +479,7 @@ def test_options_that_cannot_be_used(options: dict[str, Any], error: type[Except
         run(**{"warmup_steps": 2, "steps": 1, **options})
 
 
+@pytest.mark.slow
 def test_the_first_compiled_metric_is_the_score_and_else_the_loss() -> None:
     assert run(max_trials=0).summary.before.validation_score == pytest.approx(
         run(max_trials=0, score="accuracy").baseline

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from marking import slow
 
 from shrinknet import Checkpoint, Filter, Switches, minimize, slim, switched
 from shrinknet.errors import FilterError, OptimizerError, OptionError
@@ -51,7 +52,7 @@ def run(model: Any, **options: Any) -> Any:
     return minimize(model, (X, Y), (X, Y), **{**defaults, "strategy": "sequential", "verbose": 0, **options})
 
 
-@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+@pytest.mark.parametrize("activation", [slow("linear"), "relu", slow("tanh")])
 def test_a_bypassed_layer_passes_its_input_on_and_is_removed(activation: str) -> None:
     model = network(activation)
     net = switched(model)
@@ -142,9 +143,9 @@ def test_a_layer_can_lose_its_last_filter() -> None:
 @pytest.mark.parametrize(
     ("spec", "kind", "rate"),
     [
-        ("sgd", keras.optimizers.SGD, 0.01),
-        (keras.optimizers.RMSprop(0.125), keras.optimizers.RMSprop, 0.125),
-        (0.25, keras.optimizers.Adam, 0.25),
+        slow("sgd", keras.optimizers.SGD, 0.01),
+        slow(keras.optimizers.RMSprop(0.125), keras.optimizers.RMSprop, 0.125),
+        slow(0.25, keras.optimizers.Adam, 0.25),
         (keras.optimizers.schedules.CosineDecay(0.5, 4), keras.optimizers.Adam, None),
     ],
 )
@@ -160,6 +161,7 @@ def test_trials_train_with_another_optimizer(spec: Any, kind: type, rate: float 
     assert int(result.model.optimizer.iterations) == 2
 
 
+@pytest.mark.slow
 def test_a_run_with_another_optimizer_resumes(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
@@ -192,7 +194,7 @@ def test_options_are_checked() -> None:
         run(network(trained=False), trial_optimizer="fastest")
 
 
-@pytest.mark.parametrize("frozen", [["stem", "body", "norm"], ["inner", "outer"]])
+@pytest.mark.parametrize("frozen", [slow(["stem", "body", "norm"]), ["inner", "outer"]])
 def test_a_network_with_a_frozen_body_is_cut(frozen: list[str]) -> None:
     model = network()
     for name in frozen:

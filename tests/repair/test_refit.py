@@ -17,6 +17,7 @@ from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.repair import Fold, Refit, refit, remember, repair_settings
 from shrinknet.repair.program import record
 from shrinknet.repair.reference import Calibration
+from shrinknet.repair.settings import samples_wanted
 from shrinknet.repair.targets import Behind
 from shrinknet.repair.walk import Activations, Inputs, walk
 
@@ -516,3 +517,19 @@ def test_a_network_that_is_cut_is_remembered_as_it_stands() -> None:
     wanted = numpy(keras.Model(net.input, net.get_layer("second").output)(X, training=False))
     found = remember(net, X, EXACT).outputs["second"][0][0]
     np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "samples"),
+    [
+        ([(28, 28, 1)], 1_024),
+        ([(32, 32, 3)], 1_024),
+        ([(64, 64, 3)], 256),
+        ([(224, 224, 3)], 256),
+        ([(8,), (64, 64, 1)], 768),
+    ],
+)
+def test_small_inputs_give_more_samples(shapes: list[tuple[int, ...]], samples: int) -> None:
+    assert samples_wanted(Refit(), shapes) == samples
+    assert samples_wanted(Refit(samples=7), shapes) == 7
+    assert samples_wanted(Refit(samples=None), shapes) is None

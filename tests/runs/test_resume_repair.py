@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from crashing import Failing, Killed, bits, story, training
+from marking import slow
 
 from shrinknet.loop.final import LESSON
 from shrinknet.records import Trial
@@ -26,7 +27,7 @@ STORIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("every", [31, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [67, slow(5)])
 @pytest.mark.parametrize("name", STORIES)
 def test_killed_at_some_disk_operations(name: str, every: int, tmp_path: Path) -> None:
     options, counter = STORIES[name], Failing()

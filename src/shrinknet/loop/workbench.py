@@ -29,6 +29,7 @@ from shrinknet.records import Cost
 from shrinknet.repair import Refit
 from shrinknet.repair.evidence import Evidence
 from shrinknet.repair.reference import Calibration
+from shrinknet.repair.settings import samples_wanted
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Workbench:
         if not self.switches.filters:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
             raise ModelError(f"The model {net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
-        self.few = calibration(data.train, max(self.repair.samples or 0, CALIBRATION_SAMPLES))
+        wanted = samples_wanted(self.repair, [[size or 1 for size in shape] for shape in self.shapes])
+        self.few = calibration(data.train, max(wanted or 0, CALIBRATION_SAMPLES))
         self.ships: Any = None  # the optimizer of networks that are handed out; None: the one they train with
         self._evidence: Evidence | None = None
         self.engine = make_engine(net, data.train, data.validation, seed, callbacks, self.progress.step)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from shrinknet.checks import is_number
 from shrinknet.errors import OptionError
@@ -14,7 +18,9 @@ class Refit:
     """Repair by least squares: every reader gets the kernel and bias that best reproduce its old outputs.
 
     Attributes:
-        samples: calibration samples, from 1; drawn by the seed where more are given. None: all that are given.
+        samples: calibration samples, from 1; drawn by the seed if more are given. "auto": 1,024 small inputs, and fewer
+            large ones, which have more positions each: as many as hold three million numbers, but at least 256. None:
+            all that are given.
         positions: rows of each layer's regression at most, from 1: output places, spread evenly over the samples.
         ridge: share of the mean square of a layer's inputs that is added to the diagonal of its equations, above 0;
             it pulls the solution towards the old kernel.
@@ -30,7 +36,7 @@ class Refit:
         OptionError: a value is out of range.
     """
 
-    samples: int | None = 256
+    samples: int | Literal["auto"] | None = "auto"
     positions: int = 8_192
     ridge: float = 0.01
     rounds: int = 3
@@ -40,7 +46,7 @@ class Refit:
     memory: int = 2 * 2**30
 
     def __post_init__(self) -> None:
-        if self.samples is not None:
+        if self.samples is not None and self.samples != "auto":
             _whole("samples", self.samples, 1)
         for name, least in (("positions", 1), ("rounds", 0), ("batch", 1), ("memory", 0), ("seed", 0)):
             _whole(name, getattr(self, name), least)
@@ -69,6 +75,18 @@ class Fold:
 
 
 Repair = Refit | Fold
+_NUMBERS, _FEWEST, _MOST = 3 * 2**20, 256, 1_024  # of "auto": numbers in the inputs, and samples
+
+
+def samples_wanted(settings: Refit, shapes: Sequence[Sequence[int]]) -> int | None:
+    """How many calibration samples are wanted at most; None: all.
+
+    Args:
+        shapes: of each input, one sample.
+    """
+    if settings.samples != "auto":
+        return settings.samples
+    return int(np.clip(_NUMBERS // max(1, *(math.prod(shape) for shape in shapes)), _FEWEST, _MOST))
 
 
 def repair_settings(repair: Repair | str | None) -> Repair | None:

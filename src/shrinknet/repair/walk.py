@@ -20,7 +20,7 @@ from keras import ops
 
 from shrinknet.errors import DataError
 from shrinknet.repair.program import Program, Step
-from shrinknet.repair.settings import Refit
+from shrinknet.repair.settings import Refit, samples_wanted
 
 Station = tuple[Step, ...]
 
@@ -50,7 +50,8 @@ class Inputs:
         if len(lengths) != 1 or 0 in lengths:
             raise DataError(f"Expected calibration data of one length from 1; received lengths {sorted(lengths)}.")
         self.given: int = lengths.pop()
-        self._chosen = _drawn(self.given, settings)
+        wanted = samples_wanted(settings, [array.shape[1:] for array in arrays])
+        self._chosen = _drawn(self.given, wanted, settings.seed)
         if not all(np.isfinite(array[self._chosen]).all() for array in arrays if array.dtype.kind == "f"):
             raise DataError("Calibration data hold NaN or infinite numbers; repair needs finite ones.")
         self.size: int = len(self._chosen)
@@ -80,12 +81,12 @@ class Inputs:
         return list(self._functional._standardize_inputs(chosen))
 
 
-def _drawn(size: int, settings: Refit) -> np.ndarray:
-    """The samples that are taken of so many, ascending."""
-    if settings.samples is None or settings.samples >= size:
+def _drawn(size: int, wanted: int | None, seed: int) -> np.ndarray:
+    """The wanted number of samples out of so many, ascending; None: all."""
+    if wanted is None or wanted >= size:
         return np.arange(size)
-    numbers = np.random.Philox(key=[settings.seed, 0]).random_raw(size)
-    return np.sort(np.argsort(numbers, kind="stable")[: settings.samples])
+    numbers = np.random.Philox(key=[seed, 0]).random_raw(size)
+    return np.sort(np.argsort(numbers, kind="stable")[:wanted])
 
 
 class Activations:
