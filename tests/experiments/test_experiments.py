@@ -21,6 +21,7 @@ import pytest
 import scipy.stats
 from avalanche_tables import avalanche_units
 from click.testing import CliRunner
+from marking import slow
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -611,7 +612,7 @@ class TestFigures:
 
 
 class TestResult:
-    @pytest.mark.parametrize("name", tuple(SETTINGS))
+    @pytest.mark.parametrize("name", [slow(name) if name == "avalanche" else name for name in SETTINGS])
     def test_everything_is_written_and_can_be_read(self, name: str, tmp_path: Path) -> None:
         asked, frames = question(name), made_up(name)
         settings = SETTINGS[name](bootstrap=50)

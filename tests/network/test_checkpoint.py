@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from core_models import MAPS as Y
 from core_models import Counting, X, assert_same_bits, copies, maps, numpy, own_weights, same_bits
+from marking import slow
 
 from shrinknet import Checkpoint, Filter, Switches, reset_optimizer, slim, switched
 from shrinknet.engine import make_engine
@@ -62,7 +63,10 @@ def by_engine(net: Any) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("way", [by_fit, by_engine])
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(
+    "make",
+    [(pytest.param if name in ("momentum", "average") else slow)(make, id=name) for name, make in OPTIMIZERS.items()],
+)
 def test_training_after_a_restore_is_training_from_the_checkpoint(make: Callable[[], Any], way: Any) -> None:
     net = switched(noisy(make()))
     train = way(net)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from core_models import MAPS as Y
 from core_models import VECTORS, Counting, X, assert_same_bits, copies, maps, numpy, own_weights, same_bits, vectors
+from marking import slow
 
 from shrinknet import Filter, Switches, reset_optimizer, switched
 from shrinknet.errors import OptimizerError
@@ -68,6 +69,12 @@ MAKE |= {
     "SGD-function": lambda: optimizers.SGD(lambda: 0.01, momentum=0.9),
 }
 every_optimizer = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+# Each takes seconds to compile: of the settings of one class, all but these wait for `make test-all`.
+QUICK = {"SGD-momentum", "AdamW-strong", "Adam-accumulation", "Adam-average", "LossScale-average", "Adam-schedule"}
+trained_optimizer = pytest.mark.parametrize(
+    "make",
+    [(slow if "-" in name and name not in QUICK else pytest.param)(make, id=name) for name, make in MAKE.items()],
+)
 
 
 def test_no_optimizer_that_keras_ships_is_forgotten() -> None:
@@ -273,7 +280,7 @@ def train(net: Any, steps: int) -> None:
     net.fit(X[rows], VECTORS[rows], batch_size=4, shuffle=False, verbose=0)
 
 
-@every_optimizer
+@trained_optimizer
 def test_frozen_does_not_move_by_one_bit(make: Callable[..., Any]) -> None:
     net = switched(vectors(make(), regularizer=keras.regularizers.L2(0.05)))
     switches = Switches(net)

@@ -28,6 +28,7 @@ import tiny_runs
 from crashing import Killed, Sums, bits, journal, story
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from marking import slow
 
 import shrinknet.runs.fingerprint
 import shrinknet.runs.journal
@@ -95,7 +96,7 @@ def expected() -> Any:
     return bits_of
 
 
-@pytest.mark.parametrize("epoch", [2, 5, 9])
+@pytest.mark.parametrize("epoch", [slow(2), 5, slow(9)])
 def test_dropout_and_batch_normalisation_on_arrays(epoch: int, expected: Any, tmp_path: pathlib.Path) -> None:
     with pytest.raises(Killed):
         _minimized(tmp_path / "run", callbacks=[Stop(epoch)])
@@ -117,7 +118,9 @@ def _minimized(folder: pathlib.Path | None, make: Any = _arrays, **options: Any)
 KEPT = pytest.mark.tensorflow("the tiny run keeps three cuts, with its random numbers")
 
 
-@pytest.mark.parametrize("trainings", [1, 3, 4, 6, 8, pytest.param(9, marks=KEPT), pytest.param(11, marks=KEPT)])
+@pytest.mark.parametrize(
+    "trainings", [1, slow(3), 4, slow(6), 8, pytest.param(9, marks=KEPT), pytest.param(11, marks=KEPT)]
+)
 def test_killed_in_any_phase(
     trainings: int, whole: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
