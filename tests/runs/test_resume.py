@@ -39,6 +39,7 @@ from shrinknet.filters import Filter
 from shrinknet.loop.pace import make_pace
 from shrinknet.loop.proposals import ByCount
 from shrinknet.network.checkpoint import from_arrays, to_arrays
+from shrinknet.runs.folder import FolderRecorder
 from shrinknet.runs.generations import Generations
 from shrinknet.runs.lock import RunLock, refuse_if_held
 from shrinknet.runs.resume import read_saved
@@ -253,9 +254,21 @@ def test_a_stream_is_taken_on_from_the_same_batch(make: Any, expected: Any, tmp_
 
 
 @pytest.mark.tensorflow("a tf.data pipeline")
-def test_the_warm_up_is_taken_on_from_the_same_batch(expected: Any, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(Killed):
-        _minimized(tmp_path / "run", _seeded, callbacks=[Stop(3)])
+def test_the_warm_up_is_taken_on_from_the_same_batch(
+    expected: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warming, told = FolderRecorder.warming, list[int]()
+
+    def killed(self: FolderRecorder, snapshot: Any, arrays: Any) -> None:
+        warming(self, snapshot, arrays)
+        told.append(snapshot.warmup[-1][0])
+        if len(told) == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(FolderRecorder, "warming", killed)
+        _minimized(tmp_path / "run", _seeded)
+    assert told == [1, 2]  # of four steps
     assert bits(_minimized(tmp_path / "run", _seeded, callbacks=[Stop(-1)])) == expected(_seeded, 3)
 
 
@@ -442,7 +455,7 @@ def test_what_was_decided_about_xla_stays(tmp_path: pathlib.Path, monkeypatch: p
     from shrinknet.engine.tensorflow import TensorFlowEngine
 
     with pytest.raises(Killed):
-        _minimized(tmp_path / "run", callbacks=[Stop(2)], max_trials=0)
+        _minimized(tmp_path / "run", callbacks=[Stop(1)], max_trials=0)
     monkeypatch.setattr(TensorFlowEngine, "decide_xla", lambda *arguments: pytest.fail("measured again"))
     assert _minimized(tmp_path / "run", callbacks=[Stop(-1)], max_trials=0).records == ()
 
@@ -734,7 +747,7 @@ train = crashing.Sums.train
 
 def slowly(*arguments, **keywords):
     time.sleep(0.2)
-    train(*arguments, **keywords)
+    return train(*arguments, **keywords)
 
 crashing.Sums.train = slowly
 
