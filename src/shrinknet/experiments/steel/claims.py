@@ -13,7 +13,7 @@ from shrinknet.experiments.frame import Claim, Frames
 from shrinknet.experiments.statistics import Estimate, draws, estimate, mean
 
 if TYPE_CHECKING:
-    from shrinknet.experiments.steel_settings import Steel
+    from shrinknet.experiments.steel.settings import Steel
 
 EVERY = 5  # "All validation plots showed a very divergent value from training every 5 epochs"
 STRONG = 0.2  # autocorrelation at a lag of five epochs that counts as a rhythm; fixed before anything was run
