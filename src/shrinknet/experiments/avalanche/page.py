@@ -150,7 +150,8 @@ def _setting(settings: Avalanche, frames: Frames) -> str:
         f"validation and test (60, 20 and 20 %) and its own initial weights. Small networks are trained for "
         f"{settings.epochs} epochs of {settings.each} windows of each photograph; bodies, in "
         f"{min(settings.body_repetitions, count)} of the repetitions, for {settings.body_epochs} of "
-        f"{settings.body_each}. Minimization to {100 * settings.left:.0f} % of the multiply-adds: {settings.steps} steps a trial at most, {settings.final_steps} at the end."
+        f"{settings.body_each}. Minimization to {100 * settings.left:.0f} % of the multiply-adds: "
+        f"{settings.steps} steps a trial at most, {settings.final_steps} at the end."
     )
 
 
