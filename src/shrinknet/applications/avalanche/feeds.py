@@ -60,7 +60,9 @@ class Augmentation:
         if self.colour and windows.shape[-1] > 1:
             added = added + random.uniform(-self.colour, self.colour, (len(windows), 1, 1, windows.shape[-1]))
         scale = 1 + random.uniform(-self.contrast, self.contrast, count)
-        return np.clip((windows - 0.5) * scale + 0.5 + added, 0, 1).astype(np.float32)
+        offset = (0.5 - 0.5 * scale + added).astype(np.float32)  # all in float32, which is twice as fast
+        changed: np.ndarray = np.clip(windows * scale.astype(np.float32) + offset, 0, 1)
+        return changed
 
 
 class WindowFeed(keras.utils.PyDataset):

@@ -104,9 +104,9 @@ class Avalanche(Settings):
                   "body_repetitions": 1, "body_epochs": 1, "body_each": 2, "body_tests": 4, "eager": True,
                   "components": 100, "boosted": 32, "shrunk": (COLOUR,), "steps": 10,
                   "final_steps": 20, "shrink_each": 32, "judged": 64, "bootstrap": 200},
-        "laptop": {"slopes": 40, "size": 256, "each": 256, "tests": 512, "body_repetitions": 1, "body_epochs": 3,
-                   "body_each": 32, "body_tests": 64, "components": 1_500, "boosted": 256, "steps": 60,
-                   "final_steps": 300, "shrink_each": 128, "judged": 192},
+        "laptop": {"slopes": 40, "size": 256, "tests": 512, "body_repetitions": 1, "body_epochs": 2, "body_each": 16,
+                   "body_tests": 32, "components": 1_500, "boosted": 256, "steps": 40, "final_steps": 400,
+                   "judged": 256},
         "paper": {},
     }  # fmt: skip
 
