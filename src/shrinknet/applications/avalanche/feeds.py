@@ -173,7 +173,7 @@ class WindowFeed(keras.utils.PyDataset):
 
 
 def _that_fit(slopes: Slopes, names: Sequence[str], channels: int) -> int:
-    """How many of the images fit into `OPEN` bytes with their masks, one at least, if all are as large as the largest."""
+    """How many images as large as the largest fit into `OPEN` bytes with their masks; at least one."""
     largest = max(math.prod(slopes.size(name)) for name in names)
     return max(1, OPEN // (largest * (channels + 1)))
 
