@@ -1,4 +1,4 @@
-"""Boosted trees as a head: on what a network puts out for a window, as the report has it, or on its features."""
+"""Boosted trees as a head: on a network's output for a window, as in the report, or on its features."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def boosted_head(
 
     Args:
         classifier: of `window_classifier`, trained.
-        windows: shape (windows, height, width, channels), in [0, 1]; best such as it was not trained on.
+        windows: shape (windows, height, width, channels), in [0, 1]; preferably not its training windows.
         labels: shape (windows,) or (windows, 1), 0 or 1; both occur.
         on: "predictions": its logit, which is all that the report gives to XGBoost; trees can then only bend its
             probabilities. "features": what its last layer reads.
@@ -102,7 +102,7 @@ def boosted_head(
     network = keras.Model(classifier.input, classifier.output) if on == "predictions" else features_of(classifier)
     trees = _trees(method, iterations, learning_rate, seed)
     seen = np.asarray(network.predict(windows, verbose=0)).reshape(len(windows), -1)
-    # between the threads there are thousands of short waits, which take minutes where other work runs beside
+    # threads synchronize thousands of times, which takes minutes on a busy machine
     with threadpool_limits(1 if seen.size < SMALL else None, user_api="openmp"):
         return BoostedHead(network, trees.fit(seen, truth.astype(int)))
 

@@ -116,7 +116,7 @@ def read(folder: str | os.PathLike[str]) -> Slopes:
 def check(
     slopes: Slopes, names: Sequence[str] | None = None, *, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, tuple[int, int]]:
-    """Decodes every image and mask once: better a sentence in the first minute than a failure in the last hour.
+    """Decodes every image and mask once, so that a bad file is reported before anything is trained.
 
     Args:
         slopes: of `read`; names: of images; None: all.

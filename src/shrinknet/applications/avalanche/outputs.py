@@ -1,4 +1,4 @@
-"""Writes what was predicted: mask, overlay, polygon and a table of areas; each file whole or not at all."""
+"""Writes predictions: mask, overlay, polygon and a table of areas; each file completely or not at all."""
 
 from __future__ import annotations
 
