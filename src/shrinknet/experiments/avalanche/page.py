@@ -148,9 +148,10 @@ def _setting(settings: Avalanche, frames: Frames) -> str:
     return (
         f"{count} repetition{'s' if count > 1 else ''}, each with its own split of {slopes} into training, "
         f"validation and test (60, 20 and 20 %) and its own initial weights. Small networks are trained for "
-        f"{settings.epochs} epochs of {settings.each} windows of each photograph; bodies, in "
-        f"{min(settings.body_repetitions, count)} of the repetitions, for {settings.body_epochs} of "
-        f"{settings.body_each}. Minimization to {100 * settings.left:.0f} % of the multiply-adds: "
+        f"{settings.epochs} epochs of {settings.each} windows of each photograph, bodies for {settings.body_epochs} "
+        f"epochs of {settings.body_each}. {min(settings.other_repetitions, count)} of the repetitions "
+        f"{'trains' if settings.other_repetitions == 1 else 'train'} more than the three CNNs of the report. Networks "
+        f"are shrunk to {100 * settings.left:.0f} % of the multiply-adds: "
         f"{settings.steps} steps a trial at most, {settings.final_steps} at the end."
     )
 
