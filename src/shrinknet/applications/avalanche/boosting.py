@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from shrinknet.applications.avalanche.prediction import predict_logits, predictor
+from shrinknet.applications.avalanche.prediction import Predictor, predict_logits, predictor
 from shrinknet.errors import DataError, OptionError
 from shrinknet.extras import require_extra
 from shrinknet.imaging.tiles import Box, Progress, checked_box
@@ -32,6 +33,11 @@ class BoostedHead:
     network: Any
     trees: Any
 
+    @functools.cached_property
+    def _ready(self) -> Predictor:
+        """The network, ready for whole images; making it takes longer than one image."""
+        return predictor(self.network)
+
     def probability(self, windows: np.ndarray) -> np.ndarray:
         """Of avalanche, shape (windows, 1), float32 in [0, 1].
 
@@ -49,7 +55,7 @@ class BoostedHead:
         What the trees see is computed for the whole image, or box: with features it takes their number times 4 bytes a
         pixel.
         """
-        seen = predict_logits(predictor(self.network), image, box, tile=tile, progress=progress)
+        seen = predict_logits(self._ready, image, box, tile=tile, progress=progress)
         left, top, right, bottom = checked_box(box, seen.shape[:2])
         probability = np.zeros(seen.shape[:2], np.float32)
         step = max(1, PIXELS // (right - left))

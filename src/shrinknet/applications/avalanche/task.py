@@ -12,6 +12,7 @@ from shrinknet.applications.avalanche.classifier import window_classifier
 from shrinknet.applications.avalanche.feeds import Augmentation, WindowFeed
 from shrinknet.applications.avalanche.folder import Slopes, check
 from shrinknet.applications.avalanche.layout import COLOUR
+from shrinknet.applications.avalanche.prediction import predictor
 from shrinknet.applications.avalanche.sampling import split_images, window_sample
 from shrinknet.applications.avalanche.training import best_threshold, predicted
 from shrinknet.applications.avalanche.window_metrics import BestIoU
@@ -81,8 +82,9 @@ def avalanche_task(slopes: Slopes, windowing: Windowing | None = None, *, seed: 
 
 def threshold_of(model: Any, slopes: Slopes, names: Sequence[str], how: Windowing) -> float:
     """The probability from which on a network marks best: the highest mean IoU over whole photographs."""
+    ready = predictor(model)
     return best_threshold(
-        lambda name: predicted(model, slopes.image(name, how.shape[2]), levels=how.levels), slopes, names
+        lambda name: predicted(ready, slopes.image(name, how.shape[2]), levels=how.levels), slopes, names
     )
 
 
@@ -116,8 +118,9 @@ def _samples(slopes: Slopes, parts: Mapping[str, Sequence[str]], how: Windowing)
         return _same_size([one[::step, ::step] for one in drawn])
 
     def shown(model: Any) -> np.ndarray:
-        limit = threshold_of(model, slopes, parts["validation"], how)
-        found = [predicted(model, slopes.image(name, how.shape[2]), levels=how.levels) >= limit for name in names]
+        ready = predictor(model)
+        limit = threshold_of(ready, slopes, parts["validation"], how)
+        found = [predicted(ready, slopes.image(name, how.shape[2]), levels=how.levels) >= limit for name in names]
         return pictures([cleaned(mask.astype(np.uint8), largest=False) for mask in found])
 
     plain = _same_size([slopes.image(name)[::step, ::step] for name in names])

@@ -68,7 +68,7 @@ def _add_network(unit: Unit, settings: Avalanche, network: Network, slopes: Slop
         unit["boosting"] += rows
         unit["panels"] += pictures if first else []
     if network.name in settings.shrunk:
-        rows, trials = shrinking.shrink(settings, trained, slopes, parts, seed)
+        rows, trials = shrinking.shrink(settings, trained, slopes, parts, seed, timed=first)
         unit["shrinking"] += rows
         unit["trials"] += trials
 

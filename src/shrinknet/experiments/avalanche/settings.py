@@ -107,9 +107,9 @@ class Avalanche(Settings):
                   "other_repetitions": 1, "body_epochs": 1, "body_each": 2, "body_tests": 4, "eager": True,
                   "components": 100, "boosted": 32, "shrunk": (COLOUR,), "steps": 10,
                   "final_steps": 20, "shrink_each": 32, "judged": 64, "bootstrap": 200},
-        "laptop": {"slopes": 40, "size": 192, "each": 384, "tests": 512, "other_repetitions": 1, "body_epochs": 2,
-                   "body_each": 16, "body_tests": 32, "eager": True, "components": 1_500, "boosted": 256, "steps": 20,
-                   "final_steps": 240, "judged": 256},
+        "laptop": {"slopes": 40, "size": 192, "each": 256, "tests": 256, "other_repetitions": 1, "body_epochs": 2,
+                   "body_each": 8, "body_tests": 16, "eager": True, "components": 1_000, "boosted": 128, "steps": 10,
+                   "final_steps": 200, "judged": 128},
         "paper": {},
     }  # fmt: skip
 
