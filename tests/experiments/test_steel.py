@@ -93,12 +93,13 @@ def analysed(made: list[dict[str, Any]]) -> tuple[Frames, Findings]:
 
 
 def verdicts(findings: Findings) -> dict[str, str]:
-    return {claim.text: claim.verdict for claim in findings.claims}
+    assert all(claim.text.endswith(", on synthetic plates") for claim in findings.claims)
+    return {claim.text.removesuffix(", on synthetic plates"): claim.verdict for claim in findings.claims}
 
 
 class TestVerdicts:
     sweet = "a batch size of 32 is the best for the binary model"
-    slim = "by default, the U-Net keeps 0.98 of the control's Dice at half of the multiply-adds"
+    slim = "shrunk by the default of minimize, the U-Net keeps 0.98 of the control's Dice at half of the multiply-adds"
 
     @pytest.mark.parametrize(("lead", "verdict"), [(0.05, "holds"), (-0.05, "fails"), (None, "undecided")])
     def test_the_best_batch_size(self, lead: float | None, verdict: str) -> None:

@@ -16,7 +16,6 @@ from shrinknet.applications.steel.layout import CLASSES, COLOURS, NAMES
 from shrinknet.experiments.figures import COLOURS as SERIES
 from shrinknet.experiments.figures import MARKERS, new_figure, style
 
-
 _NAMED = {"f1": "F1", "dice_marked": "Dice of marked masks", "unet": "U-Net"}
 
 
