@@ -67,8 +67,8 @@ class Steel(Settings):
         },
         "laptop": {
             "count": 400, "each_class": 20, "size": (48, 192), "width": 4, "depth": 4, "epochs": 20,
-            "unet_size": (48, 192), "unet_width": 4, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 24, "steps": 30,
-            "final_steps": 300, "shrink_classifiers": False, "quantize_epochs": 1,
+            "unet_size": (48, 192), "unet_width": 4, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 36, "steps": 36,
+            "final_steps": 400, "shrink_classifiers": False, "quantize_epochs": 1,
         },
         "paper": {},
     }  # fmt: skip
