@@ -87,6 +87,33 @@ def probes() -> pd.DataFrame:
     ].mean().reset_index()  # fmt: skip
 
 
+def avalanche() -> pd.DataFrame:
+    """Means over repetitions of each network's windows, and over all test photographs of its masks."""
+    windows = recorded("avalanche/results", "networks").groupby("network")[["parameters", "loss", "accuracy"]].mean()
+    masks = recorded("avalanche/results", "photographs").groupby("network")[["iou", "f1", "boundary_f1"]].mean()
+    return windows.join(masks).reset_index()
+
+
+def shrunk(name: str) -> pd.DataFrame:
+    """Shares of the multiply-adds that are left and of the control's score that is kept, of every shrunk network.
+
+    Args:
+        name: "avalanche", IoU of test photographs; or "steel", Dice of the marked masks of test plates.
+    """
+    if name == "avalanche":
+        rows = recorded("avalanche/results", "shrinking")
+        before, after = "multiply-adds before", "multiply-adds after"
+        score, control = "IoU after", "IoU control"
+    else:
+        raw = recorded("steel/results", "shrunk")
+        rows = raw[raw["network"] == "unet"]
+        before, after, score, control = "multiply_adds_before", "multiply_adds_after", "score_after", "control"
+    return pd.DataFrame({
+        "network": rows["network"], "strategy": rows["strategy"], "repetition": rows["repetition"],
+        "left": rows[after] / rows[before], "kept": rows[score] / rows[control],
+    })  # fmt: skip
+
+
 def equal_trials(name: str, other: str) -> str:
     """Filters that random choice disables more than another strategy within as many trials, paired by network."""
     trials = recorded(name, "trials")
@@ -173,7 +200,9 @@ def beyond() -> dict[str, object]:
 def main() -> None:
     """Prints everything."""
     for name, frame in (("correlations", correlations()), ("drop-gain", drop_gain()), ("strategies", strategies()),
-                        ("others", strategies("strategies/others")), ("probes", probes())):  # fmt: skip
+                        ("others", strategies("strategies/others")), ("probes", probes()),
+                        ("avalanche", avalanche()), ("avalanche, shrunk", shrunk("avalanche")),
+                        ("steel, shrunk", shrunk("steel"))):  # fmt: skip
         print(f"\n{name}\n{frame.round(3).to_string(index=False)}")
     print(json.dumps(beyond(), indent=1))
 

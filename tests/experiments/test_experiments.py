@@ -690,6 +690,9 @@ class TestRecorded:
 
     def test_is_as_large_as_it_should_be(self, folder: Path) -> None:
         settings, _ = load_settings(question(folder.parent.name).settings, None, folder / "config.toml")
+        if folder.parent.name in ("avalanche", "steel"):
+            assert settings.repetitions >= 3
+            return
         assert min(settings.warmup_steps, settings.steps) >= 1000
         if folder.parent.name == "strategies":
             assert (pd.read_csv(folder / "table.csv")["runs"] >= 10).all()

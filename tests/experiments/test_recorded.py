@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import recorded
+import verdicts
 
 ROOT = Path(__file__).parents[2] / "experiments"
 STRATEGIES = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("strategies/*/runs.csv"))]
@@ -40,6 +41,31 @@ def test_strategies(name: Path) -> None:
 
 def test_probes() -> None:
     assert_same(recorded.probes(), "probes/results", "probe")
+
+
+def test_avalanche() -> None:
+    assert_same(recorded.avalanche(), "avalanche/results", "network")
+
+
+@pytest.mark.parametrize("name", ["avalanche", "steel"])
+def test_shrunk(name: str) -> None:
+    """The claim of every network and strategy states the shares that the rows give."""
+    text = (ROOT / name / "README.md").read_text()
+    for (network, strategy), rows in recorded.shrunk(name).groupby(["network", "strategy"]):
+        assert len(rows) == 3
+        claim = next(line for line in text.splitlines() if "multiply-adds" in line and str(strategy) in line
+                     and ("U-Net" if network == "unet" else f"{network} loses") in line)  # fmt: skip
+        if name == "avalanche":
+            for column in ("left", "kept"):
+                assert ", ".join(f"{value:.2f}" for value in rows[column]) in claim
+        else:
+            assert f"{rows['left'].mean():.2f} [" in claim and f"{rows['kept'].mean():.2f} [" in claim
+
+
+@pytest.mark.parametrize("name", verdicts.SOURCES)
+def test_verdicts_follow_from_the_tables(name: str) -> None:
+    text = (ROOT / name / "README.md").read_text(encoding="utf-8")
+    assert verdicts.rewritten(text, verdicts.table(name)) == text, "run `python tools/verdicts.py`"
 
 
 def test_pages_state_what_the_rows_give() -> None:

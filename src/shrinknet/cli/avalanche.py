@@ -23,7 +23,7 @@ KINDS = ("conv2d", "conv1d", "vgg16", "resnet50", "inception_resnet_v2")  # as c
 @click.option("--size", type=click.IntRange(min=64), default=384, show_default=True,
               help="Height and width, in pixels.")  # fmt: skip
 @click.option("--sunny", type=click.FloatRange(0, 1), default=0.6, show_default=True,
-              help="Share of the slopes that lie in the sun; the others lie in the shade.")  # fmt: skip
+              help="Share of sunny slopes; the others are shady.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything.")
 @json_option
 def avalanche_data(out: Path, count: int, size: int, sunny: float, seed: int, as_json: bool) -> None:
@@ -62,17 +62,17 @@ def avalanche_data(out: Path, count: int, size: int, sunny: float, seed: int, as
               help="Of conv2d and conv1d.")  # fmt: skip
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="File of weights for vgg16, resnet50 or inception_resnet_v2, without the top.")  # fmt: skip
-@click.option("--frozen", is_flag=True, help="Leave the body's weights as they are, and cut nothing in it.")
+@click.option("--frozen", is_flag=True, help="Freeze the weights of the body, and cut nothing in it.")
 @click.option("--windows", "each", type=click.IntRange(min=2), default=256, show_default=True,
-              help="Training windows of each photograph, half of them marked.")  # fmt: skip
+              help="Training windows of each photograph in an epoch, half of them marked.")  # fmt: skip
 @click.option("--judged", type=click.IntRange(min=1), default=512, show_default=True,
-              help="Windows of each validation and test photograph, drawn anywhere.")  # fmt: skip
+              help="Windows of each validation and test photograph, drawn uniformly.")  # fmt: skip
 @click.option("--levels", type=click.IntRange(min=0), default=0, show_default=True,
               help="Levels of the Gaussian pyramid: how often photographs are halved first.")  # fmt: skip
 @click.option("--optimizer", type=click.Choice(["adam", "rmsprop"]), default="adam", show_default=True,
-              help="Of the training before the first trial, and of the trials.")  # fmt: skip
+              help="Optimizer of the training before the first trial, and of the trials.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True,
-              help="Of the optimizer.")  # fmt: skip
+              help="Learning rate of the optimizer.")  # fmt: skip
 @minimize_options(run_dir=Path("runs/avalanche"), warmup_steps=1500)
 def avalanche(data: Path | None, window: int, channels: int, each: int, judged: int, levels: int, kind: str,
               widths: tuple[int, ...], pooling: str, weights: Path | None, frozen: bool, optimizer: str,
@@ -104,16 +104,16 @@ def avalanche(data: Path | None, window: int, channels: int, each: int, judged: 
               help="A .keras or .tflite file of a window classifier or a dense network.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for masks, overlays, polygons and areas.csv.")  # fmt: skip
-@click.option("--box", type=BOX, help="Predict inside of this box of a detector only, in pixels.")
+@click.option("--box", type=BOX, help="Predict only inside this box, such as a detector's, in pixels.")
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
-              help="Probability from which on a pixel is marked.")  # fmt: skip
+              help="Pixels of at least this probability are marked.")  # fmt: skip
 @click.option("--opening", type=click.IntRange(min=0), default=2, show_default=True,
-              help="What is thinner than twice this many pixels is removed.")  # fmt: skip
+              help="Parts thinner than twice this many pixels are removed.")  # fmt: skip
 @click.option("--closing", type=click.IntRange(min=0), default=3, show_default=True,
               help="Gaps narrower than twice this many pixels are closed.")  # fmt: skip
-@click.option("--all-regions", is_flag=True, help="Keep every region, not the largest one alone.")
+@click.option("--all-regions", is_flag=True, help="Keep every region, not only the largest.")
 @click.option("--smoothing", type=click.FloatRange(min=0), default=1.0, show_default=True,
-              help="How far the smoothed outline may stay away from the mask, in pixels; 0: not smoothed.")  # fmt: skip
+              help="How far the smoothed outline may deviate from the mask, in pixels; 0: no smoothing.")  # fmt: skip
 @click.option("--method", type=click.Choice(["auto", "dense", "windows", "approximate"]), default="auto",
               show_default=True, help="How a window classifier is applied to a photograph.")  # fmt: skip
 @json_option

@@ -63,7 +63,7 @@ def experiment(
     cluster: str | None,
     as_json: bool,
 ) -> None:
-    """Repeat an experiment of the thesis, or of the report on steel plates.
+    """Repeat an experiment of the thesis, or of the reports on avalanches and steel plates.
 
     It trains what is missing, prints the table, and writes figures and page.
 

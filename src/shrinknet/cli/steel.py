@@ -64,7 +64,7 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
     type=click.Choice(["unet", "binary", "multiclass"]),
     default="unet",
     show_default=True,
-    help="What is trained: unet outlines defects, binary finds plates with one, multiclass names its class.",
+    help="What is trained: unet outlines defects, binary detects defective plates, multiclass names the class.",
 )
 @click.option(
     "--size",
@@ -96,14 +96,14 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
     type=click.IntRange(min=0),
     default=512,
     show_default=True,
-    help="MiB for plates that are kept; what does not fit is read again in each pass.",
+    help="MiB of plates kept in memory; the others are read again in each pass.",
 )
 @click.option(
     "--quantize-epochs",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Also write an int8 file, after so many passes of quantization-aware training (extra tfmot).",
+    help="Also write an int8 file after this many epochs of quantization-aware training (extra tfmot).",
 )
 @minimize_options(run_dir=Path("runs/steel"), warmup_steps=1_500)
 def steel(data: Path, **options: Any) -> None:

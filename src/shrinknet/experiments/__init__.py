@@ -1,4 +1,6 @@
-"""The experiments of the thesis and of other sources: one file for each question, with `run(settings, out)`."""
+"""The experiments of the thesis and of other sources: a module or package for each question, with
+`run(settings, out)`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ QUESTIONS = {
     "steel": "How well are steel plates classified and outlined, and by how small a network? (Terra 2020)",
     "steel-eda": "What is in the plates? (Terra 2020, sections 5 and 6)",
 }
+_MODULES = {"steel-eda": "steel.exploration"}  # of questions whose module has another name
 
 
 def question(name: str) -> Question:
@@ -29,6 +32,6 @@ def question(name: str) -> Question:
     """
     if name not in QUESTIONS:
         raise OptionError(f"There is no experiment {name!r}; there are {', '.join(QUESTIONS)}.")
-    module = importlib.import_module(f"shrinknet.experiments.{name.replace('-', '_')}")
+    module = importlib.import_module(f"shrinknet.experiments.{_MODULES.get(name, name.replace('-', '_'))}")
     found: Question = module.QUESTION
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shrinknet.errors import DataError, OptionError
-from shrinknet.imaging.files import MAX_PIXELS
+from shrinknet.imaging.files import MAX_PIXELS, why
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow knows others, some of which start programs
 
@@ -56,7 +56,9 @@ def read_pixels(path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXEL
             f"{str(path)!r} declares more pixels than can be read ({error}); expected at most {max_pixels:,}."
         ) from error
     except Exception as error:  # damaged files make decoders raise almost anything
-        raise DataError(f"{str(path)!r} cannot be read as an image ({error}): mend, replace or remove it.") from error
+        raise DataError(
+            f"{str(path)!r} cannot be read as an image ({why(error)}): repair, replace or remove it."
+        ) from error
 
 
 def as_pixels(image: np.ndarray, channels: int) -> np.ndarray:

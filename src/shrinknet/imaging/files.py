@@ -62,4 +62,14 @@ def read_grey(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             f"{str(path)!r} declares more pixels than can be read ({error}); expected at most {max_pixels:,}."
         ) from error
     except Exception as error:  # on damaged files decoders raise almost anything
-        raise DataError(f"{str(path)!r} cannot be read as an image ({error}): repair, replace or remove it.") from error
+        raise DataError(
+            f"{str(path)!r} cannot be read as an image ({why(error)}): repair, replace or remove it."
+        ) from error
+
+
+def why(error: Exception) -> str:
+    """The reason in an error of Pillow or of the system, without the path that the message names already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error)
+    return "it is in no known format" if text.startswith("cannot identify image file") else text

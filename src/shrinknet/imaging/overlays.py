@@ -39,8 +39,10 @@ def overlay(
         if not mask.any():
             continue
         inside = mask.astype(bool)
-        tinted = (1 - opacity) * picture[inside] + opacity * np.array(colour)
-        picture[inside] = np.rint(tinted).astype(np.uint8)
+        for channel, value in enumerate(colour):  # a table of all grey values: floats of a photograph fill the memory
+            tinted = np.rint((1 - opacity) * np.arange(256) + opacity * value).astype(np.uint8)
+            plane = picture[..., channel]
+            plane[inside] = tinted[plane[inside]]
         if outline:
             contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(picture, contours, -1, colour, outline)

@@ -67,15 +67,7 @@ class Outline:
 
     def mask(self) -> np.ndarray:
         """The pixels whose middle lies inside, shape (height, width), uint8, 0 or 1."""
-        from skimage import draw
-
-        filled: Any = draw.polygon2mask  # skimage has no types here
-
-        inside = np.zeros(self.shape, bool)
-        for polygon in self.polygons:
-            for ring in (polygon.exterior, *polygon.holes):
-                inside ^= filled(self.shape, ring[:, ::-1] - 0.5)
-        return inside.astype(np.uint8)
+        return filled([ring for one in self.polygons for ring in (one.exterior, *one.holes)], self.shape)
 
     def to_geojson(self, **properties: Any) -> dict[str, Any]:
         """A FeatureCollection (RFC 7946) with a feature for each region; in pixels, which every feature says.
@@ -134,6 +126,32 @@ def outline(mask: ArrayLike, *, smoothing: float = 0.5, spacing: float = 3.0, le
             owned[min(around, key=lambda place: ring_area(exteriors[place]))].append(hole)
     polygons = [Polygon(ring, tuple(holes)) for ring, holes in zip(exteriors, owned, strict=True)]
     return Outline(tuple(sorted(polygons, key=lambda one: -one.area)), values.shape)
+
+
+def filled(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """The pixels whose middle lies inside an odd number of rings, shape (height, width), uint8, 0 or 1.
+
+    Every edge flips what lies to the right of it in the rows that it crosses. This takes time for pixels and edges, not
+    for their product, as testing every pixel against every edge does.
+
+    Args:
+        rings: closed, x and y in pixels, shape (points, 2) each.
+        shape: height and width.
+    """
+    height, width = shape
+    flips = np.zeros((height, width + 1), np.uint8)
+    for ring in rings:
+        (x, y), (to_x, to_y) = ring[:-1].T, ring[1:].T
+        first, last = (np.clip(np.ceil(end - 0.5), 0, height).astype(int)
+                       for end in (np.minimum(y, to_y), np.maximum(y, to_y)))  # fmt: skip
+        counts = last - first  # rows whose middle lies between the ends of an edge
+        edge = np.repeat(np.arange(len(counts)), counts)
+        rows = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
+        share = (rows + 0.5 - y[edge]) / (to_y - y)[edge]
+        columns = np.clip(np.ceil(x[edge] + share * (to_x - x)[edge] - 0.5), 0, width).astype(int)
+        np.bitwise_xor.at(flips, (rows, columns), 1)
+    inside: np.ndarray = np.bitwise_xor.accumulate(flips, axis=1)[:, :width]
+    return inside
 
 
 def ring_area(ring: np.ndarray) -> float:

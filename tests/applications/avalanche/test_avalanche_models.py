@@ -181,6 +181,13 @@ class TestFeeds:
             assert len(feed._block[1]) == 2
         assert sorted(opened) == list(slopes.names[:6])
 
+    def test_as_many_images_are_open_as_memory_allows(self, slopes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert WindowFeed(slopes, slopes.names, TINY).mixed == len(slopes.names)
+        monkeypatch.setattr("shrinknet.applications.avalanche.feeds.OPEN", 2 * 64 * 80 * (TINY[2] + 1) + 1)
+        assert WindowFeed(slopes, slopes.names, TINY).mixed == 2  # 64 x 80 pixels each, with a mask
+        monkeypatch.setattr("shrinknet.applications.avalanche.feeds.OPEN", 1)
+        assert WindowFeed(slopes, slopes.names, TINY).mixed == 1
+
     def test_as_a_dataset(self, slopes: Any) -> None:
         feed, same = (WindowFeed(slopes, slopes.names[:3], TINY, each=4, batch=5, mixed=2) for _ in range(2))
         dataset = window_dataset(feed, 2)

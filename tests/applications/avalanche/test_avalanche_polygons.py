@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from shrinknet.errors import DataError, OptionError
 from shrinknet.imaging.boundary_scores import boundary, boundary_f1, mean_and_spread_of, outline_scores
 from shrinknet.imaging.cleaning import cleaned
-from shrinknet.imaging.polygons import Outline, _crosses, outline, ring_area
+from shrinknet.imaging.polygons import Outline, _crosses, filled, outline, ring_area
 
 MASKS = arrays.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 1))
 
@@ -68,6 +68,15 @@ class TestOutline:
         assert found.polygons[0].area > found.polygons[1].area
         assert found.polygons[1].area == 7 * 15 - 0.5
         assert np.array_equal(found.mask(), mask)
+
+    @given(st.integers(0, 10_000), st.integers(3, 30))
+    @settings(max_examples=60, deadline=None)
+    def test_filling_finds_what_a_test_of_every_pixel_finds(self, seed: int, points: int) -> None:
+        from skimage import draw
+
+        ring = np.random.default_rng(seed).uniform(-5, 25, (points, 2))  # crosses itself, and reaches out of the image
+        ring = np.concatenate([ring, ring[:1]])
+        assert np.array_equal(filled([ring], (20, 17)), draw.polygon2mask((20, 17), ring[:, ::-1] - 0.5))
 
     def test_counterclockwise_rings_have_a_positive_area(self) -> None:
         square = np.array([[0, 0], [3, 0], [3, 2], [0, 2], [0, 0]])

@@ -115,7 +115,7 @@ class TestMalformed:
             ("1 5 3 2", "Run 2 of 2, '3 2', overlaps"),
             ("3 2 3 2", "overlaps"),
             ("1 5 5 2", "overlaps"),
-            ("9 2 1 2", "'1 2', begins before the run in front of it"),
+            ("9 2 1 2", "'1 2', begins before the previous run"),
             ("409600 2", "ends at pixel 409601, past the end of a mask of 256 x 1600 = 409,600"),
             ("409601 1", "past the end"),
             ("99999999999999999999 1", "20 digits lies past the end"),

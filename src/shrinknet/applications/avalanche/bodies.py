@@ -1,4 +1,4 @@
-"""Bodies of keras.applications for window classifiers, with the inputs and the smallest sizes that they expect."""
+"""Bodies of keras.applications for window classifiers, with the inputs and the minimum sizes that they require."""
 
 from __future__ import annotations
 

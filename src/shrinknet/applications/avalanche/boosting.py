@@ -1,7 +1,8 @@
-"""Boosted trees as a head: on what a network puts out for a window, as the report has it, or on its features."""
+"""Boosted trees as a head: on a network's output for a window, as in the report, or on its features."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from shrinknet.applications.avalanche.prediction import predict_logits, predictor
+from shrinknet.applications.avalanche.prediction import Predictor, predict_logits, predictor
 from shrinknet.errors import DataError, OptionError
 from shrinknet.extras import require_extra
 from shrinknet.imaging.tiles import Box, Progress, checked_box
@@ -32,6 +33,11 @@ class BoostedHead:
     network: Any
     trees: Any
 
+    @functools.cached_property
+    def _ready(self) -> Predictor:
+        """The network, ready for whole images; making it takes longer than one image."""
+        return predictor(self.network)
+
     def probability(self, windows: np.ndarray) -> np.ndarray:
         """Of avalanche, shape (windows, 1), float32 in [0, 1].
 
@@ -49,7 +55,7 @@ class BoostedHead:
         What the trees see is computed for the whole image, or box: with features it takes their number times 4 bytes a
         pixel.
         """
-        seen = predict_logits(predictor(self.network), image, box, tile=tile, progress=progress)
+        seen = predict_logits(self._ready, image, box, tile=tile, progress=progress)
         left, top, right, bottom = checked_box(box, seen.shape[:2])
         probability = np.zeros(seen.shape[:2], np.float32)
         step = max(1, PIXELS // (right - left))
@@ -75,7 +81,7 @@ def boosted_head(
 
     Args:
         classifier: of `window_classifier`, trained.
-        windows: shape (windows, height, width, channels), in [0, 1]; best such as it was not trained on.
+        windows: shape (windows, height, width, channels), in [0, 1]; preferably not its training windows.
         labels: shape (windows,) or (windows, 1), 0 or 1; both occur.
         on: "predictions": its logit, which is all that the report gives to XGBoost; trees can then only bend its
             probabilities. "features": what its last layer reads.
@@ -102,7 +108,7 @@ def boosted_head(
     network = keras.Model(classifier.input, classifier.output) if on == "predictions" else features_of(classifier)
     trees = _trees(method, iterations, learning_rate, seed)
     seen = np.asarray(network.predict(windows, verbose=0)).reshape(len(windows), -1)
-    # between the threads there are thousands of short waits, which take minutes where other work runs beside
+    # threads synchronize thousands of times, which takes minutes on a busy machine
     with threadpool_limits(1 if seen.size < SMALL else None, user_api="openmp"):
         return BoostedHead(network, trees.fit(seen, truth.astype(int)))
 

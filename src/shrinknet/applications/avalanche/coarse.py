@@ -1,8 +1,8 @@
-"""Approximate networks: classifiers that pad, applied to a whole image in their own strides, and enlarged.
+"""Approximate dense networks, for classifiers that pad: applied to a whole image with their own strides, then enlarged.
 
-A body that puts zeros around every window has no exact form over whole images (see `dense`). What is commonly done
-instead is to let it run over the whole image, where it puts zeros around the image only, and to interpolate its coarse
-answers (arXiv:1411.4038). That is fast, and differs from what the body says of each window: `difference` measures it.
+A body that pads every window with zeros has no exact dense form (see `dense`). The usual substitute is to apply it to
+the whole image, where only the image is padded, and to interpolate the coarse output (arXiv:1411.4038). That is fast,
+but the result is not what the body gives for each window; `difference` measures by how much it is off.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Enlarged(keras.layers.Layer):
 
 
 def approximate_network(classifier: Any) -> Any:
-    """A fast approximation of a classifier that pads, for whole images; not what the classifier says of each window.
+    """A fast approximation of a classifier that pads, for whole images; it differs from the classifier on each window.
 
     Args:
         classifier: from windows, shape (windows, height, width, channels), to numbers, shape (windows, outputs): layers
@@ -78,7 +78,7 @@ def approximate_network(classifier: Any) -> Any:
     functional = functional_of(classifier)
     before, behind = ((reach(shape[0])[side], reach(shape[1])[side]) for side in (0, 1))
     stride = _stride(functional)
-    # zeros at the border of a tile reach far into it; multiples of the stride leave the grid of answers where it is
+    # padding at the border of a tile affects pixels far inside; multiples of the stride keep the output grid aligned
     halo = (-(-2 * shape[0] // stride[0]) * stride[0], -(-2 * shape[1] // stride[1]) * stride[1])
     image = keras.Input((None, None, shape[2]), name=input_name(halo, halo))
     tensors = {id(functional.inputs[0]): ReflectedBorders(before, behind, name="borders")(image)}

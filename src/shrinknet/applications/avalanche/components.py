@@ -1,4 +1,4 @@
-"""Principal components of windows: how many of them hold how much of the variance."""
+"""Principal components of windows: how much of the variance the first ones explain."""
 
 from __future__ import annotations
 

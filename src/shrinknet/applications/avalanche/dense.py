@@ -1,6 +1,6 @@
-"""Dense networks: a window classifier turned into a network that answers for every pixel of a whole image at once.
+"""Dense networks: a window classifier converted into a network that classifies every pixel of an image in one pass.
 
-Neighbouring windows share nearly all their pixels, and what is computed of them. The dense network computes it once.
+Neighbouring windows share nearly all of their pixels and intermediate results. A dense network computes them once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Step = Callable[[dict[int, Any], "_Names"], None]  # adds a tensor of the whole 
 
 
 def dense_network(classifier: Any, *, size: Pair | None = None) -> Any:
-    """A fully convolutional network that gives for every pixel what the classifier gives for the window around it.
+    """A fully convolutional network whose output at each pixel is the classifier's for the window around that pixel.
 
-    The answers are the same up to rounding. Borders are continued by reflection, inside of the network. Pooling and
+    The outputs are equal up to rounding. Borders are extended by reflection inside the network. Pooling and
     convolution with a stride become dilation, `Flatten` with `Dense` becomes a convolution, and global pooling a mean
     or maximum that slides. Weights are copied. The input's name ends in how many pixels before and behind a pixel its
     answer depends on, so that exported files can tell, see `halo_of`.

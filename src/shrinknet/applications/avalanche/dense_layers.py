@@ -1,4 +1,4 @@
-"""Layers of dense networks: borders by reflection, poolings that slide pixel by pixel, and values laid side by side."""
+"""Layers of dense networks: reflected borders, pooling with stride one and dilation, and stacking into channels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ POOLINGS = ("max", "average")
 
 @keras.saving.register_keras_serializable(package="shrinknet")
 class ReflectedBorders(keras.layers.Layer):
-    """Continues images over their borders by reflection; the border pixel is not repeated.
+    """Pads images by reflection; the border pixel is not repeated.
 
-    An image may be smaller than what is added: it is then mirrored several times.
+    An image smaller than the padding is mirrored several times.
 
     Args:
         before: rows added above and columns added on the left; behind: below and on the right.

@@ -1,7 +1,8 @@
 """Rules of dense networks: what each kind of layer becomes when it is applied to a whole image.
 
-A rule takes an operation and the fields of what it reads. It answers with the field that comes out, and with a function
-that makes it: from a name for the new layer and the whole image's tensors. What has no rule is refused by name.
+A rule takes an operation and the fields of its inputs. It returns the field of the output and a function that computes
+the output from a name for the new layer and the tensors of the whole image. Operations without a rule are refused by
+name.
 """
 
 from __future__ import annotations

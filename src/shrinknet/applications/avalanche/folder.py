@@ -51,6 +51,10 @@ class Slopes:
         """
         return self._fitting(self._file(self.references, name, REFERENCES), name, 3)
 
+    def size(self, name: str) -> tuple[int, int]:
+        """Height and width of a photograph in pixels, from the header of its file."""
+        return _size(self.images[name])
+
     def mask(self, name: str) -> np.ndarray:
         """Where the avalanche is, shape (height, width), uint8, 0 or 1; derived from the reference without a mask file.
 
@@ -72,7 +76,7 @@ class Slopes:
 
     def _fitting(self, path: Path, name: str, channels: int) -> np.ndarray:
         pixels = read_pixels(path, channels)
-        size = _size(self.images[name])
+        size = self.size(name)
         if pixels.shape[:2] != size:
             raise DataError(
                 f"{str(path)!r} has {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width), and its image "
@@ -112,7 +116,7 @@ def read(folder: str | os.PathLike[str]) -> Slopes:
 def check(
     slopes: Slopes, names: Sequence[str] | None = None, *, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, tuple[int, int]]:
-    """Decodes every image and mask once: better a sentence in the first minute than a failure in the last hour.
+    """Decodes every image and mask once, so that a bad file is reported before anything is trained.
 
     Args:
         slopes: of `read`; names: of images; None: all.

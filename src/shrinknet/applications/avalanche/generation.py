@@ -1,4 +1,4 @@
-"""Makes a folder of synthetic slopes in the report's layout, so that everything runs without its photographs."""
+"""Generates a folder of synthetic slopes in the report's layout, so that everything runs without its photographs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def generate(
     """Draws slopes into a new folder: `images`, `references`, `masks`, `light.csv`, and a notice: they are synthetic.
 
     The same arguments give the same files, byte for byte, with the same versions of NumPy, SciPy, OpenCV and Pillow.
-    The folder appears when all of it is written.
+    The folder appears only when it is complete.
 
     Args:
         folder: must not exist yet, or be empty.

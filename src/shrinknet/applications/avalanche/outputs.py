@@ -1,4 +1,4 @@
-"""Writes what was predicted: mask, overlay, polygon and a table of areas; each file whole or not at all."""
+"""Writes predictions: mask, overlay, polygon and a table of areas; each file completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shrinknet.files.disk import write_file
 from shrinknet.files.tables import csv_bytes
 from shrinknet.imaging.cleaning import cleaned
 from shrinknet.imaging.colour_files import read_pixels
-from shrinknet.imaging.overlays import as_rgb, overlay
+from shrinknet.imaging.overlays import overlay
 from shrinknet.imaging.pictures import png
 from shrinknet.imaging.polygons import Outline, outline
 from shrinknet.imaging.tiles import Box, Progress
@@ -141,7 +141,7 @@ def _predicted(ready: Predictor, path: Path, folder: Path, box: Box | None, how:
     found = outline(mask, smoothing=how.smoothing)
     geojson = found.to_geojson(image=path.name)
     write_file(folder / MASKS / f"{path.stem}.png", png(255 * mask))
-    write_file(folder / OVERLAYS / f"{path.stem}.png", png(drawn(as_rgb(pixels), found)))
+    write_file(folder / OVERLAYS / f"{path.stem}.png", png(drawn(pixels, found), fast=True))
     write_file(folder / POLYGONS / f"{path.stem}.geojson", (json.dumps(geojson) + "\n").encode())
     return {
         "image": path.name,

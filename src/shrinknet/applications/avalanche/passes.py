@@ -1,4 +1,4 @@
-"""The report's pipeline: a prediction, Canny's edges of it, and a second prediction on the image with these edges."""
+"""The report's pipeline: a prediction, its Canny edges, and a second prediction on the image with these edges."""
 
 from __future__ import annotations
 

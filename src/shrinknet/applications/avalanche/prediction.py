@@ -1,6 +1,6 @@
 """Prediction: the probability of avalanche for every pixel of an image, or of a detector's box in it.
 
-Images are worked on in tiles, so that memory does not grow with the network's feature maps over the whole image.
+Images are processed in tiles, so that memory does not grow with the size of the feature maps of a whole image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 512  # windows at a time, where they are predicted one by one
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network that is ready to answer for pixels.
+    """A network that is ready to predict pixels.
 
     Attributes:
         network: what is run.
@@ -97,8 +97,8 @@ def predict_image(
             exported `.tflite` file; or a `Predictor`.
         image: shape (height, width) or (height, width, channels), uint8 or in [0, 1]; or the path of a file. Grey and
             colour are turned into what the network expects.
-        box: left, top, right and bottom in pixels, the last two exclusive: only there is predicted. Windows still see
-            what lies around it.
+        box: left, top, right and bottom in pixels, the last two exclusive: only this part is predicted. Windows still
+            see the pixels around it.
         method: see `predictor`.
         tile: height and width of the parts that are predicted at once, in pixels; a file with a size of its own keeps
             it. Memory grows with its square.

@@ -1,15 +1,15 @@
-"""What the report says, in its own numbers, and where its arithmetic went wrong.
+"""The numbers of the report, and where its arithmetic went wrong.
 
 Source: M. Alharbi, T. Faut, A. Gumina, K. Kelso, O. Miller, "Predicting Avalanche Field in Images Using Convolutional
 Neural Networks and Edge Detection", April 2020.
 
 The number of windows. The report gives N = sum_k k * sum_j j * sum_i i, with k up to d, j up to H and i up to W, which
 adds up the *positions* instead of counting them: a row of W pixels contributes W (W + 1) / 2 instead of W. The number
-of pixels in a window has the same slip. Right are (H - h + 1) (W - w + 1) windows of h w d values each; the channels
-belong to a window and do not multiply their number. For its example of 4256 x 3694 pixels and windows of 33 x 33 these
-are 15,468,288 windows of 3,267 values, not 37 x 10^13 of 314,721. As bytes that is 50.5 GB for one image, which is
-indeed more than the 35 GB that the authors had; the 12 x 10^19 bytes they name are 3 x 10^9 times as much as those,
-not "almost double".
+of pixels in a window has the same error. There are (H - h + 1) (W - w + 1) windows of h w d values each; the channels
+are part of a window and do not multiply the number of windows. For the report's example, 4256 x 3694 pixels and windows
+of 33 x 33, that is 15,468,288 windows of 3,267 values, not 37 x 10^13 of 314,721. As bytes it is 50.5 GB for one image,
+which is indeed more than the 35 GB that the authors had; the 12 x 10^19 bytes that they state are 3 x 10^9 times those
+35 GB, not "almost double".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Masks from references: finds the outline that somebody drew on a photograph, closes it, and fills it."""
+"""Masks from references: finds the outline drawn on a photograph, closes it, and fills it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic avalanches: where one breaks loose, how it runs down, what it leaves, and the outline drawn around it."""
+"""Synthetic avalanches: release, track, deposit, and the outline that a person would draw around them."""
 
 from __future__ import annotations
 

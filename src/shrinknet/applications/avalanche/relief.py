@@ -46,8 +46,9 @@ def relief(random: np.random.Generator, shape: tuple[int, int]) -> Relief:
     height, width = shape
     fall = np.linspace(1, 0, height, dtype=np.float32)[:, None] * np.float32(height * random.uniform(0.5, 0.75))
     lean = np.linspace(-1, 1, width, dtype=np.float32)[None, :] * np.float32(random.normal(0, 0.06) * width)
-    rough = fractal(random, shape, 2.5, max(shape) / 2)
-    ridges = np.abs(fractal(random, shape, 2.3, max(shape) / 2.5))  # folded, so that valleys get sharp lines
+    # steeper spectra than those of bare rock: deep snow fills the small hollows, or nobody could see the avalanche
+    rough = fractal(random, shape, 2.9, max(shape) / 2)
+    ridges = np.abs(fractal(random, shape, 2.7, max(shape) / 2.5))  # folded, so that valleys get sharp lines
     size = np.float32(min(shape))
     total = fall + lean + size * np.float32(0.03) * rough - size * np.float32(random.uniform(0.02, 0.05)) * ridges
     smooth = cv2.GaussianBlur(total, (0, 0), max(min(shape) / 60, 1.5))

@@ -94,8 +94,9 @@ def whole_image_scores(
     model: Any, slopes: Slopes, parts: Mapping[str, tuple[str, ...]], how: Windowing
 ) -> pd.DataFrame:
     """Scores of every test photograph, at the threshold that is best on the validation photographs."""
-    limit = threshold_of(model, slopes, parts["validation"], how)
-    scores = image_scores(model, slopes, parts["test"], channels=how.shape[2], threshold=limit, levels=how.levels)
+    ready = predictor(model)
+    limit = threshold_of(ready, slopes, parts["validation"], how)
+    scores = image_scores(ready, slopes, parts["test"], channels=how.shape[2], threshold=limit, levels=how.levels)
     return scores.assign(threshold=limit)
 
 

@@ -1,6 +1,7 @@
-"""Which slopes train, validate and test, and windows drawn from them into memory: split by image, never by window.
+"""The split of slopes into training, validation and test, by image and never by window; and samples of windows.
 
-Neighbouring windows share nearly all their pixels. Windows of one image in two parts would be a test on training data.
+Neighbouring windows share nearly all of their pixels: if windows of one image were in two parts, the test would be on
+training data.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def split_images(slopes: Slopes, shares: Sequence[float] = SHARES, seed: int = 0
     ordered = sorted(mixed, key=lambda name: slopes.light.get(name, ""))  # stable: random within each light
     counts = np.maximum(1, np.rint(np.array(shares) * len(ordered)).astype(int))
     counts[0] = len(ordered) - counts[1:].sum()
-    # every image goes to the part that lags furthest behind its share
+    # each image goes to the part that is furthest behind its share
     dealt: dict[str, list[str]] = {part: [] for part in PARTS}
     for number, name in enumerate(ordered, 1):
         lag = [count * number / len(ordered) - len(dealt[part]) for part, count in zip(PARTS, counts, strict=True)]

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from shrinknet.applications.avalanche.classifier import window_classifier
-from shrinknet.applications.avalanche.feeds import Augmentation
+from shrinknet.applications.avalanche.feeds import Augmentation, WindowFeed
 from shrinknet.applications.avalanche.folder import Slopes, check
 from shrinknet.applications.avalanche.layout import COLOUR
+from shrinknet.applications.avalanche.prediction import predictor
 from shrinknet.applications.avalanche.sampling import split_images, window_sample
 from shrinknet.applications.avalanche.training import best_threshold, predicted
 from shrinknet.applications.avalanche.window_metrics import BestIoU
@@ -31,8 +32,8 @@ class Windowing:
 
     Attributes:
         shape: height, width and channels of a window.
-        each: training windows of each photograph, half of them marked; judged: windows of each photograph of the
-            validation and test data, drawn anywhere.
+        each: training windows of each photograph in an epoch, half of them marked; every epoch draws new ones.
+        judged: windows of each validation and test photograph, drawn uniformly.
         levels: of the Gaussian pyramid; see `imaging.pyramids`.
     """
 
@@ -60,8 +61,8 @@ def avalanche_task(slopes: Slopes, windowing: Windowing | None = None, *, seed: 
     model.compile(model.optimizer, model.loss, metrics=[BestIoU(), *_metrics(model)])
     parts = split_images(slopes, seed=seed)
     _check_masks(slopes, parts)
-    x, y = window_sample(slopes, parts["train"], how.shape, how.each, levels=how.levels, seed=seed)
-    changed = Augmentation()(x, np.random.default_rng([seed, len(x)]))
+    train = WindowFeed(slopes, parts["train"], how.shape, each=how.each, batch=BATCH_SIZE, augment=Augmentation(),
+                       levels=how.levels, seed=seed)  # fmt: skip
     judged = {
         part: window_sample(slopes, parts[part], how.shape, how.judged, balanced=False, levels=how.levels, seed=seed)
         for part in ("validation", "test")
@@ -69,7 +70,7 @@ def avalanche_task(slopes: Slopes, windowing: Windowing | None = None, *, seed: 
     return Task(
         name="avalanche",
         model=model,
-        train=(changed, y),
+        train=train,
         validation=judged["validation"],
         test=judged["test"],
         samples=_samples(slopes, parts, how),
@@ -81,8 +82,9 @@ def avalanche_task(slopes: Slopes, windowing: Windowing | None = None, *, seed: 
 
 def threshold_of(model: Any, slopes: Slopes, names: Sequence[str], how: Windowing) -> float:
     """The probability from which on a network marks best: the highest mean IoU over whole photographs."""
+    ready = predictor(model)
     return best_threshold(
-        lambda name: predicted(model, slopes.image(name, how.shape[2]), levels=how.levels), slopes, names
+        lambda name: predicted(ready, slopes.image(name, how.shape[2]), levels=how.levels), slopes, names
     )
 
 
@@ -116,8 +118,9 @@ def _samples(slopes: Slopes, parts: Mapping[str, Sequence[str]], how: Windowing)
         return _same_size([one[::step, ::step] for one in drawn])
 
     def shown(model: Any) -> np.ndarray:
-        limit = threshold_of(model, slopes, parts["validation"], how)
-        found = [predicted(model, slopes.image(name, how.shape[2]), levels=how.levels) >= limit for name in names]
+        ready = predictor(model)
+        limit = threshold_of(ready, slopes, parts["validation"], how)
+        found = [predicted(ready, slopes.image(name, how.shape[2]), levels=how.levels) >= limit for name in names]
         return pictures([cleaned(mask.astype(np.uint8), largest=False) for mask in found])
 
     plain = _same_size([slopes.image(name)[::step, ::step] for name in names])

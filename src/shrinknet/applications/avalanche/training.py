@@ -139,8 +139,7 @@ def best_threshold(
 ) -> float:
     """The threshold with the highest mean IoU over images; take images that neither trained nor test the network.
 
-    Windows are drawn half and half for training, and an image has far fewer marked pixels than others: 0.5 marks too
-    much.
+    Half of the training windows are marked, but only a small part of an image is, so that 0.5 marks too much.
 
     Args:
         probability: the prediction for an image by its name, shape (height, width).

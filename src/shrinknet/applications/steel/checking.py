@@ -1,4 +1,4 @@
-"""A look at every image before training: better a sentence in the first minute than a failure in the tenth hour."""
+"""Checks every image before training, so that a bad file is reported before anything is trained."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def check_images(
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Decodes every image once; the number of images that were looked at.
+    """Decodes every image once, and returns the number of images.
 
     Args:
         plates: of `read`.
         names: the images that will be used; None: all.
-        jobs: threads; None: as many as Python finds good.
+        jobs: threads; None: Python's default.
         progress: called with images done and images in all.
 
     Raises:

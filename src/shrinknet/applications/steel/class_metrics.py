@@ -1,4 +1,4 @@
-"""F1, precision and recall for Keras: of everything seen, and the report's means over batches."""
+"""F1, precision and recall for Keras: over all images, and the report's means over batches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WholeF1(_Counts):
 
 
 class _BatchMean(keras.metrics.Mean):
-    """The mean over batches of a score of each, as the report's `f1_score_m` and its like; a part of a batch counts
+    """The mean of the scores of single batches, like the report's `f1_score_m`; an incomplete batch counts
     as much as a whole one.
     """
 

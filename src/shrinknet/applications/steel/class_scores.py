@@ -1,7 +1,7 @@
 """Scores of classifiers in NumPy, with the averaging stated: over the whole set, over classes, and over batches.
 
-The report's F1, precision and recall are means over batches of each batch's own value (`batchwise`), which depend on
-the batch size and on the order, and are not the F1, precision and recall of the set (`whole`).
+The report's F1, precision and recall are means over batches (`batchwise`). They depend on the batch size and the order,
+and are not the F1, precision and recall of the whole set (`whole`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report's two-step classifier: is there a defect on the plate, and if so, of which class."""
+"""The report's two-step classifier: whether a plate has a defect and, if so, of which class."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def two_step_classifier(
     layer. The first has one sigmoid and binary cross-entropy, the second one output for each class and categorical
     cross-entropy, both Adam.
 
-    With the report's four sigmoids Keras on TensorFlow does not take the loss of the sigmoids: it finds the numbers
-    that went into them and takes their softmax. So both choices of `activation` train to the same weights, and the
-    class with the largest output is the same; what differs is what exceeds 0.5, and with it precision, recall and F1.
+    With the report's four sigmoids, Keras on TensorFlow does not compute the loss from the sigmoids: it finds their
+    logits and takes the softmax of those. Both choices of `activation` therefore train to the same weights and rank the
+    classes alike; they differ in which outputs exceed 0.5, and so in precision, recall and F1.
 
     Args:
         shape: height, width and channels of the plates; the report's are (256, 512, 3).

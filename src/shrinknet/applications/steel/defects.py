@@ -1,8 +1,8 @@
-"""Synthetic defects: the four signatures that the report describes, each painted onto a surface.
+"""Synthetic defects: the four signatures that the report describes, painted onto a surface.
 
-1: small square specks that come together in a region. 2: a thin vertical trace that comes alone. 3: vertical traces
-close together, some horizontal ones among them. 4: rounded areas anywhere on the plate. The areas follow the report's
-figure 12, put right as `published.py` explains: medians of about 3,400, 2,900, 12,300 and 25,500 pixels.
+1: clusters of small square specks. 2: a single thin vertical trace. 3: dense vertical traces with a few horizontal
+ones. 4: rounded areas anywhere on the plate. The areas follow the report's figure 12, corrected as `published.py`
+explains: medians of about 3,400, 2,900, 12,300 and 25,500 pixels.
 """
 
 from __future__ import annotations

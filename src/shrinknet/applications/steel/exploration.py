@@ -1,4 +1,4 @@
-"""Exploration: what the report's sections 5 and 6 look at, as plain tables with the report's own numbers beside."""
+"""Exploration: the subject of the report's sections 5 and 6, as plain tables with the report's numbers beside ours."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def defects_per_image(master: pd.DataFrame) -> pd.DataFrame:
         master: of `master_table`.
 
     Returns:
-        defects, 0 to 4; images; share of all images; published, the images that the report's text names: 5,902 without
-        a defect and 6,666 with one or more, of which it tells no more.
+        defects, 0 to 4; images; share of all images; published, the numbers in the report's text: 5,902 without a
+        defect and 6,666 with one or more, which it does not break down.
     """
     counts = master["Defect_no"].value_counts().reindex(range(len(CLASSES) + 1), fill_value=0)
     table = pd.DataFrame({"defects": counts.index, "images": counts.to_numpy(int)})

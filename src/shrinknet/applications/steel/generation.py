@@ -1,4 +1,4 @@
-"""Makes a folder of synthetic plates in the layout of the competition, so that everything runs without its data."""
+"""Generates a folder of synthetic plates in the competition's layout, so that everything runs without its data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUALITY = 90  # of the JPEG files
 
 @dataclass(frozen=True)
 class Mixture:
-    """Which defects how many plates have; the defaults are the report's imbalance.
+    """How many plates have which defects; the defaults are the report's imbalance.
 
     Attributes:
         defect: share of plates with a defect; the report has 6,666 of 12,568.
@@ -78,13 +78,13 @@ def generate(
     """Draws plates into a new folder: `train.csv`, `train_images/*.jpg`, and a notice that they are synthetic.
 
     The same arguments give the same files, byte for byte, with the same versions of NumPy, OpenCV and Pillow. The
-    folder appears when all of it is written.
+    folder appears only when it is complete.
 
     Args:
         folder: must not exist yet, or be empty.
         count: plates, from 1.
         seed: of everything, from 0.
-        mixture: which defects there are how often; None: the report's imbalance.
+        mixture: how many plates have which defects; None: the report's imbalance.
         shape: height and width in pixels, from 64 x 128.
         progress: called with plates done and plates in all.
 

@@ -1,6 +1,6 @@
-"""Prediction: masks of plates, the competition's CSV, overlays, and a table of where each defect lies.
+"""Prediction: masks of plates, the competition's CSV, overlays, and a table with the position of each defect.
 
-Plates are read, outlined and written batch by batch, so that a folder of any size takes the memory of a few.
+Plates are read, segmented and written batch by batch: a folder of any size takes the memory of a few plates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the report says, with the place where it says it: R. Terra, "Severstal Image Classification", 2 November 2020.
+"""What the report says, and where: R. Terra, "Severstal Image Classification", 2 November 2020.
 
 **Its figure 12 and the percentages over 100.** The report gives areas of up to 179.8 % of a plate. It counts, in its
 words, "all non-zeroes in an array", and divides by height times width; but the array is a picture with three channels,
@@ -7,9 +7,9 @@ of a plate of 409,600 pixels is a whole number of counts: the minimum of class 3
 two channels above zero, all counts of its class are even; if it has three, all are multiples of three. Class 3 exceeds
 100 %, so its colour has at least two, and 230 is no multiple of three: it has two. Of class 4 the minimum, 982, is no
 multiple of three, and the median and the maximum are even, too. Of classes 1 and 2 the minimum, median and maximum are
-all multiples of three, and odd numbers are among them. `channel_evidence` does this arithmetic again. With 3, 3, 2 and
+all multiples of three, and odd numbers are among them. `channel_evidence` repeats this arithmetic. With 3, 3, 2 and
 2 channels the mean areas are 1.07, 0.83, 6.43 and 8.63 % of a plate. For class 3 this is certain, for the others
-likely. The rows of all data and of several classes mix colours; nothing puts them right but the plates themselves.
+likely. The rows of all data and of several classes mix colours; they cannot be corrected without the plates.
 
 **Its split.** It names none, but its accuracies are fractions. 0.847222 on the test set is 61 of 72, and 0.916667 is
 132 of 144: a tenth of the 720 and 1,440 images. 0.893822 on the training set is 463 of 518, and 0.917954 is 951 of

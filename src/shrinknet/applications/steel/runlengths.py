@@ -92,9 +92,9 @@ def runs(rle: str, shape: tuple[int, int] = SHAPE) -> tuple[np.ndarray, np.ndarr
     past = f"ends at pixel {{end}}, past the end of a mask of {shape[0]} x {shape[1]} = {total:,} pixels"
     _refuse(ends > total, past, starts, lengths)
     before = np.concatenate(([0], starts[:-1])) if len(starts) else starts
-    _refuse(starts < before, "begins before the run in front of it; expected increasing starts", starts, lengths)
+    _refuse(starts < before, "begins before the previous run; expected increasing starts", starts, lengths)
     reached = np.concatenate(([0], ends[:-1])) if len(ends) else ends
-    _refuse(starts <= reached, "overlaps the run in front of it", starts, lengths)
+    _refuse(starts <= reached, "overlaps the previous run", starts, lengths)
     return starts - 1, lengths
 
 

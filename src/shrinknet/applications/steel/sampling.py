@@ -1,4 +1,4 @@
-"""Which plates train, validate and test: balanced samples of single-class plates, and splits without leaks."""
+"""Training, validation and test plates: balanced samples of single-class plates, and splits without leaks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def balanced_sample(
 ) -> pd.DataFrame:
     """The plates of the two-step classifier: as many of each class, of a single class only, and clean ones.
 
-    A plate is in one part for both steps, so that a test plate of the whole system was seen by neither of them.
+    A plate is in one part for both steps, so that neither step has seen a test plate of the whole system.
 
     Args:
         master: of `master_table`.

@@ -1,4 +1,4 @@
-"""Plates as a tf.data.Dataset: read from files when they are needed, augmented, and batched.
+"""Plates as a tf.data.Dataset: read from files as needed, augmented, and batched.
 
 Only a few batches are in memory at a time, so that a folder may be larger than it. This file is about TensorFlow.
 """
@@ -24,13 +24,13 @@ SIZE = (256, 512)  # height and width that the report resizes a plate to
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What training plates go through, each time by other numbers.
+    """Random changes of training plates.
 
     Attributes:
         flips: left to right and upside down, each with a probability of one half.
-        shift: greatest shift as a share of height and width, in [0, 0.5]; what comes in is mirrored.
-        brightness: greatest difference that is added, in [0, 1] of the range of grey values.
-        contrast: greatest change of the contrast around the plate's mean, in [0, 1).
+        shift: largest shift as a share of height and width, in [0, 0.5]; borders are filled by reflection.
+        brightness: largest amount added, in [0, 1] of the range of grey values.
+        contrast: largest relative change of the contrast around the plate's mean, in [0, 1).
     """
 
     flips: bool = True
@@ -48,7 +48,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Crops:
-    """Parts of plates instead of whole ones, for networks that outline: on a whole plate hardly a pixel is marked.
+    """Crops instead of whole plates, for segmentation networks: hardly a pixel of a whole plate is marked.
 
     Attributes:
         height, width: in pixels of the resized plate.

@@ -1,7 +1,7 @@
-"""Synthetic steel: what a plate looks like before anything is wrong with it.
+"""Synthetic steel: the surface of a plate without defects.
 
 Illumination by rows of lamps, streaks along the direction of rolling (vertical here, as in the competition's images),
-grain, the dark margin beside the strip, and harmless marks that a network must learn to leave alone.
+grain, the dark margin beside the strip, and harmless marks that a network must learn to ignore.
 """
 
 from __future__ import annotations

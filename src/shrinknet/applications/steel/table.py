@@ -86,7 +86,7 @@ def read(folder: str | os.PathLike[str], shape: tuple[int, int] = SHAPE) -> Plat
 
     `train.csv` has the columns ImageId, ClassId and EncodedPixels, or those of the old layout, ImageId_ClassId and
     EncodedPixels; rows without pixels say that there is no such defect. A byte order mark and the line ends of Windows
-    are read, too. Images are listed, not decoded: see `Plates.image` and `check_images`.
+    are accepted. Images are listed, not decoded: see `Plates.image` and `check_images`.
 
     Args:
         folder: holds `train.csv` and `train_images`.

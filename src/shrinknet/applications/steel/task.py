@@ -1,4 +1,4 @@
-"""The steel tasks: an untrained U-Net or classifier, plates to train it on, and samples for the page of its run."""
+"""The steel tasks: an untrained U-Net or classifier, its data, and samples for the page of its run."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 from shrinknet.experiments import frame
 from shrinknet.experiments.avalanche.analysis import analyse, gather
 from shrinknet.experiments.avalanche.page import page
-from shrinknet.experiments.avalanche.settings import LARGE, NETWORKS, PASSED, STEPS, Avalanche, Network
+from shrinknet.experiments.avalanche.settings import LARGE, NETWORKS, PASSED, REPEATED, STEPS, Avalanche, Network
 from shrinknet.experiments.frame import Findings, Frames, Question
 from shrinknet.experiments.units import Unit
 
@@ -45,7 +45,7 @@ def repetition(settings: Avalanche, number: int) -> Unit:
     unit: Unit = {name: [] for name in TABLES}
     if step == len(NETWORKS):
         _add_colours(unit, settings, slopes, parts, seed, first=place == 0)
-    elif not NETWORKS[step].body or place < settings.body_repetitions:
+    elif NETWORKS[step].name in REPEATED or place < settings.other_repetitions:
         _add_network(unit, settings, NETWORKS[step], slopes, parts, seed, first=place == 0)
     return unit
 
@@ -68,7 +68,7 @@ def _add_network(unit: Unit, settings: Avalanche, network: Network, slopes: Slop
         unit["boosting"] += rows
         unit["panels"] += pictures if first else []
     if network.name in settings.shrunk:
-        rows, trials = shrinking.shrink(settings, trained, slopes, parts, seed)
+        rows, trials = shrinking.shrink(settings, trained, slopes, parts, seed, timed=first)
         unit["shrinking"] += rows
         unit["trials"] += trials
 

@@ -47,6 +47,7 @@ NETWORKS = (
     Network(FEW, (33, 33, 3), few=True),
 )
 STEPS = len(NETWORKS) + 1  # units of work of a repetition: its networks, then its colours
+REPEATED = (GREY, COLOUR, LARGE)  # networks of every repetition
 PASSED = (COLOUR, LARGE, VGG, RESNET)  # networks of the report's figures 6 to 9
 STRATEGIES = ("default", "random")
 
@@ -60,7 +61,9 @@ class Avalanche(Settings):
         slopes, size: number of synthetic slopes, and their height and width in pixels.
         epochs, each: of the small networks: passes, and windows of each photograph in a pass.
         tests: windows of each test photograph for loss and accuracy.
-        body_repetitions: repetitions that have bodies; body_epochs, body_each, body_tests: likewise of bodies.
+        other_repetitions: repetitions that train the other networks, too: bodies, and the small ones that are compared
+            with the report's three.
+        body_epochs, body_each, body_tests: as epochs, each and tests, of bodies.
         weights: folder with vgg16.weights.h5, resnet50.weights.h5 and inception_resnet_v2.weights.h5, without their
             tops; "": bodies begin from scratch.
         eager: whether bodies are trained without compiling, which is faster for a handful of batches.
@@ -79,7 +82,7 @@ class Avalanche(Settings):
     epochs: int = 5
     each: int = 512
     tests: int = 1_024
-    body_repetitions: int = 3
+    other_repetitions: int = 3
     body_epochs: int = 5
     body_each: int = 64
     body_tests: int = 128
@@ -95,18 +98,18 @@ class Avalanche(Settings):
     judged: int = 512
 
     LEAST: ClassVar[Mapping[str, int]] = {
-        **Settings.LEAST, "slopes": 10, "size": 80, "epochs": 1, "each": 2, "tests": 1, "body_repetitions": 0,
+        **Settings.LEAST, "slopes": 10, "size": 80, "epochs": 1, "each": 2, "tests": 1, "other_repetitions": 0,
         "body_epochs": 1, "body_each": 2, "body_tests": 1, "components": 20, "boosted": 2, "steps": 1, "final_steps": 0,
         "shrink_each": 2, "judged": 1,
     }  # fmt: skip
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"repetitions": 1, "slopes": 10, "size": 96, "epochs": 2, "each": 64, "tests": 64,
-                  "body_repetitions": 1, "body_epochs": 1, "body_each": 2, "body_tests": 4, "eager": True,
+                  "other_repetitions": 1, "body_epochs": 1, "body_each": 2, "body_tests": 4, "eager": True,
                   "components": 100, "boosted": 32, "shrunk": (COLOUR,), "steps": 10,
                   "final_steps": 20, "shrink_each": 32, "judged": 64, "bootstrap": 200},
-        "laptop": {"slopes": 40, "size": 256, "each": 256, "tests": 512, "body_repetitions": 1, "body_epochs": 3,
-                   "body_each": 32, "body_tests": 64, "components": 1_500, "boosted": 256, "steps": 60,
-                   "final_steps": 300, "shrink_each": 128, "judged": 192},
+        "laptop": {"slopes": 40, "size": 192, "each": 256, "tests": 256, "other_repetitions": 1, "body_epochs": 2,
+                   "body_each": 8, "body_tests": 16, "eager": True, "components": 1_000, "boosted": 128, "steps": 10,
+                   "final_steps": 200, "judged": 128},
         "paper": {},
     }  # fmt: skip
 

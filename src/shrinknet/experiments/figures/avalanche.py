@@ -47,8 +47,10 @@ def curves(table: pd.DataFrame, measure: str) -> Figure:
             axis.set_xticks(sorted(set(table["epoch"])))
         for row in axes:
             row[0].set_ylabel(f"{measure} of windows\n(no unit)")
-        for axis in axes[-1]:
-            axis.set_xlabel("epoch (number)" if axis.axison else "")
+        for column in axes.T:
+            lowest = [axis for axis in column if axis.axison][-1]
+            lowest.set_xlabel("epoch (number)")
+            lowest.tick_params(labelbottom=True)
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         return figure
 
@@ -135,9 +137,9 @@ def components(table: pd.DataFrame) -> Figure:
                           linestyle="--" if standardized else "-", linewidth=1.6,
                           label=f"{window}{', standardized' if standardized else ''}")  # fmt: skip
         axis.axhline(99, color="0.4", linewidth=1)
-        axis.plot([9], [99], "x", color="black", markersize=8, label="the report: 9 hold 99 %")
+        axis.plot([9], [99], "x", color="black", markersize=8, label="the report: 9 explain 99 %")
         axis.set_xlabel("components (number)")
-        axis.set_ylabel("variance held (%)")
+        axis.set_ylabel("variance explained (%)")
         axis.legend(loc="lower right")
         return figure
 

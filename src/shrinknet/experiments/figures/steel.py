@@ -16,6 +16,8 @@ from shrinknet.applications.steel.layout import CLASSES, COLOURS, NAMES
 from shrinknet.experiments.figures import COLOURS as SERIES
 from shrinknet.experiments.figures import MARKERS, new_figure, style
 
+_NAMED = {"f1": "F1", "dice_marked": "Dice of marked masks", "unet": "U-Net"}
+
 
 def defects_per_image(table: pd.DataFrame) -> Figure:
     """Figure 4: a bar for each number of defects.
@@ -69,7 +71,7 @@ def areas(table: pd.DataFrame) -> Figure:
                 value = float(right.loc[name, [statistic]].to_numpy(float)[0])
                 if np.isfinite(value):
                     axis.plot(place + 0.38, value, marker, color="black", markersize=7 if marker == "_" else 4,
-                              label=f"the report's {statistic}, put right" if place == 0 else None)  # fmt: skip
+                              label=f"the report's {statistic}, corrected" if place == 0 else None)  # fmt: skip
         axis.set_yscale("log")
         axis.set_xlabel("")
         axis.set_ylabel("marked area (% of the plate)")
@@ -114,7 +116,7 @@ def histories(tables: Mapping[str, pd.DataFrame], measures: Sequence[str] = ("lo
                     axis.plot(table["epoch"], table[prefix + measure], color=SERIES[place], label=label,
                               linestyle="-" if not prefix else "--", linewidth=1.4)  # fmt: skip
                 axis.set_title(title)
-                axis.set_ylabel(f"{measure} (no unit)")
+                axis.set_ylabel(f"{_NAMED.get(measure, measure)} (no unit)")
         for axis in axes[-1]:
             axis.set_xlabel("epoch (number)")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -179,7 +181,7 @@ def score_cost(trials: pd.DataFrame) -> Figure:
             axis.axvline(50, color="0.4", linewidth=1, linestyle=":")
             axis.invert_xaxis()
             axis.set_ylabel(f"validation {'Dice' if network == 'unet' else 'F1'} (no unit)")
-            axis.set_title(network)
+            axis.set_title(_NAMED.get(network, network))
         axes[-1, 0].set_xlabel("multiply-adds left (% of the uncut network's)")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(names))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHRUNK = 4  # pictures in the record are smaller by this factor
+ON_BLACK = ("1", "3", "several")  # what figure 11 shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Exploration(Settings):
 
 def repetition(settings: Exploration, number: int) -> Unit:
     """The unit of work: the master table and a few pictures of plates."""
-    from shrinknet.experiments.steel_plates import plates_for
+    from shrinknet.experiments.steel.plates import plates_for
 
     plates = plates_for(settings.plates, settings.count, settings.seed + number, balanced=False)
     master = exploration.master(plates)
@@ -170,8 +171,8 @@ def _claims(images: pd.DataFrame, areas: pd.DataFrame, statistics: pd.DataFrame)
 def _notes(images: pd.DataFrame) -> tuple[str, ...]:
     if bool(images["synthetic"].any()):
         return (
-            "These plates are synthetic: shares and areas were built into them after the report. The verdicts say "
-            "that the generator does what it should, and nothing about steel.",
+            "These plates are synthetic: the generator was given the report's shares and areas. The verdicts show that "
+            "the generator works as intended, and nothing about steel.",
         )
     return ()
 
@@ -192,7 +193,7 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
         }
         name = _figure_name(str(kind))
         figures[name] = steel.examples(made)
-        if kind in ("1", "3", "several"):
+        if kind in ON_BLACK:
             figures[f"{name}-black"] = steel.examples(made, ("overlay", "mask"))
     return figures
 
@@ -203,23 +204,13 @@ def _figure_name(kind: str) -> str:
 
 def page(settings: Exploration, frames: Frames, findings: Findings) -> str:
     """Figures 2 to 12 reproduced, next to the report's numbers."""
-    tables, pictures = findings.tables, frames["pictures"]["kind"].unique()
-    shown = "\n\n".join(
-        f"**Figure {_figure_name(kind)[7:]}**, "
-        f"{'several classes' if kind == 'several' else f'class {kind}'}\n\n"
-        f"![plates as they are and with masks]({_figure_name(kind)}.png)"
-        for kind in pictures
-    )
-    black = "\n\n".join(
-        f"![masks on black]({_figure_name(kind)}-black.png)" for kind in pictures if kind in ("1", "3", "several")
-    )
-    colours = ", ".join(f"{number} {colour}" for number, colour in zip(CLASSES, _NAMED, strict=True))
+    synthetic = " (synthetic)" if frames["images"]["synthetic"].any() else ""
     return f"""# Exploration of the plates
 
-{len(frames["images"]):,} plates{" (synthetic)" if frames["images"]["synthetic"].any() else ""}; the report (R. Terra,
-*Severstal Image Classification*, 2020) has 12,568. {" ".join(findings.notes)}
+{len(frames["images"]):,} plates{synthetic}; the report (R. Terra, *Severstal Image Classification*, 2020) has 12,568.
+{" ".join(findings.notes)}
 
-## Verdict
+## Verdicts
 
 {markdown_claims(findings.claims, "the report")}
 
@@ -233,9 +224,24 @@ def page(settings: Exploration, frames: Frames, findings: Findings) -> str:
 
 ![classes](figure-5.png)
 
-{markdown_table(tables["imbalance"])}
+{markdown_table(findings.tables["imbalance"])}
 
-## Plates and their masks (figures 6 to 10)
+{_examples([str(kind) for kind in frames["pictures"]["kind"].unique()])}
+
+{_areas(findings.tables)}
+"""
+
+
+def _examples(kinds: Sequence[str]) -> str:
+    """Figures 6 to 11: plates, their masks on them, and their masks on black."""
+    colours = ", ".join(f"{number} {colour}" for number, colour in zip(CLASSES, _NAMED, strict=True))
+    shown = "\n\n".join(
+        f"**Figure {_figure_name(kind)[7:]}**, {'several classes' if kind == 'several' else f'class {kind}'}\n\n"
+        f"![plates as they are and with masks]({_figure_name(kind)}.png)"
+        for kind in kinds
+    )
+    black = "\n\n".join(f"![masks on black]({_figure_name(kind)}-black.png)" for kind in kinds if kind in ON_BLACK)
+    return f"""## Plates and their masks (figures 6 to 10)
 
 Colours of the classes: {colours}.
 
@@ -243,29 +249,31 @@ Colours of the classes: {colours}.
 
 ## Masks on black (figure 11)
 
-{black}
+{black}"""
 
-## How much of a plate is marked (figure 12)
 
-In per cent of the plate's pixels. `_report` is the report's number put right, `_printed` what it prints.
+def _areas(tables: Frames) -> str:
+    """Figure 12, and what is wrong with the report's percentages."""
+    return f"""## How much of a plate is marked (figure 12)
+
+Per cent of the plate's pixels. `_report` is the report's number, corrected; `_printed` is the number it prints.
 
 {markdown_table(tables["beside-the-report"])}
 
 ![marked area by class](figure-12.png)
 
-**Why the report has percentages over 100.** It counts all values above zero in a coloured picture of the mask, which
-has three channels, and divides by height times width: a pixel counts once for each channel of its colour. Its numbers
-are whole counts in which the number of channels can be seen:
+**Why the report has percentages over 100.** It counts every value above zero in a colour picture of the mask, which has
+three channels, and divides by height times width. Each pixel is therefore counted once for each channel of its colour
+that is above zero. The report's numbers are whole counts, so the number of channels can be recovered from them:
 
 {markdown_table(tables["evidence"], 6)}
 
-The colours of classes 1 and 2 have three channels above zero and those of classes 3 and 4 two. With ours, counted in
+The colours of classes 1 and 2 have three channels above zero, those of classes 3 and 4 have two. Our plates, counted in
 the same way:
 
-{markdown_table(tables["counted-as-the-report"])}
-"""
+{markdown_table(tables["counted-as-the-report"])}"""
 
 
 _NAMED = ("blue", "purple", "yellow", "red")
-QUESTION = Question("steel-eda", Exploration, "steel_eda", gather, analyse, draw, page)
+QUESTION = Question("steel-eda", Exploration, "steel.exploration", gather, analyse, draw, page)
 run = functools.partial(frame.run, QUESTION)

@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 
 from shrinknet.errors import OptionError
-from shrinknet.experiments import frame, steel, steel_eda
+from shrinknet.experiments import frame, steel
 from shrinknet.experiments.frame import Findings, Frames
 from shrinknet.experiments.settings import PRESETS
-from shrinknet.experiments.steel_claims import rhythm
+from shrinknet.experiments.steel import exploration
+from shrinknet.experiments.steel.claims import rhythm
 
 ROOT = Path(__file__).parents[2]
 MEASURES = ("loss", "accuracy", "f1", "precision", "recall", "f1_m", "precision_m", "recall_m")
@@ -92,12 +93,13 @@ def analysed(made: list[dict[str, Any]]) -> tuple[Frames, Findings]:
 
 
 def verdicts(findings: Findings) -> dict[str, str]:
-    return {claim.text: claim.verdict for claim in findings.claims}
+    assert all(claim.text.endswith(", on synthetic plates") for claim in findings.claims)
+    return {claim.text.removesuffix(", on synthetic plates"): claim.verdict for claim in findings.claims}
 
 
 class TestVerdicts:
     sweet = "a batch size of 32 is the best for the binary model"
-    slim = "by default, the U-Net keeps 0.98 of the control's Dice at half of the multiply-adds"
+    slim = "shrunk by the default of minimize, the U-Net keeps 0.98 of the control's Dice at half of the multiply-adds"
 
     @pytest.mark.parametrize(("lead", "verdict"), [(0.05, "holds"), (-0.05, "fails"), (None, "undecided")])
     def test_the_best_batch_size(self, lead: float | None, verdict: str) -> None:
@@ -156,11 +158,11 @@ class TestPages:
         assert "0.926" in page and "B1" in page and "litert-int8" in page
 
     def test_exploration_from_drawn_plates(self, tmp_path: Path) -> None:
-        settings = steel_eda.Exploration.preset("smoke", count=40, examples=1)
-        unit = {**steel_eda.repetition(settings, 0), "repetition": 0}
-        frames = steel_eda.gather([unit])
-        findings = steel_eda.analyse(frames, settings)
-        page = self.check(steel_eda.QUESTION, settings, frames, findings, tmp_path)
+        settings = exploration.Exploration.preset("smoke", count=40, examples=1)
+        unit = {**exploration.repetition(settings, 0), "repetition": 0}
+        frames = exploration.gather([unit])
+        findings = exploration.analyse(frames, settings)
+        page = self.check(exploration.QUESTION, settings, frames, findings, tmp_path)
         assert "179.8" in page and len(frames["images"]) == 40
         head = pd.read_csv(tmp_path / "head.csv")
         assert list(head.columns) == ["ImageId", "Defect", "Defect_no", "ClassId", "EncodedPixels"]
@@ -189,7 +191,7 @@ def test_the_smoke_preset_runs(name: str, tmp_path: Path) -> None:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("kind", [steel.Steel, steel_eda.Exploration])
+    @pytest.mark.parametrize("kind", [steel.Steel, exploration.Exploration])
     def test_presets_and_docs(self, kind: Any) -> None:
         text = (ROOT / "docs" / "experiments.md").read_text()
         for preset in PRESETS:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from shrinknet.experiments.steel_plates import plates_for
+from shrinknet.experiments.steel.plates import plates_for
 from shrinknet.experiments.units import Unit
 
 if TYPE_CHECKING:
     from shrinknet.applications.steel.table import Plates
     from shrinknet.applications.steel.task import Design
-    from shrinknet.experiments.steel_settings import Steel
+    from shrinknet.experiments.steel.settings import Steel
     from shrinknet.minimizer import Result
 
 KINDS = ("classifiers", "unet")  # of units; unit number = repetition * 2 + place

@@ -14,9 +14,9 @@ import pandas as pd
 
 from shrinknet.experiments import frame
 from shrinknet.experiments.frame import Findings, Frames, Question
-from shrinknet.experiments.steel_claims import claims
-from shrinknet.experiments.steel_page import page
-from shrinknet.experiments.steel_settings import Steel
+from shrinknet.experiments.steel.claims import claims
+from shrinknet.experiments.steel.page import page
+from shrinknet.experiments.steel.settings import Steel
 from shrinknet.experiments.units import Unit
 
 if TYPE_CHECKING:
@@ -98,5 +98,5 @@ def draw(frames: Frames, findings: Findings) -> dict[str, Figure]:
     return figures
 
 
-QUESTION = Question("steel", Steel, "steel_units", gather, analyse, draw, page)
+QUESTION = Question("steel", Steel, "steel.units", gather, analyse, draw, page)
 run = functools.partial(frame.run, QUESTION)

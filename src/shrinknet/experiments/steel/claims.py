@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +14,12 @@ from shrinknet.experiments.frame import Claim, Frames
 from shrinknet.experiments.statistics import Estimate, draws, estimate, mean
 
 if TYPE_CHECKING:
-    from shrinknet.experiments.steel_settings import Steel
+    from shrinknet.experiments.steel.settings import Steel
 
 EVERY = 5  # "All validation plots showed a very divergent value from training every 5 epochs"
 STRONG = 0.2  # autocorrelation at a lag of five epochs that counts as a rhythm; fixed before anything was run
+SYNTHETIC = "on synthetic plates"
+_STRATEGIES = {"default": "the default of minimize", "random": "random choice"}
 HALF, KEPT, INT8, SAME = 0.5, 0.98, 0.01, 0.001  # the aims of shrinking
 
 
@@ -27,12 +30,15 @@ def claims(frames: Frames, settings: Steel) -> tuple[Claim, ...]:
         weights = draws(repetitions.to_numpy(), settings.bootstrap, settings.seed)
         return estimate(mean(values.to_numpy(float), weights))
 
-    return (
+    found = (
         *_of_the_report(frames, estimated),
         *_of_segmentation(frames, estimated),
         *_of_shrinking(frames, estimated),
         *_of_files(frames, estimated),
     )
+    if not bool(frames["histories"]["synthetic"].any()):
+        return found
+    return tuple(replace(claim, text=f"{claim.text}, {SYNTHETIC}") for claim in found)
 
 
 Estimated = Callable[[pd.Series, pd.Series], Estimate]
@@ -138,7 +144,8 @@ def _of_shrinking(frames: Frames, estimated: Estimated) -> tuple[Claim, ...]:
             verdict = "fails"
         found.append(
             Claim(
-                f"by {strategy}, the U-Net keeps {KEPT} of the control's Dice at half of the multiply-adds",
+                f"shrunk by {_STRATEGIES.get(str(strategy), strategy)}, the U-Net keeps {KEPT} of the control's Dice "
+                "at half of the multiply-adds",
                 verdict,
                 f"{share} of the multiply-adds ({worst:.2f} at most), {kept} of the control's Dice on test plates",
             )

@@ -66,9 +66,9 @@ class Steel(Settings):
             "bootstrap": 200,
         },
         "laptop": {
-            "count": 400, "each_class": 30, "size": (48, 192), "width": 4, "depth": 4, "unet_size": (48, 192),
-            "unet_width": 6, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 60, "steps": 72, "final_steps": 720,
-            "shrink_classifiers": False, "quantize_epochs": 2,
+            "count": 400, "each_class": 20, "size": (48, 192), "width": 4, "depth": 4, "epochs": 20,
+            "unet_size": (48, 192), "unet_width": 4, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 36, "steps": 36,
+            "final_steps": 400, "shrink_classifiers": False, "quantize_epochs": 1,
         },
         "paper": {},
     }  # fmt: skip
