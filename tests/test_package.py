@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import importlib.metadata
@@ -55,6 +56,24 @@ def test_import_and_help_load_nothing_heavy(arguments: list[str]) -> None:
 def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(shrinknet)
     assert callable(getattr(shrinknet, name))
+
+
+def long_functions(path: Path) -> list[str]:
+    """The functions of a file whose bodies, without signature and docstring, have more than 60 lines."""
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    found = []
+    for function in functions:
+        documented = ast.get_docstring(function) is not None
+        first = function.body[1 if documented and len(function.body) > 1 else 0]
+        if (function.end_lineno or 0) - first.lineno + 1 > 60:
+            found.append(function.name)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+    assert not long_functions(path)
 
 
 def test_public_functions_are_not_hidden_by_modules() -> None:
