@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from marking import slow
 
 TOOL = Path(__file__).parents[2] / "tools" / "crash.py"
 
@@ -40,7 +41,7 @@ def check_kills(found: dict[str, Any], count: int) -> None:
     assert found["decided trials lost by a kill"] == 0
 
 
-@pytest.mark.parametrize("count", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (30, 500))])
+@pytest.mark.parametrize("count", [2, slow(30), slow(500)])
 def test_kills_at_random_moments(count: int) -> None:
     check_kills(measured("kills", str(count)), count)
 
@@ -63,10 +64,12 @@ def test_failures_and_kills_at_every_disk_operation(tool: ModuleType) -> None:
     assert found["cases"]["once"] == found["disk operations"]
 
 
-def test_a_thousand_flipped_bits_and_two_hundred_truncations(tool: ModuleType) -> None:
-    found = tool.flips(1000, 200, ends=2)
+@pytest.mark.parametrize(("bits", "cuts"), [(200, 40), slow(1000, 200)])
+def test_flipped_bits_and_truncations(tool: ModuleType, bits: int, cuts: int) -> None:
+    found = tool.flips(bits, cuts, ends=2)
     assert found["wrong"] == 0
-    assert sum(number for kind, number in found["found"].items() if ":" in kind and "to the end" not in kind) == 1200
+    found_out = sum(number for kind, number in found["found"].items() if ":" in kind and "to the end" not in kind)
+    assert found_out == bits + cuts
     assert any("older state used" in kind for kind in found["found"])
     assert not any(kind.startswith("state") and "no difference" in kind for kind in found["found"])
 
@@ -82,6 +85,7 @@ def check_full(found: dict[str, Any]) -> None:
     assert found["exit code with room"] == 0 and found["same bits"]
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files(tool: ModuleType) -> None:
     check_full(tool.full(tmpfs=False)["limit on the size of files"])
 
