@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_digits_classifier_loses_four_tenths_of_its_parameters_at_the_same_accuracy() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "digits.py")],
