@@ -423,6 +423,14 @@ def test_progress_is_told(kind: str) -> None:
     assert [step for step, _ in told] == sorted(step for step, _ in told) and told[-1][0] <= 8
 
 
+def test_parts_of_a_training_tell_of_the_whole() -> None:
+    told: list[tuple[int, int]] = []
+    engine = engine_for(switched(maps()), (X, Y), "fast", 3, on_step=lambda step, steps: told.append((step, steps)))
+    for start in (0, 2, 4):
+        engine.train(2, trial=1, start=start, total=6)
+    assert told[-1] == (6, 6) and (2, 6) in told and (4, 6) in told
+
+
 # ------------------------------------------------------------------------------------------------- streams
 
 

@@ -70,21 +70,22 @@ class CommonEngine(ABC):
             self._open = (trial, TrainingCallbacks(self.net, self.callbacks, self.evaluate))
             self.net.stop_training = False
             self._open[1].begin_training()
-        told, done, ends = self._open[1], 0, start + steps >= (total or 0)
+        whole = total or start + steps
+        told, done, ends = self._open[1], 0, start + steps >= whole
         for epoch, first, count, completes in self._parts(start, steps):
             told.begin_part(completes or (ends and first + count == start + steps))
-            progress = functools.partial(self._progress, done, steps)
+            progress = functools.partial(self._progress, start + done, whole)
             done += self._train_part(Part(trial, epoch, first, count, told, progress))
             if self.stopped:
                 break
         self.finalize()
         if ends or self.stopped:
             self.end_training()
-        self.on_step(done, steps)
+        self.on_step(start + done, whole)
         return done
 
-    def _progress(self, before: int, steps: int, done: int) -> None:
-        self.on_step(before + done, steps)
+    def _progress(self, before: int, whole: int, done: int) -> None:
+        self.on_step(before + done, whole)
 
     @property
     def stopped(self) -> bool:
