@@ -81,7 +81,7 @@ def avalanche_task(slopes: Slopes, windowing: Windowing | None = None, *, seed: 
 
 
 def threshold_of(model: Any, slopes: Slopes, names: Sequence[str], how: Windowing) -> float:
-    """The threshold with which a network marks whole photographs best, by mean IoU; bodies that pad are approximated."""
+    """The threshold with the highest mean IoU over whole photographs; bodies that pad are approximated."""
     ready = predictor(model, "fast")
     return best_threshold(
         lambda name: predicted(ready, slopes.image(name, how.shape[2]), levels=how.levels), slopes, names
