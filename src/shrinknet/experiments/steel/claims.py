@@ -126,8 +126,8 @@ def _of_segmentation(frames: Frames, estimated: Estimated) -> tuple[Claim, ...]:
         Claim(
             f"a U-Net outlines defects with the Dice of {name}, {numbers['dice']}",
             _reached(dice, max(numbers["dice"], nothing)),
-            f"{dice}, where blank masks found blank count as 1, as in the competition, and a network that marks nothing "
-            f"gets {nothing:.2f}; {marked} without those masks",
+            f"{dice}, where blank masks found blank count as 1, as in the competition, and a network that marks "
+            f"nothing gets {nothing:.2f}; {marked} without those masks",
         )
         for name, numbers in published.BENCHMARKS.items()
     )
