@@ -93,6 +93,13 @@ class TestBodies:
         trained = window_classifier((33, 33, 3), "vgg16")
         assert len(trained.trainable_variables) == 28
 
+    def test_a_body_from_scratch_depends_on_the_seed_alone(self) -> None:
+        one, same, other = (window_classifier((33, 33, 3), "vgg16", seed=seed).get_weights() for seed in (1, 1, 2))
+        assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+        kernels = [(a, b) for a, b in zip(one, other, strict=True) if a.ndim == 4 and a.shape[:2] == (3, 3)]
+        assert len(kernels) == 13 and not any(np.array_equal(a, b) for a, b in kernels)
+        assert np.std(one[2]) == pytest.approx(np.sqrt(2 / (9 * (3 + 64))), rel=0.05)  # Glorot's, as Keras draws it
+
     def test_the_input_that_published_weights_expect(self) -> None:
         images = np.random.default_rng(0).random((2, 33, 33, 3)).astype(np.float32)
         model = window_classifier((33, 33, 3), "vgg16")

@@ -138,6 +138,8 @@ class TestTilesAndBoxes:
         rough = predict_image(model, image, method="approximate")
         assert rough.shape == (23, 31)
         assert predictor(model, "approximate").window is None
+        assert predictor(model, "fast").window is None  # what is exact would take long
+        assert np.array_equal(predict_image(model, image, method="fast"), rough)
 
 
 class TestFiles:

@@ -20,7 +20,7 @@ _BODIES = {
 _MEANS = (103.939, 116.779, 123.68)  # of blue, green and red over ImageNet: VGG16's and ResNet50's published weights
 
 
-def body(inputs: Any, kind: str, weights: str | None, frozen: bool) -> Any:
+def body(inputs: Any, kind: str, weights: str | None, frozen: bool, seed: int | None) -> Any:
     """The averaged features of a body for windows in [0, 1], shape (windows, features).
 
     Raises:
@@ -36,9 +36,19 @@ def body(inputs: Any, kind: str, weights: str | None, frozen: bool) -> Any:
     network = _BODIES[kind](include_top=False, weights=None, input_shape=(height, width, 3), name=kind)
     if weights is not None:
         _load(network, weights, kind)
+    elif seed is not None:
+        _draw(network, seed)
     network.trainable = not frozen
     x = _as_published(kind)(inputs)
     return layers.GlobalAveragePooling2D(name="features")(network(x))
+
+
+def _draw(network: Any, seed: int) -> None:
+    """Draws the kernels again, each with a seed of its own: keras.applications takes none."""
+    for number, layer in enumerate(layer for layer in network.layers if hasattr(layer, "kernel")):
+        start = layer.kernel_initializer
+        again = type(start).from_config({**start.get_config(), "seed": 1_000 * seed + number})
+        layer.kernel.assign(again(layer.kernel.shape))
 
 
 def _as_published(kind: str) -> Any:

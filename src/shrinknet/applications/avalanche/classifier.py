@@ -51,7 +51,7 @@ def window_classifier(
         optimizer: "adam" or "rmsprop".
         learning_rate: above 0; the report's is 0.001.
         strategy: of `tf.distribute`, to train on several devices; None: on one.
-        seed: of the kernels of a small network and of the head; None: different every time.
+        seed: of the kernels; None: different every time.
 
     Raises:
         OptionError: an option is outside of its range, or the window is too small for the network.
@@ -73,7 +73,7 @@ def window_classifier(
         else:
             from shrinknet.applications.avalanche.bodies import body
 
-            features = body(inputs, kind, weights, frozen)
+            features = body(inputs, kind, weights, frozen, seed)
         start = keras.initializers.GlorotUniform(seed=seed)
         outputs = layers.Dense(1, kernel_initializer=start, name="logit")(features)
         model = keras.Model(inputs, outputs, name=f"window_{kind}")

@@ -20,7 +20,7 @@ from shrinknet.imaging.networks import Network
 from shrinknet.imaging.tiles import Box, Progress, Tile, checked_box, even_part, tiles, timed
 from shrinknet.imaging.windows import Windows, windows
 
-METHODS = ("auto", "dense", "windows", "approximate")
+METHODS = ("auto", "dense", "windows", "approximate", "fast")
 TILE = 384  # pixels a side without surroundings: some 30 MB for each of 32 feature maps
 BATCH = 512  # windows at a time, where they are predicted one by one
 
@@ -52,7 +52,8 @@ def predictor(model: Any, method: str = "auto", threads: int = 1) -> Predictor:
         model: a window classifier or a dense network as a Keras model, or the path of a `.keras` or `.tflite` file; a
             `Predictor` is returned as it is.
         method: "dense" applies a window classifier to whole tiles, exactly; "windows" to every window; "approximate" to
-            whole tiles in its own strides (see `coarse`); "auto": "dense" where it is exact, else "windows".
+            whole tiles in its own strides (see `coarse`); "auto": "dense" where it is exact, else "windows"; "fast":
+        "dense" where it is exact, else "approximate".
         threads: of the LiteRT interpreter.
 
     Raises:
@@ -70,13 +71,13 @@ def predictor(model: Any, method: str = "auto", threads: int = 1) -> Predictor:
     if is_dense(model):
         return _dense(model)
     shape = window_shape(model)
-    if method in ("auto", "dense"):
+    if method in ("auto", "dense", "fast"):
         try:
             return _dense(dense_network(model))
         except ModelError:
             if method == "dense":
                 raise
-    if method == "approximate":
+    if method in ("approximate", "fast"):
         return _dense(approximate_network(model))
     return Predictor(Network(model), shape[2], shape[:2])
 

@@ -81,8 +81,8 @@ def avalanche_task(slopes: Slopes, windowing: Windowing | None = None, *, seed: 
 
 
 def threshold_of(model: Any, slopes: Slopes, names: Sequence[str], how: Windowing) -> float:
-    """The probability from which on a network marks best: the highest mean IoU over whole photographs."""
-    ready = predictor(model)
+    """The threshold with the highest mean IoU over whole photographs; bodies that pad are approximated."""
+    ready = predictor(model, "fast")
     return best_threshold(
         lambda name: predicted(ready, slopes.image(name, how.shape[2]), levels=how.levels), slopes, names
     )
@@ -118,7 +118,7 @@ def _samples(slopes: Slopes, parts: Mapping[str, Sequence[str]], how: Windowing)
         return _same_size([one[::step, ::step] for one in drawn])
 
     def shown(model: Any) -> np.ndarray:
-        ready = predictor(model)
+        ready = predictor(model, "fast")
         limit = threshold_of(ready, slopes, parts["validation"], how)
         found = [predicted(ready, slopes.image(name, how.shape[2]), levels=how.levels) >= limit for name in names]
         return pictures([cleaned(mask.astype(np.uint8), largest=False) for mask in found])

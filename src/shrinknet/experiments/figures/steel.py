@@ -155,7 +155,7 @@ def batches(table: pd.DataFrame, measure: str = "val_f1") -> Figure:
         axis.set_xlabel("epoch (number)")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_ylabel("validation F1 (no unit)")
-        axis.legend(title="batch size", loc="lower right")
+        figure.legend(*axis.get_legend_handles_labels(), title="batch size", loc="outside upper center", ncols=3)
         return figure
 
 

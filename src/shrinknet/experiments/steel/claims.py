@@ -121,11 +121,13 @@ def _of_segmentation(frames: Frames, estimated: Estimated) -> tuple[Claim, ...]:
     rows = masks[(masks["masks_of"] == "before") & (masks["class"] == "all")]
     dice = estimated(rows["dice"], rows["repetition"])
     marked = estimated(rows["dice_marked"], rows["repetition"])
+    nothing = float((1 - rows["present"] / rows["masks"]).mean())  # Dice of a network that marks nothing
     return tuple(
         Claim(
             f"a U-Net outlines defects with the Dice of {name}, {numbers['dice']}",
-            _reached(dice, numbers["dice"]),
-            f"{dice}, blank masks found blank counted as 1, as the competition does; {marked} without them",
+            _reached(dice, max(numbers["dice"], nothing)),
+            f"{dice}, where blank masks found blank count as 1, as in the competition, and a network that marks "
+            f"nothing gets {nothing:.2f}; {marked} without those masks",
         )
         for name, numbers in published.BENCHMARKS.items()
     )
