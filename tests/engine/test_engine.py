@@ -584,7 +584,7 @@ def test_streams_with_sample_weights() -> None:
     assert_same_bits([kernels[2]], [switched(maps()).get_layer("conv2").kernel])
 
 
-class Batches:
+class Counted:
     """A source that counts how often it is read from the beginning."""
 
     def __init__(self) -> None:
@@ -597,7 +597,7 @@ class Batches:
 
 def test_calibration_data_take_no_pass_of_their_own() -> None:
     """Each pass may shuffle anew, so that one more would change the batches that are trained on."""
-    stream = Stream(source := Batches(), "training data")
+    stream = Stream(source := Counted(), "training data")
     np.testing.assert_array_equal(stream.peek()[0], X[:4])
     np.testing.assert_array_equal(stream.few(7)[0], X[:7])
     assert source.begun == 1

@@ -150,7 +150,9 @@ def test_presets_fill_only_what_is_open() -> None:
     given_ = {"threshold": None, "max_drop": None, "target": None, "repair": "auto", "steps": 7, "strategy": None}
     values, details = filled("thesis", given_, {"train": "when-needed"})
     assert values["steps"] == 7 and values["repair"] is None and values["threshold"] == 0.98
-    assert details == {"schedule": "constant", "train": "when-needed", "checks": 1, "final_distill": 0.0}
+    assert details == {
+        "schedule": "constant", "train": "when-needed", "checks": 1, "final_distill": 0.0, "compact": "never",
+    }  # fmt: skip
     with pytest.raises(OptionError, match="preset"):
         filled("best", given_, {})
     shown = inspect.signature(minimize).parameters["reference"].default  # what help(minimize) shows
