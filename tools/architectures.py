@@ -190,7 +190,7 @@ def page(records: list[dict[str, Any]]) -> str:
         "photographs, cut into squares of 32x32 pixels that do not overlap and are split at random, so that each",
         "photograph is in all three parts. *Before* is the trained network; *control* is the same network, uncut, with",
         "the same training afterwards; *kept* is the score of the slim network divided by that of its control. *Steps*",
-        "are those of training after the first cut; the network's own training took 1,000 (digits) and 6,000 steps.",
+        "are those of the whole run; the network's own training took 1,000 of them (digits) or 6,000.",
         "",
         "```sh",
         "python tools/architectures.py --write docs/architectures.md",
