@@ -120,8 +120,8 @@ class TestTilesAndBoxes:
         assert predict_image(one, image).shape == (23, 31)
 
     def test_bad_options(self, classifier: Any, image: np.ndarray) -> None:
-        with pytest.raises(OptionError, match="There is no method 'fast'"):
-            predict_image(classifier, image, method="fast")
+        with pytest.raises(OptionError, match="There is no method 'quick'"):
+            predict_image(classifier, image, method="quick")
         with pytest.raises(OptionError, match="tiles of at least 1 pixel"):
             predict_image(classifier, image, tile=0)
 
