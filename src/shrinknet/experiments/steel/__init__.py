@@ -45,7 +45,7 @@ def analyse(frames: Frames, settings: Steel) -> Findings:
     tables["classifier-scores"] = scores.groupby(keys, sort=False)[measures].mean().reset_index()
     systems = frames["systems"].drop(columns="repetition")
     tables["system"] = systems.groupby("batch", sort=False).mean().reset_index()
-    confusion = frames["confusion"].drop(columns="repetition").astype({"class": str})
+    confusion = frames["confusion"].drop(columns="repetition").astype({"class": int})  # as a CSV gives it back
     tables["confusion-sums"] = confusion.groupby(["batch", "class"], sort=False).sum().reset_index()
     chosen = ["masks", "present", "dice", "dice_marked", "dice_pooled", "iou", "accuracy"]
     tables["segmentation"] = frames["masks"].groupby(["masks_of", "class"], sort=False)[chosen].mean().reset_index()
