@@ -22,7 +22,8 @@ from shrinknet.runs.store import RunStore
 pytestmark = [pytest.mark.usefixtures("no_latency"), pytest.mark.tensorflow("exports to LiteRT")]
 
 ROOT = Path(__file__).parents[2]
-FEW = ["--warmup-steps", "20", "--steps", "4", "--max-trials", "2", "--threshold", "0.1", "--seed", "1", "--json"]
+FEW = ["--warmup-steps", "20", "--steps", "4", "--max-trials", "2", "--threshold", "0.1", "--seed", "1"]
+FEW += ["--formats", "keras", "--json"]
 
 
 def test_the_example_in_the_design_is_a_whole_application(tmp_path: Path) -> None:

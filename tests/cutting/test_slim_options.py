@@ -64,6 +64,7 @@ def test_training_continues_as_if_nothing_had_been_cut() -> None:
         assert np.abs(fresh(X) - big(X)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_factored_slots_start_new() -> None:
     small = slim(net(keras.optimizers.Adafactor(0.01)))
     small.fit(X, Y, batch_size=8, verbose=0)

@@ -283,7 +283,7 @@ class BatchEvents(Events):
         self.heard.append("batch")
 
 
-@both_kinds
+@fit_too
 def test_epoch_callbacks_hear_of_one_training_as_in_fit(kind: str) -> None:
     events = Events()
     engine = engine_for(switched(maps()), (X, Y), kind, callbacks=[events])
@@ -465,7 +465,7 @@ def endless() -> Iterator[Any]:
 STREAMS = {"tf.data": dataset, "PyDataset": Batches, "generator": endless}
 
 
-@pytest.mark.parametrize(("kind", "name"), [*(("fast", name) for name in STREAMS), ("fit", "tf.data")])
+@pytest.mark.parametrize(("kind", "name"), [*(("fast", name) for name in STREAMS), slow("fit", "tf.data")])
 def test_streams_train_on_their_batches_in_their_order(kind: str, name: str) -> None:
     net, twin = (switched(maps(optimizers.SGD(**MOMENTUM), dropout=0.3)) for _ in range(2))
     engine = engine_for(net, STREAMS[name](), kind)

@@ -661,7 +661,13 @@ class TestResult:
 RECORDED = sorted(path.parent for path in ROOT.glob("experiments/*/results/about.json"))
 
 
-@pytest.mark.parametrize("folder", RECORDED, ids=[folder.parent.name for folder in RECORDED])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        (slow if folder.parent.name == "correlations" else pytest.param)(folder, id=folder.parent.name)
+        for folder in RECORDED
+    ],
+)
 class TestRecorded:
     """The results under experiments/, rebuilt from their tables."""
 

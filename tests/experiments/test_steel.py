@@ -157,6 +157,7 @@ class TestPages:
         page = self.check(steel.QUESTION, settings, frames, findings, tmp_path)
         assert "0.926" in page and "B1" in page and "litert-int8" in page
 
+    @pytest.mark.slow
     def test_exploration_from_drawn_plates(self, tmp_path: Path) -> None:
         settings = exploration.Exploration.preset("smoke", count=40, examples=1)
         unit = {**exploration.repetition(settings, 0), "repetition": 0}

@@ -205,6 +205,7 @@ def test_it_is_cut_exactly(kind: str) -> None:
     assert small.get_layer("first").filters < 8
 
 
+@pytest.mark.slow
 def test_every_elementwise_activation_is_cut_exactly() -> None:
     """Each in a branch of one network, as the activation of a layer, as a layer and as an operation."""
     inputs = keras.Input((4, 4, 2))

@@ -77,6 +77,7 @@ def _everything(net: Any) -> list[Any]:
     return [v for v in (*net.variables, *net.optimizer.variables) if not any(v is mask for mask in masks)]
 
 
+@pytest.mark.slow
 def test_reference_baseline_bounds_the_total_loss_and_last_does_not() -> None:
     def play(reference: str) -> list[bool]:
         scores = iter([1.0, 0.98, 0.96, 0.94])
@@ -131,6 +132,7 @@ def test_interrupt_rolls_back_the_open_trial_and_returns_what_was_decided() -> N
     assert Switches(result.switched).disabled == result.records[0].filters
 
 
+@pytest.mark.slow
 def test_three_scores_that_are_not_finite_end_the_run() -> None:
     scores = iter([1.0, math.nan, math.inf, math.nan, 1.0])
     result = run(strategy="sequential", score=lambda net: next(scores), mode="max", warmup_steps=0)
@@ -152,6 +154,7 @@ def test_a_weight_that_is_not_finite_rejects_behind_a_finite_score() -> None:
     assert all(np.isfinite(weight).all() for weight in result.model.get_weights())
 
 
+@pytest.mark.slow
 def test_an_adaptive_pace_splits_what_failed() -> None:
     bad = Filter("conv1", 2)
 

@@ -73,6 +73,7 @@ def test_a_bypassed_layer_passes_its_input_on_and_is_removed(activation: str) ->
     assert switches.bypassed == ("body",) and switches.bypassable == ()
 
 
+@pytest.mark.slow
 def test_a_bypassed_layer_stays_so_while_others_train_and_comes_back_with_the_checkpoint() -> None:
     net = switched(network())
     before = Checkpoint.of(net)
@@ -89,6 +90,7 @@ def test_a_bypassed_layer_stays_so_while_others_train_and_comes_back_with_the_ch
     assert not np.array_equal(weights[2], net.get_layer("body").kernel)
 
 
+@pytest.mark.slow
 def test_disabled_filters_are_bypassed_along() -> None:
     net = switched(network())
     switches = Switches(net)
@@ -105,6 +107,7 @@ def test_disabled_filters_are_bypassed_along() -> None:
     np.testing.assert_allclose(small(X), net(X), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_bypassed() -> None:
     switches = Switches(switched(network()))
     with pytest.raises(FilterError, match=r"stem cannot be bypassed.*body"):
@@ -182,6 +185,7 @@ def test_a_run_with_another_optimizer_resumes(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(whole.model.weights, later.model.weights, strict=True))
 
 
+@pytest.mark.slow
 def test_without_a_reset_the_steps_count_on() -> None:
     result = run(network(trained=False), reset=False, max_trials=2, threshold=1e-9)
     assert int(result.model.optimizer.iterations) == 3 + 2 * 2

@@ -404,7 +404,7 @@ def test_a_switched_copy_of_a_frozen_network_is_frozen_at_once() -> None:
     assert_same_bits(frozen_weights(net), before)
 
 
-@pytest.mark.parametrize("make", [MAKE["SGD-momentum"], MAKE["Adam-average"], loss_scaled],
+@pytest.mark.parametrize("make", [slow(MAKE["SGD-momentum"]), slow(MAKE["Adam-average"]), loss_scaled],
                          ids=["SGD", "average", "LossScale"])  # fmt: skip
 def test_saving_keeps_it_and_continues_bit_for_bit(make: Callable[..., Any], tmp_path: Path) -> None:
     net = switched(vectors(make()))

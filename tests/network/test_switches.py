@@ -14,6 +14,7 @@ import pytest
 from core_models import MAPS as Y
 from core_models import VECTORS, Counting, X, assert_same_bits, copies, maps, numpy, own_weights, same_bits, vectors
 from hypothesis import given, settings
+from marking import slow
 
 from shrinknet import Filter, Switches, slim, switched
 from shrinknet.cutting import slimmer
@@ -728,7 +729,7 @@ def test_reinitialize_without_a_seed_differs_each_time_and_layers_differ_under_o
 # ------------------------------------------------------------------------------------------------- saving
 
 
-@pytest.mark.parametrize(("build", "targets"), [(maps, Y), (vectors, VECTORS)], ids=["functional", "sequential"])
+@pytest.mark.parametrize(("build", "targets"), [(maps, Y), slow(vectors, VECTORS)], ids=["functional", "sequential"])
 def test_a_saved_network_continues_bit_for_bit(build: Callable[..., Any], targets: Any, tmp_path: Path) -> None:
     net = switched(build(keras.optimizers.AdamW(0.01, use_ema=True), metrics=["mae"]))
     Switches(net).disable(Filter("conv1", 0))
