@@ -55,3 +55,9 @@ def test_pictures_of_a_run_that_lost_a_filter() -> None:
     mask = np.array(Image.open(io.BytesIO(files["mask-conv2-early"])))
     assert mask.shape == (3 * 3 * 8, 2 * 3 * 8 + 2, 3)  # three input channels, one below the other
     keras.backend.clear_session()
+
+
+def test_kernels_too_large_to_look_at_are_not_drawn() -> None:
+    small, large = Picture("after", "mask", "small"), Picture("after", "mask", "large")
+    files = as_png({small: np.ones((3, 3, 2, 4)), large: np.ones((3, 3, 128, 128))})
+    assert list(files) == [small.file]

@@ -21,6 +21,7 @@ FEW = 100  # steps of the first state
 MAX_LAYERS = 16  # with feature maps
 MAX_FILTERS = 64  # with feature maps, per layer
 MAX_SIDE = 256  # pixels of a feature map; larger ones are subsampled
+MAX_WEIGHTS = 100_000  # of a kernel that is drawn; each weight takes 64 pixels
 
 
 def feature_maps(model: Any, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,7 +109,8 @@ def as_png(pictures: Mapping[Picture, np.ndarray]) -> dict[str, bytes]:
     """The pictures as files: name -> PNG, with the filters side by side in order.
 
     Maps and masks are red where negative and green where positive, each picture scaled by its own largest value;
-    outputs are shifted, scaled to [0, 255] and rounded, as in the thesis.
+    outputs are shifted, scaled to [0, 255] and rounded, as in the thesis. Kernels of more than `MAX_WEIGHTS` weights
+    are left out: nobody could look at their pictures, and those of a VGG16 take hours.
     """
     files = {}
     for picture, values in pictures.items():
@@ -116,7 +118,7 @@ def as_png(pictures: Mapping[Picture, np.ndarray]) -> dict[str, bytes]:
             drawn = colours(values)
         elif picture.kind == "map":
             drawn = beside([red_green(np.nan_to_num(values[..., index])) for index in range(values.shape[-1])])
-        elif values.ndim == 4:  # input channels from top to bottom
+        elif values.ndim == 4 and values.size <= MAX_WEIGHTS:  # input channels from top to bottom
             tiles = [np.concatenate([*np.moveaxis(values[..., index], 2, 0)]) for index in range(values.shape[-1])]
             drawn = beside([red_green(tile).repeat(8, 0).repeat(8, 1) for tile in tiles])
         else:
