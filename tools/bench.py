@@ -7,21 +7,20 @@ that slows down for a while slows both. Absolute times are printed as well; they
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import math
 import os
 import platform
 import tempfile
 import time
-import unittest.mock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from clock import training_time
 from sklearn.datasets import load_digits
 
 from shrinknet import Checkpoint, Switches, cost, export, minimize, plan, slim, switched
@@ -30,7 +29,6 @@ from shrinknet.applications.avalanche.prediction import predictor
 from shrinknet.applications.edges.model import edge_network
 from shrinknet.compression import compress
 from shrinknet.engine import make_engine
-from shrinknet.engine.common import CommonEngine
 from shrinknet.engine.data import read_data
 from shrinknet.repair import Refit
 from shrinknet.repair.reference import Calibration, reference_of
@@ -181,23 +179,6 @@ def stack(widths: Sequence[int], name: str = "stack") -> Any:
     model = keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)), name=name)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return model
-
-
-@contextlib.contextmanager
-def training_time() -> Iterator[list[float]]:
-    """A list of the seconds that each training within the block takes, scores not included."""
-    seconds: list[float] = []
-    own = CommonEngine.train
-
-    def timed(self: Any, *arguments: Any, **keywords: Any) -> int:
-        start = time.perf_counter()
-        try:
-            return own(self, *arguments, **keywords)
-        finally:
-            seconds.append(time.perf_counter() - start)
-
-    with unittest.mock.patch.object(CommonEngine, "train", timed):
-        yield seconds
 
 
 def method() -> list[Row]:

@@ -12,17 +12,17 @@ is a row in OUT/rows.jsonl as soon as it is known; what is there is not done aga
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import math
 import multiprocessing
 import os
 import time
-import unittest.mock
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from clock import training_time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 EPOCHS, BATCH = 8, 64
@@ -221,25 +221,6 @@ def by_hand(model: Any, data: Data, target: float, steps: int, seed: int) -> Any
     if steps:
         fit(small, data, steps, rates, seed)
     return small
-
-
-@contextlib.contextmanager
-def training_time() -> Iterator[list[float]]:
-    """A list of the seconds that each training within the block takes, scores not included."""
-    from shrinknet.engine.common import CommonEngine
-
-    seconds: list[float] = []
-    own = CommonEngine.train
-
-    def timed(self: Any, *arguments: Any, **keywords: Any) -> int:
-        start = time.perf_counter()
-        try:
-            return own(self, *arguments, **keywords)
-        finally:
-            seconds.append(time.perf_counter() - start)
-
-    with unittest.mock.patch.object(CommonEngine, "train", timed):
-        yield seconds
 
 
 def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tiny_runs import DATA, X, Y, classifier
 from shrinknet import Filter, Switches, minimize, switched
 from shrinknet.engine.data import read_data
 from shrinknet.loop import trials
-from shrinknet.loop.pupil import PASSES, TO_MAKE, is_worth_making, pupil_of
+from shrinknet.loop.pupil import PASSES, TO_MAKE, is_worth_making, small_pupil
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import fresh_copy
 
@@ -58,8 +58,8 @@ def test_the_small_network_learns_what_the_switched_one_would() -> None:
 
 def test_small_networks_are_made_only_where_they_are_asked_for_or_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
-    own = trials.pupil_of
-    monkeypatch.setattr(trials, "pupil_of", lambda *arguments: made.append(0) or own(*arguments))
+    own = trials.small_pupil
+    monkeypatch.setattr(trials, "small_pupil", lambda *arguments: made.append(0) or own(*arguments))
     cases = (("never", True, True, 0), ("auto", False, True, 0), ("auto", True, True, 2), ("always", False, True, 2),
              ("always", True, False, 0))  # fmt: skip
     for compact, worth, reset, expected in cases:
@@ -89,4 +89,31 @@ def test_filters_that_were_frozen_by_hand_stay_frozen() -> None:
     Switches(net).freeze(Filter("conv1", 1))
     feed = read_data(DATA, 16, "data")
     bench = Workbench(net, Data(feed, feed), 0)
-    assert pupil_of(bench, fresh_copy(net.optimizer)).net is net
+    assert small_pupil(bench, fresh_copy(net.optimizer)) is None
+
+
+class Own(keras.Model):  # type: ignore[misc]
+    """A model that trains in a way of its own, and whose constructor cannot express other widths."""
+
+    def __init__(self, filters: int) -> None:
+        image = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(filters, 3, activation="relu", name="conv1")(image)
+        x = keras.layers.Conv2D(3, 3, activation="relu", name="conv2")(x)
+        super().__init__(image, keras.layers.Dense(1, activation="sigmoid", name="out")(keras.layers.Flatten()(x)))
+
+    def train_step(self, data: Any) -> Any:
+        return super().train_step(data)
+
+
+def test_a_train_step_of_its_own_is_used_and_a_rejected_trial_leaves_no_trace() -> None:
+    model = Own(4)
+    model.compile(keras.optimizers.SGD(0.05), "binary_crossentropy", metrics=["accuracy"])
+    feed = read_data(DATA, 16, "data")
+    bench = Workbench(switched(model), Data(feed, feed), 0)
+    assert small_pupil(bench, fresh_copy(bench.net.optimizer)) is None
+    scores = iter([1.0])
+    options = {**OPTIONS, "threshold": 0.9, "max_trials": 1, "score": lambda net: next(scores, 0.5), "mode": "max"}
+    result = minimize(model, DATA, DATA, compact="always", **options)
+    assert [trial.accepted for trial in result.records] == [False]
+    for before, after in zip(result.uncut.weights, result.model.weights, strict=True):
+        np.testing.assert_array_equal(before, after)

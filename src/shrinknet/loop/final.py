@@ -11,7 +11,7 @@ from shrinknet.errors import DataError
 from shrinknet.loop.loop import Outcome
 from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import Options
-from shrinknet.loop.pupil import Pupil, pupil_of
+from shrinknet.loop.pupil import Pupil, small_pupil, switched_pupil
 from shrinknet.loop.rates import final_optimizer
 from shrinknet.loop.teaching import taught
 from shrinknet.loop.workbench import Workbench
@@ -48,7 +48,11 @@ def train_finally(notebook: Notebook, outcome: Outcome, options: Options, own: A
     if outcome.unfinished or not outcome.accepted or not steps:
         return Ending(0, outcome.score)
     bench.progress.begin("final training")
-    pupil = pupil_of(bench, final_optimizer(options.final, options.training, own))
+    optimizer = final_optimizer(options.final, options.training, own)
+    pupil = small_pupil(bench, optimizer)
+    if pupil is None:
+        bench.take_optimizer(optimizer)
+        pupil = switched_pupil(bench)
     before = Checkpoint.of(pupil.net)
     try:
         taken, score = _train(notebook, outcome, options, pupil)

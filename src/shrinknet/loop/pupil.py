@@ -17,7 +17,10 @@ from shrinknet.network.checkpoint import from_arrays
 from shrinknet.network.compiled import carry_compilation
 
 PASSES = 3  # multiply-adds of a training step, in those of a forward pass
-TO_MAKE = 5e9  # multiply-adds in the time that one more layer takes to be built and compiled: 0.2 s on two CPU cores
+# Multiply-adds in the time that one more layer takes to be built and compiled. On two x86-64 cores 0.11 and 0.13 s a
+# layer, 6e8 and 5e8 multiply-adds (`resnet20` and `mobile` of tools/compare.py, halved); doubled, because the time of a
+# step falls by less than its multiply-adds.
+TO_MAKE = 1e9
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,18 @@ class Pupil:
         from_arrays(self.net, arrays, bench.switches if self.net is bench.net else None)
 
 
-def pupil_of(bench: Workbench, optimizer: Any) -> Pupil:
-    """The network as it is now, cut out if possible, compiled with an optimizer."""
-    small, cuts = (None, ()) if _frozen_by_hand(bench) else bench.cut_out()
+def switched_pupil(bench: Workbench) -> Pupil:
+    """The switched network itself, with the optimizer that it has."""
+    return Pupil(bench.net, bench.engine, lambda: None)
+
+
+def small_pupil(bench: Workbench, optimizer: Any) -> Pupil | None:
+    """The network as it is now, cut out and compiled with an optimizer; None if it would train differently."""
+    if _frozen_by_hand(bench):
+        return None
+    small, cuts = bench.cut_out()
     if not isinstance(small, plain_class(type(bench.net))):  # a plain model has no train_step of the user's own
-        bench.take_optimizer(optimizer)
-        return Pupil(bench.net, bench.engine, lambda: None)
+        return None
     standin = Standin(small, cuts)
     carry_compilation(bench.net, small, optimizer, [(source, target) for source, target, _ in cuts])
     engine = make_engine(small, bench.data.train, bench.data.validation, bench.seed, bench.callbacks,

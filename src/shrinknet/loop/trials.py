@@ -17,7 +17,7 @@ from shrinknet.loop.notebook import Notebook
 from shrinknet.loop.options import Options
 from shrinknet.loop.pace import Filters, Proposals
 from shrinknet.loop.proposals import ByCost
-from shrinknet.loop.pupil import Pupil, is_worth_making, pupil_of
+from shrinknet.loop.pupil import Pupil, is_worth_making, small_pupil, switched_pupil
 from shrinknet.loop.search import Ask, Attempt, Search
 from shrinknet.loop.teaching import taught
 from shrinknet.loop.warming import Warm
@@ -115,13 +115,16 @@ class Trials:
         return Attempt(score, done, untrained, guards)
 
     def _pupil(self) -> Pupil:
-        """What this trial trains: the switched network, or the one that it would be cut out as."""
-        training, bench = self.options.training, self.bench
-        saved = self.warm.cost.multiply_adds - bench.cost().multiply_adds
-        worth = training.compact == "auto" and is_worth_making(bench, training.steps or 0, saved)
-        if training.reset and (worth or training.compact == "always"):
-            return pupil_of(bench, fresh_copy(bench.net.optimizer))
-        return Pupil(bench.net, bench.engine, lambda: None)
+        """What this trial trains: the small network if it is wanted and trains alike, else the switched one."""
+        small = small_pupil(self.bench, fresh_copy(self.bench.net.optimizer)) if self._wants_small() else None
+        return small or switched_pupil(self.bench)
+
+    def _wants_small(self) -> bool:
+        training = self.options.training
+        if not training.reset or training.compact != "auto":
+            return training.reset and training.compact == "always"
+        saved = self.warm.cost.multiply_adds - self.bench.cost().multiply_adds
+        return is_worth_making(self.bench, training.steps or 0, saved)
 
     def _is_hopeless(self, before: float, score: float, left: int) -> bool:
         """Whether the score is not going to be good enough after `left` more parts of the training."""
