@@ -223,6 +223,20 @@ def by_hand(model: Any, data: Data, target: float, steps: int, seed: int) -> Any
     return small
 
 
+def shape(model: Any, data: Data, target: float, seed: int, path: Path) -> Any:
+    """The network that the default leaves, before training; made once."""
+    import keras
+
+    from shrinknet import minimize
+
+    if not path.exists():
+        result = minimize(model, data["train"], data["validation"], target={"multiply_adds": target}, seed=seed,
+                          batch_size=BATCH, verbose=0, final_steps=0)  # fmt: skip
+        result.model.save(path)
+    keras.utils.set_random_seed(seed)
+    return keras.models.load_model(path)
+
+
 def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
     """One row."""
     import keras
@@ -241,7 +255,14 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
         return {**row, "left": round(cost(small).multiply_adds / cost(model).multiply_adds, 4),
                 "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
                 "spent": steps, "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
-    options = {"final_steps": 0 if method == "scratch" else steps, **METHODS[method], **job.get("options", {})}
+    options = {"final_steps": steps, **METHODS[method], **job.get("options", {})}
+    if method == "scratch":
+        path = folder / f"{job['network']}-{seed}-{target}.keras"
+        small = keras.models.clone_model(shape(model, data, target, seed, path))
+        fit(small, data, max(steps, 1), 3e-3, seed)
+        return {**row, "left": round(cost(small).multiply_adds / cost(model).multiply_adds, 4),
+                "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
+                "spent": steps, "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
     with training_time() as training:
         result = minimize(
             model, data["train"], data["validation"], target={"multiply_adds": target}, seed=seed, batch_size=BATCH,
@@ -249,10 +270,6 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
         )  # fmt: skip
     minimizing = time.perf_counter() - began
     summary, small = result.summary, result.model
-    if method == "scratch":
-        keras.utils.set_random_seed(seed)
-        small = keras.models.clone_model(small)
-        fit(small, data, max(steps, 1), 3e-3, seed)
     return {**row, "left": round(summary.after.multiply_adds / summary.before.multiply_adds, 4),
             "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
             "control": summary.control_score, "trials": len(result.records), "spent": summary.spent,
