@@ -58,6 +58,7 @@ def block(inputs: Any) -> Any:
     return layers.Concatenate()([y[..., ::2], keras.ops.relu(x + y)])
 
 
+@pytest.mark.slow
 def test_it_loads_and_computes_the_same_bits(tmp_path: Path) -> None:
     inputs = keras.Input((8, 8, 2))
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype("float32")

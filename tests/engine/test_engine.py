@@ -125,7 +125,7 @@ def test_a_plain_network_and_a_sequential_one(kind: str) -> None:
     assert_close(net, twin)
 
 
-@pytest.mark.parametrize(("kind", "batch_size"), [("fast", 3), ("fast", 20), ("fit", 3)])
+@pytest.mark.parametrize(("kind", "batch_size"), [("fast", 3), slow("fast", 20), slow("fit", 3)])
 def test_the_last_batch_of_an_epoch_may_be_smaller(kind: str, batch_size: int) -> None:
     net, twin = (switched(maps(optimizers.SGD(**MOMENTUM))) for _ in range(2))
     engine_for(net, (X, Y), kind, batch_size).train(7, trial=2)
@@ -137,7 +137,7 @@ def test_the_last_batch_of_an_epoch_may_be_smaller(kind: str, batch_size: int) -
     assert_close(net, twin)
 
 
-@pytest.mark.parametrize(("kind", "batch_size"), [("fast", 4), ("fast", 3), ("fit", 3)])
+@pytest.mark.parametrize(("kind", "batch_size"), [slow("fast", 4), ("fast", 3), slow("fit", 3)])
 def test_start_continues_where_training_stopped(kind: str, batch_size: int) -> None:
     whole, parts = (switched(maps(dropout=0.3)) for _ in range(2))
     engine_for(whole, (X, Y), kind, batch_size).train(9, trial=2)
@@ -610,7 +610,7 @@ def test_calibration_data_take_no_pass_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "batch_size", "weighted"),
-    [slow("fast", 4, False), ("fast", 3, True), slow("fast", 20, False), ("fit", 3, True)],
+    [slow("fast", 4, False), ("fast", 3, True), slow("fast", 20, False), slow("fit", 3, True)],
 )
 def test_evaluation_is_that_of_keras(kind: str, batch_size: int, weighted: bool) -> None:
     net = switched(maps(metrics=["mae"], weighted_metrics=["mse"], regularizer="l2"))

@@ -208,7 +208,7 @@ def check(data: Any, share: float) -> None:
     assert smaller or not switches.disabled or emptied  # an emptied layer keeps a filter that nothing reads
 
 
-ANY = settings(max_examples=25, suppress_health_check=list(HealthCheck))
+ANY = settings(max_examples=12, suppress_health_check=list(HealthCheck))
 MANY = settings(ANY, max_examples=150)
 
 
@@ -219,7 +219,7 @@ def test_a_random_network_is_cut_exactly(data: Any) -> None:
 
 
 @given(st.data())
-@settings(ANY, max_examples=10)
+@settings(ANY, max_examples=4)
 def test_a_random_network_is_emptied_exactly_or_with_a_sentence(data: Any) -> None:
     check(data, 0.9)
 

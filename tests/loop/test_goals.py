@@ -174,6 +174,7 @@ def test_a_target_in_bytes_is_reached_and_the_summary_says_what_it_cost() -> Non
     assert np.allclose(rates, 0.01)  # what the user compiled, not the end of a schedule
 
 
+@pytest.mark.slow
 def test_any_point_of_the_frontier_can_be_cut_out_later(tmp_path: Path) -> None:
     run = tmp_path / "run"
     result = minimize(

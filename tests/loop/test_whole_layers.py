@@ -198,7 +198,7 @@ def test_options_are_checked() -> None:
         run(network(trained=False), trial_optimizer="fastest")
 
 
-@pytest.mark.parametrize("frozen", [slow(["stem", "body", "norm"]), ["inner", "outer"]])
+@pytest.mark.parametrize("frozen", [slow(["stem", "body", "norm"]), slow(["inner", "outer"])])
 def test_a_network_with_a_frozen_body_is_cut(frozen: list[str]) -> None:
     model = network()
     for name in frozen:

@@ -62,7 +62,7 @@ def by_engine(net: Any) -> Callable[[], None]:
     return lambda: engine.train(5, trial=2)
 
 
-@pytest.mark.parametrize("way", [by_fit, by_engine])
+@pytest.mark.parametrize("way", [slow(by_fit), by_engine])
 @pytest.mark.parametrize(
     "make",
     [(pytest.param if name in ("momentum", "average") else slow)(make, id=name) for name, make in OPTIMIZERS.items()],
@@ -84,7 +84,9 @@ def test_training_after_a_restore_is_training_from_the_checkpoint(make: Callable
         assert_same_bits(everything(net), after)
 
 
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(
+    "make", [(pytest.param if name == "average" else slow)(make, id=name) for name, make in OPTIMIZERS.items()]
+)
 def test_a_checkpoint_from_before_the_first_step(make: Callable[[], Any]) -> None:
     """Keras creates slots and metrics in the first step: they too must return to their initial values."""
     net = noisy(make())
@@ -149,6 +151,7 @@ def test_switches_go_back() -> None:
     assert_same_bits([net(X)], [switched(maps())(X)])
 
 
+@pytest.mark.slow
 def test_freezing_that_was_installed_later_goes_back() -> None:
     """The masks are newer than the checkpoint: nothing may stay frozen, and training is the same as without them."""
     net, twin = (switched(maps(OPTIMIZERS["average"]())) for _ in range(2))

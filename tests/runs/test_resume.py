@@ -120,7 +120,8 @@ KEPT = pytest.mark.tensorflow("the tiny run keeps three cuts, with its random nu
 
 
 @pytest.mark.parametrize(
-    "trainings", [1, slow(3), 4, slow(6), 8, pytest.param(9, marks=KEPT), pytest.param(11, marks=KEPT)]
+    "trainings",
+    [1, slow(3), slow(4), slow(6), 8, pytest.param(9, marks=[KEPT, pytest.mark.slow]), pytest.param(11, marks=KEPT)],
 )
 def test_killed_in_any_phase(
     trainings: int, whole: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -245,7 +246,7 @@ class Sequence(keras.utils.PyDataset):
 
 
 @pytest.mark.tensorflow("a tf.data pipeline")
-@pytest.mark.parametrize("make", [_seeded, Sequence], ids=["tf.data", "PyDataset"])
+@pytest.mark.parametrize("make", [_seeded, slow(Sequence)], ids=["tf.data", "PyDataset"])
 def test_a_stream_is_taken_on_from_the_same_batch(make: Any, expected: Any, tmp_path: pathlib.Path) -> None:
     with pytest.raises(Killed):
         _minimized(tmp_path / "run", make, callbacks=[_Last(2)])
@@ -253,6 +254,7 @@ def test_a_stream_is_taken_on_from_the_same_batch(make: Any, expected: Any, tmp_
     assert bits(_minimized(tmp_path / "run", make, callbacks=[_Last(-1)])) == expected(make, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow("a tf.data pipeline")
 def test_the_warm_up_is_taken_on_from_the_same_batch(
     expected: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -450,6 +452,7 @@ def test_mistakes_are_told_before_a_folder_is_made(tmp_path: pathlib.Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow("only there XLA is measured")
 def test_what_was_decided_about_xla_stays(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from shrinknet.engine.tensorflow import TensorFlowEngine
@@ -768,7 +771,7 @@ program()
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), slow(signal.SIGTERM, 143)])
 def test_signals_roll_the_open_trial_back_and_save(
     sent: signal.Signals, code: int, whole: Any, tmp_path: pathlib.Path
 ) -> None:

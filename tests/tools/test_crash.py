@@ -54,7 +54,7 @@ def check_points(found: dict[str, Any]) -> None:
 
 
 def test_failures_and_kills_at_some_disk_operations(tool: ModuleType) -> None:
-    check_points(tool.points(every=29, first=3, recovery=3))
+    check_points(tool.points(every=53, first=3, recovery=3))
 
 
 @pytest.mark.slow

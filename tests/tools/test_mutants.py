@@ -41,6 +41,7 @@ def test_every_edit_applies_and_names_are_unique(tool: ModuleType) -> None:
         assert mutant.invariant in tool.INVARIANTS
 
 
+@pytest.mark.slow
 def test_mutants_are_judged_and_the_checkout_is_not_touched(
     tool: ModuleType, probe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
