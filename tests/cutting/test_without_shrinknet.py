@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 from zoo import disable_half, redraw
 
