@@ -16,7 +16,8 @@ cuttable filters **of each layer** are disabled at random; `slim` cuts them out.
 
 - *filters*: those of all convolutions, also inside of layers that cannot be followed (depthwise ones have none of their
   own); *cuttable*: how many of them can be cut, in percent; *inside*: the same without those that reach an output of
-  the network, which nobody may cut: a backbone without a head returns its last features;
+  the network, which no cut may change. Backbones made of convolutions are measured as they are used, with pooling and
+  a Dense layer behind each map that they return (BASNet's maps are its answer and have none);
 - *copy*: the largest difference between the outputs of `switched(model)` and those of the model, as a share of their
   scale; *slim*: the same between the slim and the switched network; `prove` allows 1e-5, or 8 times what moving the
   inputs by one unit in their last place does;

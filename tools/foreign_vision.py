@@ -56,6 +56,19 @@ def _kimm(name: str, side: int) -> Build:
 # -- keras-hub: tasks
 
 
+def headed(backbone: Build) -> Build:
+    """A backbone as it is used, with pooling and a Dense layer behind each map: no cut may change what it returns."""
+
+    def build() -> Any:
+        import keras
+
+        body = backbone()
+        maps = keras.tree.flatten(body(body.input))
+        return keras.Model(body.input, [keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)) for x in maps])
+
+    return build
+
+
 def classifier(name: str, backbone: Build, **config: Any) -> Build:
     return lambda: hub(name, backbone=backbone(), num_classes=10, preprocessor=None, **config)
 
@@ -143,7 +156,10 @@ _ATTENTIVE: dict[str, Build] = {
 
 VISION: dict[str, Foreign] = {
     **{name: Foreign("kimm", _kimm(name, side), name in _KIMM_ATTENTION) for name, side in _KIMM.items()},
-    **{name: Foreign("keras-hub", build) for name, build in _CONVOLUTIONAL.items()},
+    **{
+        name: Foreign("keras-hub", headed(build) if "Backbone" in name and "BASNet" not in name else build)
+        for name, build in _CONVOLUTIONAL.items()
+    },
     **{
         name: Foreign("keras-hub", build, attention=True, open_size=4 if name.startswith("SAM") else None)
         for name, build in _ATTENTIVE.items()
