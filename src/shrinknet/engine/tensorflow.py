@@ -137,7 +137,10 @@ class TensorFlowEngine(CommonEngine):
         """The compiled loop over a feed, or the compiled step, for the model's current compile settings."""
         key = (step, id(feed), *self._key())
         if key not in self._loops:
-            function = tf.function(getattr(self.net, step), jit_compile=bool(self.xla), reduce_retracing=True)
+            # Without AutoGraph, as in Keras's own fit.
+            function = tf.function(
+                getattr(self.net, step), autograph=False, jit_compile=bool(self.xla), reduce_retracing=True
+            )
             if isinstance(feed, Arrays):
                 function = _over_rows(function, self._on_device(feed))
             elif feed is not None:
@@ -204,7 +207,7 @@ def _over_rows(step: Any, arrays: Any) -> Any:
     @tf.function(reduce_retracing=True)
     def loop(rows: Any) -> None:
         for index in tf.range(tf.shape(rows)[0]):
-            step(keras.tree.map_structure(functools.partial(tf.gather, indices=rows[index]), arrays))
+            step(_taken(arrays, rows[index]))
 
     def with_static_batch(rows: Any) -> None:
         traces.setdefault(rows.shape[1], loop.get_concrete_function(tf.TensorSpec((None, rows.shape[1]), tf.int32)))
@@ -212,6 +215,11 @@ def _over_rows(step: Any, arrays: Any) -> Any:
 
     traces: dict[int, Any] = {}
     return with_static_batch
+
+
+@tf.autograph.experimental.do_not_convert
+def _taken(arrays: Any, indices: Any) -> Any:
+    return keras.tree.map_structure(functools.partial(tf.gather, indices=indices), arrays)
 
 
 def _over_iterator(step: Any) -> Any:
