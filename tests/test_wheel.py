@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -54,7 +55,10 @@ def test_an_empty_environment_can_use_it(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True)
     packages = next(path for path in map(Path, sys.path) if (path / "keras").is_dir())
     (site / "dependencies.pth").write_text(f"{packages}\n")  # after the folder of the wheel
-    done = subprocess.run([python, "-c", USE.format(site=str(site))], capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [python, "-c", USE.format(site=str(site))], capture_output=True, text=True, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "3"
     version = subprocess.run([tmp_path / "venv" / "bin" / "shrinknet", "--version"], capture_output=True, text=True)

@@ -11,6 +11,10 @@ from keras import ops
 from shrinknet.loop.settings import Final, Training
 from shrinknet.network.optimizers import fresh_copy, other_optimizer
 
+PEAK = 3.0
+"""The final training starts at this multiple of Keras's default rate: retraining wants a rate as large as training from
+scratch does (arXiv:2105.03193, arXiv:2003.02389); docs/which-strategy.md has what it was chosen by."""
+
 
 def trial_optimizer(training: Training, own: Any) -> tuple[Any, Any]:
     """The optimizer of the trials (None: the model's own, unchanged), and the one that networks are handed out with if
@@ -27,10 +31,12 @@ def trial_optimizer(training: Training, own: Any) -> tuple[Any, Any]:
 
 
 def final_optimizer(final: Final, training: Training, own: Any) -> Any:
-    """The optimizer of the final training."""
-    spec = training.optimizer if final.optimizer is None else final.optimizer
-    given = fresh_copy(own) if spec is None else other_optimizer(spec, own)
-    return falling(given, final.steps or 1, usual=spec is None, least=usual_rate(given) if spec is None else 0) or given
+    """The optimizer of the final training: a copy of the model's own that starts at `PEAK`, or one that was named."""
+    spec, steps = training.optimizer if final.optimizer is None else final.optimizer, final.steps or 1
+    if spec is None:
+        return falling(own, steps, usual=True, least=PEAK * usual_rate(own)) or fresh_copy(own)
+    given = other_optimizer(spec, own)
+    return falling(given, steps) or given
 
 
 def usual_rate(optimizer: Any) -> float:
@@ -58,7 +64,7 @@ def falling(optimizer: Any, steps: int, *, usual: bool = False, least: float = 0
     if isinstance(rate, keras.Variable):
         start = max(least, float(ops.convert_to_numpy(rate.value)))
     elif usual and usual_rate(optimizer):
-        start = usual_rate(optimizer)
+        start = max(least, usual_rate(optimizer))
     else:
         return None
     return fresh_copy(optimizer, keras.optimizers.schedules.CosineDecay(start, steps))

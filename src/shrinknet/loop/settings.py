@@ -75,8 +75,8 @@ class Final:
 
     Attributes:
         steps: training steps, from 0; None: as many as five epochs of the training data have, between 500 and 5,000.
-        optimizer: as in `Training`; None: that of the trials if one is given, else the model's own, starting at Keras's
-            default rate or above: a trained model often has a small rate left.
+        optimizer: as in `Training`; None: that of the trials if one is given, else the model's own, starting at three
+            times Keras's default rate for its class, or at its own rate if that is higher.
         distill: share of the loss that is the distance from the outputs of the uncut network, in [0, 1).
     """
 
