@@ -272,7 +272,7 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
     summary, small = result.summary, result.model
     return {**row, "left": round(summary.after.multiply_adds / summary.before.multiply_adds, 4),
             "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
-            "control": summary.control_score, "trials": len(result.records), "spent": summary.spent,
+            "control_score": summary.control_score, "trials": len(result.records), "spent": summary.spent,
             "untrained": result.records[-1].untrained, "filters": summary.before.filters,
             "outside": round(1 - sum(training) / minimizing, 3),
             "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
