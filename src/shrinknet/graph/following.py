@@ -153,9 +153,18 @@ def _recorded(layer: Any, arguments: Any, keywords: Any) -> Any:
     inputs = [keras.Input(batch_shape=shape, dtype=tensor.dtype) for tensor, shape in shapes]
     known = dict(zip(map(id, tensors), inputs, strict=True))
     given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
-    with _unrecorded(layer):
+    with _unrecorded(layer), _backend_followed():
         outputs = layer.call(*given, **named)
         return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
+
+
+def _backend_followed() -> Any:
+    """While the block lasts, functions of the backend may be recorded; only for TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    from shrinknet.graph.following_tensorflow import tensorflow_followed
+
+    return tensorflow_followed()
 
 
 class _Spelled(keras.Sequential):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ from shrinknet.network.guarded import guarded, keep_frozen
 from shrinknet.network.proving import as_array, as_before, prove
 from shrinknet.network.rebuild import Rebuilder
 
+_LOG = logging.getLogger("shrinknet")
 FOLLOWED_TOLERANCE = 1e-4  # of the scale; between a composite layer and the model that following it gave
 
 
@@ -178,7 +180,16 @@ def written_out(model: Any, sample: Any = None) -> Any:
             f"The model {model.name} has a call() of its own that cannot be followed: {error}. Python code that "
             "depends on the values of a tensor cannot be followed; use keras.Model(inputs, outputs) instead."
         ) from error
-    same_function(model, followed, (inputs,), {})
+    try:
+        same_function(model, followed, (inputs,), {})
+    except ModelError as error:
+        if getattr(model, "compiled", False):
+            raise
+        same_function(model, followed, (inputs,), {}, modes=(False,))
+        _LOG.warning(
+            "The model %s computes something else in training than in inference (%s). It is not compiled: the copy "
+            "computes in training, too, what the model computes in inference.", model.name, error,
+        )  # fmt: skip
     return followed
 
 
@@ -253,8 +264,10 @@ def _prove(model: Any, net: Any, sample: Any) -> None:
         ) from None
 
 
-def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> None:
-    """Compares a composite layer with the model that following it gave, in inference and in training.
+def same_function(
+    layer: Any, followed: Any, arguments: Any, keywords: Any, modes: Sequence[bool] = (False, True)
+) -> None:
+    """Compares a composite layer with the model that following it gave, in inference (False) and in training (True).
 
     Raises:
         ModelError: they differ; the message says how.
@@ -266,7 +279,7 @@ def same_function(layer: Any, followed: Any, arguments: Any, keywords: Any) -> N
     given, named = tree.map_structure(lambda leaf: drawn.get(id(leaf), leaf), (arguments, keywords))
     flat = [drawn[id(one)] for one in tensors]
     inner = (flat if len(flat) > 1 else flat[0],)
-    for training in (False, True):
+    for training in modes:
         try:
             one = _results(layer, layer, given, named, training)
             other = _results(layer, followed, inner, {}, training)
