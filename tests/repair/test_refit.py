@@ -17,7 +17,7 @@ from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.repair import Fold, Refit, refit, remember, repair_settings
 from shrinknet.repair.program import record
 from shrinknet.repair.reference import Calibration
-from shrinknet.repair.settings import samples_wanted
+from shrinknet.repair.settings import samples_at_once, samples_wanted
 from shrinknet.repair.targets import Behind
 from shrinknet.repair.walk import Activations, Inputs, walk
 
@@ -520,16 +520,20 @@ def test_a_network_that_is_cut_is_remembered_as_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "samples"),
+    ("shapes", "samples", "at_once"),
     [
-        ([(28, 28, 1)], 1_024),
-        ([(32, 32, 3)], 1_024),
-        ([(64, 64, 3)], 256),
-        ([(224, 224, 3)], 256),
-        ([(8,), (64, 64, 1)], 768),
+        ([(28, 28, 1)], 1_024, 256),
+        ([(32, 32, 3)], 1_024, 256),
+        ([(64, 64, 3)], 256, 85),
+        ([(224, 224, 3)], 256, 64),
+        ([(8,), (64, 64, 1)], 768, 256),
     ],
 )
-def test_small_inputs_give_more_samples(shapes: list[tuple[int, ...]], samples: int) -> None:
+def test_small_inputs_give_more_samples_and_more_at_once(
+    shapes: list[tuple[int, ...]], samples: int, at_once: int
+) -> None:
     assert samples_wanted(Refit(), shapes) == samples
+    assert samples_at_once(Refit(), shapes) == at_once
+    assert samples_at_once(Refit(batch=3), shapes) == 3
     assert samples_wanted(Refit(samples=7), shapes) == 7
     assert samples_wanted(Refit(samples=None), shapes) is None

@@ -29,7 +29,8 @@ class Refit:
         frozen: "keep" leaves frozen filters and layers with `trainable=False` as they are, to the bit; "move" repairs
             them like all others.
         seed: of the samples and positions, integer from 0.
-        batch: samples that pass through the network at once, from 1.
+        batch: samples that pass through the network at once, from 1. "auto": 256 small inputs, and fewer large ones: as
+            many as hold a million numbers, but at least 64.
         memory: bytes of activations that are held in memory, from 0; what exceeds them goes to temporary files.
 
     Raises:
@@ -42,13 +43,14 @@ class Refit:
     rounds: int = 3
     frozen: Literal["keep", "move"] = "keep"
     seed: int = 0
-    batch: int = 64
+    batch: int | Literal["auto"] = "auto"
     memory: int = 2 * 2**30
 
     def __post_init__(self) -> None:
-        if self.samples is not None and self.samples != "auto":
-            _whole("samples", self.samples, 1)
-        for name, least in (("positions", 1), ("rounds", 0), ("batch", 1), ("memory", 0), ("seed", 0)):
+        for name, open_ in (("samples", (None, "auto")), ("batch", ("auto",))):
+            if getattr(self, name) not in open_:
+                _whole(name, getattr(self, name), 1)
+        for name, least in (("positions", 1), ("rounds", 0), ("memory", 0), ("seed", 0)):
             _whole(name, getattr(self, name), least)
         if not (is_number(self.ridge) and 0 < self.ridge < float("inf")):
             raise OptionError(f"Expected ridge to be a number above 0, as 0.01; received {self.ridge!r}.")
@@ -75,7 +77,8 @@ class Fold:
 
 
 Repair = Refit | Fold
-_NUMBERS, _FEWEST, _MOST = 3 * 2**20, 256, 1_024  # of "auto": numbers in the inputs, and samples
+_NUMBERS, _FEWEST, _MOST = 3 * 2**20, 256, 1_024  # of samples="auto": numbers in the inputs, and samples
+_AT_ONCE = 2**20, 64, 256  # the same of batch="auto"
 
 
 def samples_wanted(settings: Refit, shapes: Sequence[Sequence[int]]) -> int | None:
@@ -86,7 +89,16 @@ def samples_wanted(settings: Refit, shapes: Sequence[Sequence[int]]) -> int | No
     """
     if settings.samples != "auto":
         return settings.samples
-    return int(np.clip(_NUMBERS // max(1, *(math.prod(shape) for shape in shapes)), _FEWEST, _MOST))
+    return _that_hold(_NUMBERS, shapes, _FEWEST, _MOST)
+
+
+def samples_at_once(settings: Refit, shapes: Sequence[Sequence[int]]) -> int:
+    """How many calibration samples pass through the network at once; `shapes` as in `samples_wanted`."""
+    return _that_hold(_AT_ONCE[0], shapes, *_AT_ONCE[1:]) if settings.batch == "auto" else settings.batch
+
+
+def _that_hold(numbers: int, shapes: Sequence[Sequence[int]], fewest: int, most: int) -> int:
+    return int(np.clip(numbers // max(1, *(math.prod(shape) for shape in shapes)), fewest, most))
 
 
 def repair_settings(repair: Repair | str | None) -> Repair | None:

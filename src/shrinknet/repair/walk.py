@@ -20,7 +20,7 @@ from keras import ops
 
 from shrinknet.errors import DataError
 from shrinknet.repair.program import Program, Step
-from shrinknet.repair.settings import Refit, samples_wanted
+from shrinknet.repair.settings import Refit, samples_at_once, samples_wanted
 
 Station = tuple[Step, ...]
 
@@ -50,12 +50,13 @@ class Inputs:
         if len(lengths) != 1 or 0 in lengths:
             raise DataError(f"Expected calibration data of one length from 1; received lengths {sorted(lengths)}.")
         self.given: int = lengths.pop()
-        wanted = samples_wanted(settings, [array.shape[1:] for array in arrays])
+        shapes = [array.shape[1:] for array in arrays]
+        wanted = samples_wanted(settings, shapes)
         self._chosen = _drawn(self.given, wanted, settings.seed)
         if not all(np.isfinite(array[self._chosen]).all() for array in arrays if array.dtype.kind == "f"):
             raise DataError("Calibration data hold NaN or infinite numbers; repair needs finite ones.")
         self.size: int = len(self._chosen)
-        self.batch: int = self._functional.inputs[0].shape[0] or min(settings.batch, self.size)
+        self.batch: int = self._functional.inputs[0].shape[0] or min(samples_at_once(settings, shapes), self.size)
         self.chunks: int = -(-self.size // self.batch)
 
     def in_batches(self, batch: int) -> Inputs:
