@@ -40,7 +40,7 @@ class TestTasks:
     def test_every_network_has_its_plates(self, plates: Any, network: str, outputs: tuple[int, ...]) -> None:
         from shrinknet.applications.steel.task import SCORES, Design, steel_task
 
-        task = steel_task(plates, Design(network, (16, 32), width=2, depth=2, batch=4, each_class=4), seed=1)
+        task = steel_task(plates, Design(network, (16, 32), None, width=2, depth=2, batch=4, each_class=4), seed=1)
         parts = {name: list(getattr(task, name).as_numpy_iterator()) for name in ("train", "validation", "test")}
         assert all(x.shape[1:] == task.model.input_shape[1:] and y.shape[1:] == outputs for x, y in parts["train"])
         sizes = {name: sum(len(x) for x, _ in batches) for name, batches in parts.items()}
@@ -51,6 +51,41 @@ class TestTasks:
         assert len(task.samples.names) == len(task.samples.x) <= 6
         task.model.evaluate(task.validation, verbose=0)
         assert SCORES[network] in {metric.name for metric in task.model.metrics[1].metrics}
+
+    def test_a_unet_trains_on_crops_and_is_judged_on_whole_plates(self, plates: Any) -> None:
+        from shrinknet.applications.steel.task import Design, steel_task
+
+        design = Design(size=(32, 64), crop=(16, 24), width=2, depth=2, batch=4)
+        task = steel_task(plates, design, seed=1)
+        shapes = {part: next(iter(getattr(task, part)))[0].shape[1:] for part in ("train", "validation", "test")}
+        assert shapes == {"train": (16, 24, 1), "validation": (32, 64, 1), "test": (32, 64, 1)}
+        assert task.model.input_shape == (None, None, None, 1)
+        assert task.sample.shape[1:] == task.samples.x.shape[1:] == task.input_shape == (32, 64, 1)
+
+    def test_whole_plates_are_a_crop_of_full_size(self, plates: Any) -> None:
+        from shrinknet.applications.steel.task import Design, chosen_plates, part_batches
+
+        whole, full = (Design(size=(16, 32), crop=crop, depth=2, augment=False) for crop in (None, (16, 32)))
+        sample = chosen_plates(plates, whole, 0)
+        pairs = zip(*(part_batches(plates, sample, one, "train", 0) for one in (whole, full)), strict=True)
+        assert all(np.array_equal(x, other_x) and np.array_equal(y, other_y)
+                   for (x, y), (other_x, other_y) in pairs)  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("crop", "sentence"),
+        [
+            ((32, 40), r"crops of at most 16 x 32 pixels, .*; received 32 x 40: choose smaller crops, or larger plates"),
+            ((16, 64), r"crops of at most 16 x 32 pixels"),
+            ((8, 30), r"multiples of 4; received 8 x 30"),
+            ((0, 8), r"multiples of 4; received 0 x 8"),
+        ],
+    )
+    def test_crops_that_do_not_fit(self, crop: tuple[int, int], sentence: str) -> None:
+        from shrinknet.applications.steel.task import Design
+
+        with pytest.raises(OptionError, match=sentence):
+            Design(size=(16, 32), crop=crop, depth=2)
+        assert Design("binary", size=(16, 32), crop=crop, depth=2).shape == (16, 32, 3)  # classifiers have no crops
 
     def test_no_plate_is_in_two_parts(self, plates: Any) -> None:
         from shrinknet.applications.steel.task import Design, chosen_plates
@@ -218,7 +253,8 @@ class TestCommands:
     def test_minimize_predict_and_files_that_find_the_same(self, tmp_path: Path) -> None:
         plates = generate(tmp_path / "plates", 80, 1)
         run = tmp_path / "run"
-        words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--width", 4, "--depth", 2, "--run", run,
+        words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--crop", "32,64", "--width", 4, "--depth", 2,
+                 "--run", run,
                  "--warmup-steps", 600, "--steps", 10, "--max-trials", 2, "--threshold", 0.2, "--batch-size", 4,
                  "--formats", "keras,litert,litert-int8,onnx", "--quantize-epochs", 1, "--seed", 1,
                  "--json")  # fmt: skip

@@ -13,6 +13,7 @@ import pandas as pd
 from keras import layers
 
 from shrinknet.applications.steel.class_metrics import BatchwiseF1, BatchwisePrecision, BatchwiseRecall, WholeF1
+from shrinknet.applications.steel.contrast import local_contrast
 from shrinknet.applications.steel.layout import CLASSES
 from shrinknet.applications.steel.streams import Augmentation, plate_batches
 from shrinknet.applications.steel.table import Plates
@@ -214,7 +215,8 @@ def _encoder(
             f"A classifier of {len(widths)} levels halves a plate as often: expected at least {2 ** len(widths)} "
             f"pixels of height and width; received {shape[0]} x {shape[1]}."
         )
-    x = inputs = keras.Input(shape, name="plate")
+    inputs = keras.Input(shape, name="plate")
+    x = local_contrast(inputs)
     for level, width in enumerate(widths, 1):
         for number in (1, 2):
             name = f"level{level}_conv{number}"

@@ -44,8 +44,8 @@ def design(settings: Steel, network: str, batch: int) -> Design:
     from shrinknet.applications.steel.task import Design
 
     if network == "unet":
-        return Design(size=_pair(settings.unet_size), width=settings.unet_width, depth=settings.unet_depth,
-                      batch=batch, memory=settings.memory)  # fmt: skip
+        return Design(size=_pair(settings.unet_size), crop=_pair(settings.unet_crop), width=settings.unet_width,
+                      depth=settings.unet_depth, batch=batch, memory=settings.memory)  # fmt: skip
     return Design(network, size=_pair(settings.size), width=settings.width, depth=settings.depth, batch=batch,
                   each_class=settings.each_class or None, memory=settings.memory)  # fmt: skip
 
@@ -233,6 +233,7 @@ def exported(
     settings: Steel, plates: Plates, how: Design, model: Any, test: tuple[np.ndarray, np.ndarray], seed: int
 ) -> tuple[Rows, Rows]:
     """The slim U-Net as files: bytes, frames a second at one thread, masks compared with Keras, Dice on test plates."""
+    from shrinknet.applications.running import at_shape
     from shrinknet.applications.steel.run import quantize
     from shrinknet.applications.steel.task import chosen_plates, range_sample
     from shrinknet.comparing import Agreement
@@ -244,6 +245,7 @@ def exported(
 
     rows: Rows = []
     masks: Rows = []
+    model = at_shape(model, how.shape)
     expected = np.asarray(model.predict(test[0], batch_size=8, verbose=0))
     with tempfile.TemporaryDirectory(prefix="shrinknet-") as scratch:
         sample = range_sample(plates, chosen_plates(plates, how, seed), how)
