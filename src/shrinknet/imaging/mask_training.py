@@ -10,6 +10,7 @@ from keras import ops
 from shrinknet.errors import DataError, OptionError
 
 LOSSES = ("bce", "dice", "both")
+ENTROPY = 5.0  # weight of the cross-entropy beside the Dice
 _PLANE = (1, 2)  # height and width
 
 
@@ -98,13 +99,14 @@ class PixelAccuracy(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable(package="shrinknet")
 class DiceLoss(keras.losses.Loss):
-    """One minus the soft Dice of each image, pooled over its classes; in [0, 1], lower is better.
+    """One minus the soft Dice of each class that a batch has, averaged over these classes; in [0, 1], lower is better.
 
-    Dice is (2 TP + s) / (area + area + s) with TP the sum of products and areas the sums of truth and output. Pooled,
-    because most of an image's masks are blank: mask by mask, a network that marks nothing has a low loss already.
+    Dice is (2 TP + s) / (area + area + s), with TP the sum of products, and areas the sums of truth and output over all
+    images of the batch. Image by image, most masks are blank: a network would learn first to mark nothing, with outputs
+    so close to 0 that hardly a gradient is left. Pooled, false alarms on images without a class still count.
 
     Args:
-        smooth: s in pixels; the larger it is, the less small defects count, and a few wrong pixels on a clean image.
+        smooth: s in pixels; the larger it is, the less small areas count.
     """
 
     def __init__(self, smooth: float = 1.0, name: str = "dice_loss", **options: Any) -> None:
@@ -112,12 +114,13 @@ class DiceLoss(keras.losses.Loss):
         self.smooth = smooth
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each image, shape (images,)."""
+        """The loss of a batch of masks, shape (images, height, width, classes), as a scalar; 0 if all are blank."""
         check_shapes(tuple(y_true.shape), tuple(y_pred.shape))
-        axes = tuple(range(1, len(y_pred.shape)))
-        hits = ops.sum(y_true * y_pred, axes)
-        both = ops.sum(y_true, axes) + ops.sum(y_pred, axes)
-        return 1 - (2 * hits + self.smooth) / (both + self.smooth)
+        pixels = tuple(range(len(y_pred.shape) - 1))
+        hits, area = ops.sum(y_true * y_pred, pixels), ops.sum(y_true, pixels)
+        losses = 1 - (2 * hits + self.smooth) / (area + ops.sum(y_pred, pixels) + self.smooth)
+        present = ops.cast(area > 0, losses.dtype)
+        return ops.sum(present * losses) / ops.maximum(ops.sum(present), 1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "smooth": self.smooth}
@@ -125,14 +128,27 @@ class DiceLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="shrinknet")
 class CrossEntropyDiceLoss(DiceLoss):
-    """Binary cross-entropy plus `DiceLoss`: the first teaches clean images, the second small defects."""
+    """`DiceLoss` plus weighted binary cross-entropy: the first teaches small areas, the second blank images.
 
-    def __init__(self, smooth: float = 1.0, name: str = "cross_entropy_dice_loss", **options: Any) -> None:
+    Args:
+        smooth: see `DiceLoss`.
+        entropy: weight of the cross-entropy, a mean over all pixels, most of which are easy: its gradient at a pixel is
+            much smaller than that of the Dice.
+    """
+
+    def __init__(
+        self, smooth: float = 1.0, entropy: float = ENTROPY, name: str = "cross_entropy_dice_loss", **options: Any
+    ) -> None:
         super().__init__(smooth=smooth, name=name, **options)
+        self.entropy = entropy
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        entropy = keras.losses.binary_crossentropy(y_true, y_pred)
-        return super().call(y_true, y_pred) + ops.mean(entropy, tuple(range(1, len(entropy.shape))))
+        """The loss of a batch, as a scalar."""
+        entropy = ops.mean(keras.losses.binary_crossentropy(y_true, y_pred))
+        return super().call(y_true, y_pred) + self.entropy * entropy
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "entropy": self.entropy}
 
 
 def mask_loss(name: str) -> Any:

@@ -73,10 +73,10 @@ def two_step_classifier(
 ) -> TwoSteps:
     """Both classifiers, compiled and untrained.
 
-    Each is the way down of a U-Net: two convolutions of 3x3, maximum pooling and dropout a level, as the report
-    describes it ("many convolutional layers, max pooling layers and dropouts"); then pooling over the plate and a dense
-    layer. The first has one sigmoid and binary cross-entropy, the second one output for each class and categorical
-    cross-entropy, both Adam.
+    Each takes the local mean away, see `contrast`. Then comes the way down of a U-Net: two convolutions of 3x3, maximum
+    pooling and dropout a level, as the report describes it ("many convolutional layers, max pooling layers and
+    dropouts"); then pooling over the plate and a dense layer. The first has one sigmoid and binary cross-entropy, the
+    second one output for each class and categorical cross-entropy, both Adam.
 
     With the report's four sigmoids, Keras on TensorFlow does not compute the loss from the sigmoids: it finds their
     logits and takes the softmax of those. Both choices of `activation` therefore train to the same weights and rank the

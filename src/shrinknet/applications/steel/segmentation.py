@@ -35,8 +35,8 @@ def unet(
     """A U-Net from plates in [0, 1] to a probability for each pixel and class, compiled (arXiv:1505.04597).
 
     The local mean is taken away first, see `contrast`. Borders are padded, so that masks have the plate's size, and
-    every level normalises; otherwise as in the paper: two
-    convolutions of 3x3 a level, maximum pooling, as many filters again at each level down, and skip connections.
+    every level normalises. Otherwise as in the paper: two convolutions of 3x3 a level, maximum pooling, twice as many
+    filters at each level down, and skip connections.
     The four outputs are sigmoids, because a pixel may belong to several classes.
 
     Args:

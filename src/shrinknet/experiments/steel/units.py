@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shrinknet.minimizer import Result
 
 KINDS = ("classifiers", "unet")  # of units; unit number = repetition * 2 + place
+RATE = 5e-3  # learning rate of the U-Net; it falls to 0
 AFTERWARDS = 5e-4  # learning rate of the trials, and of the control
 Rows = list[dict[str, Any]]
 
@@ -45,7 +46,7 @@ def design(settings: Steel, network: str, batch: int) -> Design:
 
     if network == "unet":
         return Design(size=_pair(settings.unet_size), crop=_pair(settings.unet_crop), width=settings.unet_width,
-                      depth=settings.unet_depth, batch=batch, memory=settings.memory)  # fmt: skip
+                      depth=settings.unet_depth, batch=batch, memory=settings.memory, learning_rate=RATE)  # fmt: skip
     return Design(network, size=_pair(settings.size), width=settings.width, depth=settings.depth, batch=batch,
                   each_class=settings.each_class or None, memory=settings.memory)  # fmt: skip
 
