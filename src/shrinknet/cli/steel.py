@@ -78,7 +78,7 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
     type=CROP,
     default="64,128",
     show_default=True,
-    help="Height and width of the crops that a U-Net trains on, with most of them around a defect; multiples of 2 to the "
+    help="Height and width of the crops that a U-Net trains on, most of them around a defect; multiples of 2 to the "
     "power of --depth; none: whole plates. It is scored and exported on whole plates.",
 )
 @click.option("--width", type=click.IntRange(min=1), default=8, show_default=True, help="Filters of the first level.")

@@ -74,7 +74,10 @@ class TestTasks:
     @pytest.mark.parametrize(
         ("crop", "sentence"),
         [
-            ((32, 40), r"crops of at most 16 x 32 pixels, .*; received 32 x 40: choose smaller crops, or larger plates"),
+            (
+                (32, 40),
+                r"crops of at most 16 x 32 pixels, .*; received 32 x 40: choose smaller crops, or larger plates",
+            ),
             ((16, 64), r"crops of at most 16 x 32 pixels"),
             ((8, 30), r"multiples of 4; received 8 x 30"),
             ((0, 8), r"multiples of 4; received 0 x 8"),
@@ -253,9 +256,8 @@ class TestCommands:
     def test_minimize_predict_and_files_that_find_the_same(self, tmp_path: Path) -> None:
         plates = generate(tmp_path / "plates", 80, 1)
         run = tmp_path / "run"
-        words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--crop", "32,64", "--width", 4, "--depth", 2,
-                 "--run", run,
-                 "--warmup-steps", 600, "--steps", 10, "--max-trials", 2, "--threshold", 0.2, "--batch-size", 4,
+        words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--crop", "32,64", "--width", 4,
+                 "--depth", 2, "--run", run, "--warmup-steps", 600, "--steps", 10, "--max-trials", 2, "--threshold", 0.2, "--batch-size", 4,
                  "--formats", "keras,litert,litert-int8,onnx", "--quantize-epochs", 1, "--seed", 1,
                  "--json")  # fmt: skip
         done = invoke(*words)

@@ -64,7 +64,7 @@ def two_step_classifier(
     shape: tuple[int, int, int] = (256, 512, 3),
     *,
     widths: Sequence[int] = (8, 16, 32, 64, 64),
-    dropout: float = 0.2,
+    dropout: float = 0.1,
     activation: str = "sigmoid",
     pooling: str = "max",
     normalization: bool = True,

@@ -65,11 +65,11 @@ class Steel(Settings):
         "smoke": {
             "repetitions": 1, "count": 120, "each_class": 10, "size": (32, 128), "width": 4, "depth": 3, "epochs": 3,
             "batches": (16, 32), "unet_size": (32, 160), "unet_crop": (32, 64), "unet_width": 4,
-            "unet_depth": 2, "unet_batch": 4, "unet_epochs": 16, "steps": 10, "final_steps": 30, "shrink_classifiers": False, "quantize_epochs": 1,
-            "bootstrap": 200,
+            "unet_depth": 2, "unet_batch": 4, "unet_epochs": 16, "steps": 10, "final_steps": 30,
+            "shrink_classifiers": False, "quantize_epochs": 1, "bootstrap": 200,
         },
         "laptop": {
-            "count": 400, "each_class": 20, "size": (48, 192), "width": 4, "depth": 4, "epochs": 20,
+            "count": 400, "each_class": 40, "size": (48, 256), "width": 4, "depth": 4, "epochs": 15,
             "unet_size": (64, 400), "unet_crop": (64, 128), "unet_width": 8, "unet_depth": 3, "unet_batch": 4,
             "unet_epochs": 24, "steps": 36, "final_steps": 400, "shrink_classifiers": False, "quantize_epochs": 1,
         },

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from shrinknet.minimizer import Result
 
 KINDS = ("classifiers", "unet")  # of units; unit number = repetition * 2 + place
-RATE = 5e-3  # learning rate of the U-Net; it falls to 0
-AFTERWARDS = 5e-4  # learning rate of the trials, and of the control
+RATES = {"unet": 5e-3, "binary": 3e-3, "multiclass": 3e-3}  # learning rates; that of the U-Net falls to 0
+AFTERWARDS = 5e-4  # learning rate of the U-Net's trials, and of the control
 Rows = list[dict[str, Any]]
 
 
@@ -44,11 +44,12 @@ def design(settings: Steel, network: str, batch: int) -> Design:
     """How plates are prepared for a network, and what it is."""
     from shrinknet.applications.steel.task import Design
 
+    common: dict[str, Any] = {"batch": batch, "memory": settings.memory, "learning_rate": RATES[network]}
     if network == "unet":
         return Design(size=_pair(settings.unet_size), crop=_pair(settings.unet_crop), width=settings.unet_width,
-                      depth=settings.unet_depth, batch=batch, memory=settings.memory, learning_rate=RATE)  # fmt: skip
-    return Design(network, size=_pair(settings.size), width=settings.width, depth=settings.depth, batch=batch,
-                  each_class=settings.each_class or None, memory=settings.memory)  # fmt: skip
+                      depth=settings.unet_depth, **common)  # fmt: skip
+    return Design(network, size=_pair(settings.size), width=settings.width, depth=settings.depth,
+                  each_class=settings.each_class or None, **common)  # fmt: skip
 
 
 def _pair(numbers: tuple[int, ...]) -> tuple[int, int]:
