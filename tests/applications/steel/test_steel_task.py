@@ -257,9 +257,9 @@ class TestCommands:
         plates = generate(tmp_path / "plates", 80, 1)
         run = tmp_path / "run"
         words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--crop", "32,64", "--width", 4,
-                 "--depth", 2, "--run", run, "--warmup-steps", 600, "--steps", 10, "--max-trials", 2, "--threshold", 0.2, "--batch-size", 4,
-                 "--formats", "keras,litert,litert-int8,onnx", "--quantize-epochs", 1, "--seed", 1,
-                 "--json")  # fmt: skip
+                 "--depth", 2, "--run", run, "--warmup-steps", 600, "--steps", 10, "--max-trials", 2,
+                 "--threshold", 0.2, "--batch-size", 4, "--formats", "keras,litert,litert-int8,onnx",
+                 "--quantize-epochs", 1, "--seed", 1, "--json")  # fmt: skip
         done = invoke(*words)
         assert done.exception is None, done.output
         record = json.loads(done.stdout)
