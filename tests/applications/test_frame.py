@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from marking import slow
 
-from shrinknet.applications.running import run_task
+from shrinknet.applications.running import at_shape, run_task
 from shrinknet.applications.task import Samples, Task
 from shrinknet.cli import program
 from shrinknet.errors import OptionError, StrategyError
@@ -94,10 +94,13 @@ def test_a_network_that_trains_on_crops_costs_and_exports_whole_images(tmp_path:
     assert done.result.summary.before.multiply_adds == 4 * 12 * (9 * 4 + 4)
     assert done.result.model.input_shape == (None, None, None, 1)
     loaded = keras.models.load_model(done.exports[0].path)
-    assert loaded.input_shape == (None, 4, 12, 1) and loaded.compiled
+    assert loaded.input_shape == (None, 4, 12, 1)
     images = np.random.default_rng(1).random((2, 4, 12, 1), np.float32)
     np.testing.assert_allclose(loaded.predict(images, verbose=0), done.result.model.predict(images, verbose=0), 1e-6)
     assert Network(done.exports[1].path).input_shape == (4, 12, 1)
+    fixed = at_shape(done.result.model, (4, 12, 1))
+    scores = (one.evaluate(images, images, verbose=0) for one in (done.result.model, fixed))
+    np.testing.assert_allclose(*scores, 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,6 @@ def at_shape(model: Any, input_shape: tuple[int, ...]) -> Any:
         model: with one input, compiled; input_shape: of one sample, without the batch axis.
     """
     fixed = keras.models.clone_model(model, input_tensors=keras.Input(input_shape, name=model.inputs[0].name))
-    fixed.compile_from_config(model.get_compile_config())
     fixed.set_weights(model.get_weights())
     return fixed
 

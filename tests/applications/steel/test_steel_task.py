@@ -17,7 +17,7 @@ from shrinknet.applications.steel.streams import Augmentation, plate_batches
 from shrinknet.cli.program import program
 from shrinknet.comparing import Agreement, Mismatch
 from shrinknet.errors import DataError, ExportError, OptionError
-from shrinknet.imaging.mask_scores import mask_agreement
+from shrinknet.imaging.mask_scores import mask_agreement, mask_scores, mean_and_spread
 
 pytestmark = pytest.mark.tensorflow("plates are read by tf.data, and exported to LiteRT")
 
@@ -268,8 +268,10 @@ class TestCommands:
         trained = json.loads((run / "quantization-aware.json").read_text())
         assert [one["format"] for one in trained["files"]] == ["litert", "quantization-aware"]
         assert "steel (unet)" in (run / "page.html").read_text(encoding="utf-8")
-        found = {}
-        for name in ("unet.keras", "unet.tflite", "unet.quantization-aware.tflite"):
+        truth = read(plates)
+        wanted = np.stack([truth.masks(name) for name in truth.images])
+        found, dice = {}, {}
+        for name in ("unet.keras", "unet.tflite", "unet.int8.tflite", "unet.quantization-aware.tflite"):
             out = tmp_path / name
             given = invoke("predict", "steel", plates / "train_images", "--model", run / "export" / name, "--out", out)
             assert given.exception is None, given.output
@@ -278,9 +280,12 @@ class TestCommands:
             masks = predict(run / "export" / name, plates / "train_images")
             table = read_table(out / "predictions.csv")
             assert all(np.array_equal(build_mask(table, image), masks.mask(image)) for image in masks.images)
-            found[name] = np.stack([masks.mask(image) for image in masks.images])
-        assert np.mean(found["unet.keras"] != found["unet.tflite"]) <= 0.001
+            found[name] = np.stack([masks.mask(image) for image in truth.images])
+            dice[name] = mean_and_spread(mask_scores(found[name], wanted)).iloc[-1]
         assert found["unet.keras"].any()
+        assert np.mean(found["unet.keras"] != found["unet.tflite"]) <= 0.001
+        for name in ("dice", "dice_pooled"):
+            assert dice["unet.int8.tflite"][name] == pytest.approx(dice["unet.keras"][name], abs=0.01)
 
 
 def read_table(path: Path) -> Any:
