@@ -10,7 +10,6 @@ from keras import ops
 from shrinknet.errors import DataError, OptionError
 
 LOSSES = ("bce", "dice", "both")
-ENTROPY = 5.0  # weight of the cross-entropy beside the Dice
 _PLANE = (1, 2)  # height and width
 
 
@@ -99,47 +98,56 @@ class PixelAccuracy(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable(package="shrinknet")
 class DiceLoss(keras.losses.Loss):
-    """One minus the soft Dice of each class that a batch has, averaged over these classes; in [0, 1], lower is better.
+    """One minus the soft Dice of what is marked, plus the false alarms on blank masks; in [0, 2], lower is better.
 
-    Dice is (2 TP + s) / (area + area + s), with TP the sum of products, and areas the sums of truth and output over all
-    images of the batch. Image by image, most masks are blank: a network would learn first to mark nothing, with outputs
-    so close to 0 that hardly a gradient is left. Pooled, false alarms on images without a class still count.
+    Dice is (2 TP + 1) / (area + area + 1), with TP the sum of products, and areas the sums of truth and output over all
+    images of the batch; it is averaged over the classes that the batch has. A blank mask of an image costs
+    S / (S + alarm), with S the sum of its squared outputs; that is averaged over blank masks.
+
+    Dice image by image would reward outputs of 0 on blank masks, which are most: a network would learn first to mark
+    nothing, with outputs so close to 0 that hardly a gradient is left. Squares (arXiv:1606.04797) cost a pixel that is
+    marked by mistake as much, and outputs near 0 next to nothing.
 
     Args:
-        smooth: s in pixels; the larger it is, the less small areas count.
+        alarm: pixels marked on a blank mask that cost one half, above 0.
     """
 
-    def __init__(self, smooth: float = 1.0, name: str = "dice_loss", **options: Any) -> None:
+    def __init__(self, alarm: float = 100.0, name: str = "dice_loss", **options: Any) -> None:
         super().__init__(name=name, **options)
-        self.smooth = smooth
+        self.alarm = alarm
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of a batch of masks, shape (images, height, width, classes), as a scalar; 0 if all are blank."""
+        """The loss of a batch of masks, shape (images, height, width, classes), as a scalar."""
         check_shapes(tuple(y_true.shape), tuple(y_pred.shape))
-        pixels = tuple(range(len(y_pred.shape) - 1))
-        hits, area = ops.sum(y_true * y_pred, pixels), ops.sum(y_true, pixels)
-        losses = 1 - (2 * hits + self.smooth) / (area + ops.sum(y_pred, pixels) + self.smooth)
-        present = ops.cast(area > 0, losses.dtype)
-        return ops.sum(present * losses) / ops.maximum(ops.sum(present), 1)
+        areas, alarms = ops.sum(y_true, _PLANE), ops.sum(ops.square(y_pred), _PLANE)
+        area, hits = ops.sum(areas, 0), ops.sum(y_true * y_pred, (0, *_PLANE))
+        missed = 1 - (2 * hits + 1) / (area + ops.sum(y_pred, (0, *_PLANE)) + 1)
+        return _mean_where(area > 0, missed) + _mean_where(areas == 0, alarms / (alarms + self.alarm))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "smooth": self.smooth}
+        return {**super().get_config(), "alarm": self.alarm}
+
+
+def _mean_where(chosen: Any, values: Any) -> Any:
+    """The mean of the chosen values; 0 if there are none."""
+    weights = ops.cast(chosen, values.dtype)
+    return ops.sum(weights * values) / ops.maximum(ops.sum(weights), 1)
 
 
 @keras.saving.register_keras_serializable(package="shrinknet")
 class CrossEntropyDiceLoss(DiceLoss):
-    """`DiceLoss` plus weighted binary cross-entropy: the first teaches small areas, the second blank images.
+    """`DiceLoss` plus weighted binary cross-entropy, which says of every pixel how likely it is marked.
 
     Args:
-        smooth: see `DiceLoss`.
-        entropy: weight of the cross-entropy, a mean over all pixels, most of which are easy: its gradient at a pixel is
-            much smaller than that of the Dice.
+        alarm: see `DiceLoss`.
+        entropy: weight of the cross-entropy. It is a mean over all pixels, so that its gradient at a pixel is much
+            smaller than that of the Dice.
     """
 
     def __init__(
-        self, smooth: float = 1.0, entropy: float = ENTROPY, name: str = "cross_entropy_dice_loss", **options: Any
+        self, alarm: float = 100.0, entropy: float = 5.0, name: str = "cross_entropy_dice_loss", **options: Any
     ) -> None:
-        super().__init__(smooth=smooth, name=name, **options)
+        super().__init__(alarm=alarm, name=name, **options)
         self.entropy = entropy
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
