@@ -71,7 +71,7 @@ class Steel(Settings):
         "laptop": {
             "count": 400, "each_class": 40, "size": (48, 256), "width": 4, "depth": 4, "epochs": 20,
             "unet_size": (64, 400), "unet_crop": (64, 128), "unet_width": 8, "unet_depth": 3, "unet_batch": 4,
-            "unet_epochs": 36, "steps": 36, "final_steps": 400, "shrink_classifiers": False, "quantize_epochs": 1,
+            "unet_epochs": 40, "steps": 36, "final_steps": 400, "shrink_classifiers": False, "quantize_epochs": 1,
         },
         "paper": {},
     }  # fmt: skip
