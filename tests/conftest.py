@@ -28,4 +28,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two LiteRT conversions take longer than a small run; tests/cli/test_models.py measures real latency."""
-    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
+    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda models, *_, **__: [None] * len(models))

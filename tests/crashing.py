@@ -78,7 +78,7 @@ def sums() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shrinknet.loop.workbench, "make_engine", Sums)
         patch.setattr(shrinknet.loop.pupil, "make_engine", Sums)
-        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
+        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, *_, **__: [None] * len(models))
         yield
 
 
@@ -106,7 +106,7 @@ def training(folder: pathlib.Path, **options: Any) -> Any:
     net.compile(keras.optimizers.Adam(0.01), "mse")
     data = np.resize(X, (12, 6, 6, 1)), Y
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
+        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, *_, **__: [None] * len(models))
         return minimize(net, data, data, run_dir=folder, **{**OPTIONS, "threshold": 0.5, **options})
 
 

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 from marking import slow
 
-from shrinknet.applications.running import run_task
+from shrinknet.applications.running import at_shape, run_task
 from shrinknet.applications.task import Samples, Task
 from shrinknet.cli import program
 from shrinknet.errors import OptionError, StrategyError
+from shrinknet.imaging.networks import Network
 from shrinknet.runs.store import RunStore
 
 pytestmark = [pytest.mark.usefixtures("no_latency"), pytest.mark.tensorflow("exports to LiteRT")]
@@ -74,6 +75,32 @@ def test_colour_images_several_channels_and_vectors_are_shown(outputs: str, tmp_
     assert "first" in page and "second" in page
     assert ("class " in page) == (outputs == "vector")
     assert ("its own colour" in page) == (outputs == "maps")
+
+
+def test_a_network_that_trains_on_crops_costs_and_exports_whole_images(tmp_path: Path) -> None:
+    def make(seed: int) -> Task:
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((None, None, 1), name="plate")
+        hidden = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(inputs)
+        model = keras.Model(inputs, keras.layers.Conv2D(1, 1, activation="sigmoid", name="out")(hidden), name="open")
+        model.compile("sgd", "mse", metrics=["mae"])
+        crops, whole = (np.random.default_rng(0).random((8, 4, width, 1), np.float32) for width in (6, 12))
+        return Task("open", model, (crops, crops), (whole, whole), sample=whole, input_shape=(4, 12, 1))
+
+    done = run_task(
+        make, tmp_path / "run", seed=1, formats=("keras", "litert"), warmup_steps=2, steps=1, strategy="sequential",
+        max_trials=1, threshold=0.01, mode="min", control=False,
+    )  # fmt: skip
+    assert done.result.summary.before.multiply_adds == 4 * 12 * (9 * 4 + 4)
+    assert done.result.model.input_shape == (None, None, None, 1)
+    loaded = keras.models.load_model(done.exports[0].path)
+    assert loaded.input_shape == (None, 4, 12, 1)
+    images = np.random.default_rng(1).random((2, 4, 12, 1), np.float32)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), done.result.model.predict(images, verbose=0), 1e-6)
+    assert Network(done.exports[1].path).input_shape == (4, 12, 1)
+    fixed = at_shape(done.result.model, (4, 12, 1))
+    scores = (one.evaluate(images, images, verbose=0) for one in (done.result.model, fixed))
+    np.testing.assert_allclose(*scores, 1e-6)
 
 
 @pytest.mark.parametrize(

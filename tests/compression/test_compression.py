@@ -102,6 +102,24 @@ def test_a_transposed_convolution_trains_with_rounding(tmp_path: Path) -> None:
     assert abs(rounded.score - plain.score) < 0.05
 
 
+@needs_tfmot
+@pytest.mark.slow
+@pytest.mark.tensorflow("LiteRT files are written by TensorFlow")
+def test_small_activations_keep_their_bits(tmp_path: Path) -> None:
+    """Ranges of -6 to 6, with which tensorflow-model-optimization starts, would round all of these to 0."""
+    inputs = keras.Input((8, 8, 1))
+    x = layers.DepthwiseConv2D(1)(layers.AveragePooling2D(3, 1, "same")(inputs))
+    model = keras.Model(inputs, layers.Add()([inputs, x]), name="small")
+    model.compile("adam", "mae")
+    data = np.random.default_rng(0).random((64, 8, 8, 1), np.float32) * 0.02
+    goal = model.predict(data, verbose=0)
+    plain, rounded = compress(
+        model, tmp_path, (data, goal), ("quantization-aware",), score="loss", epochs=1, learning_rate=1e-6
+    )
+    assert plain.score is not None and rounded.score is not None
+    assert rounded.score < plain.score + 0.02 * np.abs(goal).mean()
+
+
 def test_loss_and_optimizer_are_passed_as_data() -> None:
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     with pytest.raises(ModelError, match=r"not compiled.*loss="):

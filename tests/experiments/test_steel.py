@@ -202,7 +202,16 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"size": (1, 2, 3)}, {"target": 1.0}, {"steps": -1}, {"shrunk_batch": 5}, {"count": 1}],
+        [
+            {"size": (1, 2, 3)},
+            {"target": 1.0},
+            {"steps": -1},
+            {"shrunk_batch": 5},
+            {"count": 1},
+            {"unet_crop": (64,)},
+            {"unet_crop": (256, 900)},
+            {"unet_crop": (60, 64)},
+        ],
     )
     def test_values_out_of_range(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(OptionError):

@@ -237,7 +237,7 @@ def test_endless_data_need_a_number_of_batches() -> None:
 
 def test_latency_is_measured_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     timings = [Timing(4.0, 3.0, 5.0), Timing(1.0, 0.5, 2.0)]
-    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: timings)
+    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample, input_shape: timings)
     summary = run(max_trials=0).summary
     assert (summary.before.latency_ms, summary.after.latency_high_ms) == (4.0, 2.0)
     assert "25.0%" in str(summary) and "Half of the measured latencies: 3 to 5 ms, then 0.5 to 2 ms." in str(summary)
@@ -245,7 +245,7 @@ def test_latency_is_measured_unless_it_is_switched_off(monkeypatch: pytest.Monke
     timings[1] = Timing(2.0, 1.0, 3.5)
     summary = run(max_trials=0).summary
     assert summary.latency_is_noise and "within noise" in str(summary) and "50.0%" not in str(summary)
-    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda *given: pytest.fail("measured"))
+    monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda *_, **__: pytest.fail("measured"))
     assert run(max_trials=0, latency=False).summary.after.latency_ms is None
 
 
@@ -292,7 +292,7 @@ def test_the_same_seed_gives_the_same_bits_in_two_processes() -> None:
         sys.path.insert(0, "tests")
         import shrinknet.loop.result
         from tiny_runs import run
-        shrinknet.loop.result.measured_latencies = lambda models, sample: [None] * len(models)
+        shrinknet.loop.result.measured_latencies = lambda models, *_, **__: [None] * len(models)
         result = run(strategy="random", pace="adaptive", max_trials=4, threshold=0.5)
         weights = hashlib.sha256(b"".join(w.tobytes() for w in result.model.get_weights())).hexdigest()
         trials = [[str(t.filters), t.score.hex(), t.accepted] for t in result.records]

@@ -112,7 +112,7 @@ def _minimized(folder: pathlib.Path | None, make: Any = _arrays, **options: Any)
     settings = {"strategy": "random", "max_trials": 3, "threshold": 0.5, "control": True}
     options = {"warmup_steps": 4, "steps": 3, "seed": 1, "batch_size": 12, "verbose": 0, **settings, **options}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
+        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, *_, **__: [None] * len(models))
         return minimize(tiny_runs.classifier(), make(), make(), run_dir=folder, **options)
 
 

@@ -100,11 +100,23 @@ def run_task(
         exports = _exported(store)
         if not exports:
             sample = task.sample if task.sample is not None or task.samples is None else task.samples.x[:4]
-            exports = export(result.model, folder / "export", formats, sample=sample, agreement=task.agreement)
+            shipped = result.model if task.input_shape is None else at_shape(result.model, task.input_shape)
+            exports = export(shipped, folder / "export", formats, sample=sample, agreement=task.agreement)
             _add_to_run(store, task, result, exports)
             _draw(store, task, result, options["batch_size"], seed)
         page = write_page(folder)
     return Finished(task.name, result, folder, page, exports, task.facts)
+
+
+def at_shape(model: Any, input_shape: tuple[int, ...]) -> Any:
+    """A copy of a model that leaves sizes open, which takes inputs of this shape only; compiled alike.
+
+    Args:
+        model: with one input, compiled; input_shape: of one sample, without the batch axis.
+    """
+    fixed = keras.models.clone_model(model, input_tensors=keras.Input(input_shape, name=model.inputs[0].name))
+    fixed.set_weights(model.get_weights())
+    return fixed
 
 
 def _exported(store: RunStore) -> Exports:

@@ -43,6 +43,8 @@ class Task:
         batch_size: samples per batch, for arrays.
         sample: inputs for checking exported files, the first also for feature maps; None: those of `samples`.
         agreement: what exported int8 files are compared by, see `export`; None: the largest difference of any output.
+        input_shape: of one sample, without the batch axis; exported files are made for it where the model leaves sizes
+            open, as a network does that trains on crops. None: they stay open.
         facts: plain JSON types that the task adds to the run and its result, such as skipped photographs.
     """
 
@@ -55,4 +57,5 @@ class Task:
     batch_size: int = 32
     sample: Any = None
     agreement: Agreement | None = None
+    input_shape: tuple[int, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)

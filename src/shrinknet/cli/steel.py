@@ -10,7 +10,7 @@ import click
 from shrinknet.cli.data import data
 from shrinknet.cli.minimizing import minimize_options, run_and_show
 from shrinknet.cli.output import counting, json_option, show, working
-from shrinknet.cli.values import SIZE
+from shrinknet.cli.values import CROP, SIZE
 
 
 @data.command("steel")
@@ -73,6 +73,14 @@ def plates(out: Path, count: int, seed: int, balanced: bool, as_json: bool) -> N
     show_default=True,
     help="Height and width that plates are resized to, in pixels; multiples of 2 to the power of --depth.",
 )
+@click.option(
+    "--crop",
+    type=CROP,
+    default="64,128",
+    show_default=True,
+    help="Height and width of the crops that a U-Net trains on, most of them around a defect; multiples of 2 to the "
+    "power of --depth; none: whole plates. It is scored and exported on whole plates.",
+)
 @click.option("--width", type=click.IntRange(min=1), default=8, show_default=True, help="Filters of the first level.")
 @click.option(
     "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="How often the network halves a plate."
@@ -126,4 +134,4 @@ def steel(data: Path, **options: Any) -> None:
 
 
 # the options that say which network is trained on what; the others are those of `minimize`
-_DESIGN = ("network", "size", "width", "depth", "learning_rate", "augment", "count", "each_class", "memory")
+_DESIGN = ("network", "size", "crop", "width", "depth", "learning_rate", "augment", "count", "each_class", "memory")

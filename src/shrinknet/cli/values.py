@@ -62,23 +62,28 @@ class Target(click.ParamType[Any]):
         )
 
 
-class Numbers(click.ParamType[tuple[int, ...]]):
+class Numbers(click.ParamType[tuple[int, ...] | None]):
     """Whole numbers from 1, separated by commas.
 
     Args:
         what: a description with an example, for the error message.
         count: how many there must be; None: one or more.
+        optional: whether the word "none" is accepted, too, and gives None.
     """
 
     name = "N,N,..."
 
-    def __init__(self, what: str, count: int | None = None) -> None:
-        self.what, self.count = what, count
+    def __init__(self, what: str, count: int | None = None, optional: bool = False) -> None:
+        self.what, self.count, self.optional = what, count, optional
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, ...] | None:
         """`5,5,1` is three of them."""
         if isinstance(value, tuple):
             return value
+        if self.optional and value == "none":
+            return None
         parts = [part.strip() for part in str(value).split(",")]
         right = all(part.isdigit() and int(part) >= 1 for part in parts)
         if not right or self.count not in (None, len(parts)):
@@ -171,3 +176,4 @@ BOX, PACE, TARGET, PARAMETER, RATE = Box(), Pace(), Target(), Parameter(), Rate(
 WIDTHS = Numbers("numbers of filters separated by commas, such as 5,5,1")
 SIZES = Numbers("sizes of one sample separated by commas, such as 128,128,1")
 SIZE = Numbers("height and width separated by a comma, such as 64,400", 2)
+CROP = Numbers("height and width separated by a comma, such as 64,128, or none", 2, optional=True)

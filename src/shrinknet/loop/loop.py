@@ -85,7 +85,7 @@ def latency_of(bench: Workbench) -> float:
         OptionError: it cannot be measured here.
     """
     sample = keras.tree.map_structure(lambda array: array[:1], bench.sample())
-    latency = measured_latency(bench.slim(), sample)
+    latency = measured_latency(bench.slim(), sample, input_shape=bench.shapes)
     if latency is None:
         raise OptionError(
             "The target is about latency, but this network cannot be exported to LiteRT, so that its latency cannot be "

@@ -125,7 +125,6 @@ def _measure(bench: Workbench, model: Any, cost: Cost, validation_score: float) 
 
 def _timed(summary: Summary, bench: Workbench, uncut: Any, small: Any) -> Summary:
     """The summary with the latency of both networks, measured in turn."""
-    before, after = measured_latencies(
-        [uncut, small], keras.tree.map_structure(lambda array: array[:1], bench.sample())
-    )
+    sample = keras.tree.map_structure(lambda array: array[:1], bench.sample())
+    before, after = measured_latencies([uncut, small], sample, input_shape=bench.shapes)
     return replace(summary, before=summary.before.timed(before), after=summary.after.timed(after))

@@ -85,13 +85,14 @@ class Workbench:
         self.progress = progress or Progress(hidden=True)
         batch = first_batch(data.train)
         self.batch = len(keras.tree.flatten(batch[0])[0])
-        self.shapes = [tuple(np.shape(array))[1:] for array in keras.tree.flatten(batch[0])]
+        # a network with open sizes may train on crops; it is used on inputs like those it is validated on
+        self.shapes = _shapes(first_batch(data.validation)[0])
         self.switches = Switches(net, self.shapes)
         self.floors = floors(self.scope, self.switches)
         if not self.switches.filters:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
             raise ModelError(f"The model {net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
-        wanted = samples_wanted(self.repair, [[size or 1 for size in shape] for shape in self.shapes])
+        wanted = samples_wanted(self.repair, [[size or 1 for size in shape] for shape in _shapes(batch[0])])
         self.few = calibration(data.train, max(wanted or 0, CALIBRATION_SAMPLES))
         self.ships: Any = None  # the optimizer of networks that are handed out; None: the one they train with
         self._evidence: Evidence | None = None
@@ -230,3 +231,8 @@ class Workbench:
     def sample(self) -> Any:
         """A few inputs for comparing networks."""
         return keras.tree.map_structure(lambda array: np.asarray(array)[:8], first_batch(self.data.validation)[0])
+
+
+def _shapes(inputs: Any) -> list[tuple[int, ...]]:
+    """The shape of one sample of each input."""
+    return [tuple(np.shape(array))[1:] for array in keras.tree.flatten(inputs)]

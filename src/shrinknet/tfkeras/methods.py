@@ -13,6 +13,9 @@ import tf_keras
 
 from shrinknet.tfkeras.pruning import patch_pruning
 
+_MOVED = 0.001  # share of the difference by which a step moves a range
+_RANGED, _ROUNDS = 16, 12  # samples from which ranges are set, and how often
+
 
 @dataclass(frozen=True)
 class Training:
@@ -64,9 +67,30 @@ class Compressed:
 def quantization_aware(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:
     """Trains with simulated int8 rounding; afterwards weights and activations are int8."""
     quantized = tfmot.quantization.keras.quantize_model(model)
+    _set_ranges(quantized, tf.nest.map_structure(lambda array: array[:_RANGED], training.x))
     training.run(quantized)
     content = _converted(quantized, tf.lite.Optimize.DEFAULT)
     return Compressed(content, quantized.input_names, quantized.output_names, "int8, quantization-aware training")
+
+
+def _set_ranges(quantized: Any, x: Any) -> None:
+    """Sets the ranges that activations are rounded in to what they are for some inputs.
+
+    tensorflow-model-optimization starts each at -6 to 6 and moves it by a thousandth of the difference in a step. A
+    network with smaller activations would be trained with hardly a bit of them left.
+    """
+    ranges = [one for one in quantized.non_trainable_weights if one.name.endswith(("_min:0", "_max:0"))
+              and "kernel" not in one.name and "quantize_layer" not in one.name]  # fmt: skip
+    weights = [one.numpy() for one in quantized.weights]
+    for _ in range(_ROUNDS):  # what lies behind a coarse range is seen once that range is right
+        old = [one.numpy() for one in ranges]
+        quantized(x, training=True)
+        new = [one.numpy() for one in ranges]
+        for one, value in zip(quantized.weights, weights, strict=True):  # batch statistics move as well
+            one.assign(value)
+        for one, before, after in zip(ranges, old, new, strict=True):
+            exact = before + (after - before) / _MOVED
+            one.assign(min(exact, 0.0) if "_min" in one.name else max(exact, 1e-6))
 
 
 def clustering(model: Any, training: Training, settings: Mapping[str, Any]) -> Compressed:

@@ -113,7 +113,7 @@ class TestField:
 def finished(slopes: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     run = tmp_path_factory.mktemp("avalanche-run") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample: [None] * len(models))
+        patch.setattr("shrinknet.loop.result.measured_latencies", lambda models, *_, **__: [None] * len(models))
         return minimize_avalanche(run, data=slopes.folder, windowing=TINY, classifier={"widths": (4, 4)}, **FEW)
 
 

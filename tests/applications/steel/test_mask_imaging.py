@@ -176,20 +176,32 @@ class TestKeras:
         assert float(MaskDice()(truth, output, sample_weight=np.array([3.0, 1.0]))) == 0.75
         again = keras.metrics.deserialize(keras.metrics.serialize(MaskDice("d", 0.8, False)))
         assert (again.name, again.threshold, again.blank) == ("d", 0.8, False)
-        assert keras.losses.deserialize(keras.losses.serialize(DiceLoss(7.0))).smooth == 7.0
+        assert keras.losses.deserialize(keras.losses.serialize(DiceLoss(7.0))).alarm == 7.0
 
     def test_losses_by_hand(self) -> None:
+        import keras
+
         from shrinknet.imaging.mask_training import CrossEntropyDiceLoss, DiceLoss, mask_loss
 
         random = np.random.default_rng(0)
         truth = (random.random((3, 4, 5, 2)) < 0.3).astype(np.float32)
         output = random.uniform(0.1, 0.9, truth.shape).astype(np.float32)
-        hits, both = (truth * output).sum((1, 2, 3)), truth.sum((1, 2, 3)) + output.sum((1, 2, 3))
-        dice = 1 - (2 * hits + 5) / (both + 5)
-        entropy = -(truth * np.log(output) + (1 - truth) * np.log(1 - output)).mean((1, 2, 3))
-        assert float(DiceLoss(5.0)(truth, output)) == pytest.approx(dice.mean(), rel=1e-5)
-        assert float(CrossEntropyDiceLoss(5.0)(truth, output)) == pytest.approx((dice + entropy).mean(), rel=1e-5)
-        assert float(mask_loss("bce")(truth, output)) == pytest.approx(entropy.mean(), rel=1e-5)
+        truth[..., 1] = 0  # a class that the batch does not have
+        truth[0] = 0  # outputs on a blank image are false alarms of the class that it has
+        missed = 1 - (2 * (truth * output)[..., 0].sum() + 1) / (truth[..., 0].sum() + output[..., 0].sum() + 1)
+        squares = (output**2).sum((1, 2))
+        alarms = (squares / (squares + 5))[truth.sum((1, 2)) == 0]
+        assert alarms.shape == (4,)
+        entropy = -(truth * np.log(output) + (1 - truth) * np.log(1 - output)).mean()
+        dice = missed + alarms.mean()
+        assert float(DiceLoss(5.0)(truth, output)) == pytest.approx(dice, rel=1e-5)
+        both_losses = CrossEntropyDiceLoss(5.0, 7.0)
+        assert float(both_losses(truth, output)) == pytest.approx(dice + 7 * entropy, rel=1e-5)
+        again = keras.losses.deserialize(keras.losses.serialize(both_losses))
+        assert (again.alarm, again.entropy) == (5.0, 7.0)
+        assert float(mask_loss("bce")(truth, output)) == pytest.approx(entropy, rel=1e-5)
+        assert float(DiceLoss()(0 * truth, 0 * output)) == 0
+        assert float(DiceLoss()(1 + 0 * truth, 1 + 0 * output)) == 0
         with pytest.raises(OptionError, match="no loss 'f1' for masks; expected one of bce, dice, both"):
             mask_loss("f1")
 

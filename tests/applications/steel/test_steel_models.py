@@ -23,6 +23,35 @@ def shaken(model: Any) -> Any:
     return model
 
 
+def test_local_contrast_is_the_image_less_the_mean_around_each_pixel() -> None:
+    import keras
+
+    from shrinknet.applications.steel.contrast import local_contrast
+
+    inputs = keras.Input((6, 9, 2))
+    model = keras.Model(inputs, local_contrast(inputs, 5))
+    images = np.random.default_rng(0).random((2, 6, 9, 2), np.float32)
+    padded = np.pad(
+        images, [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=np.nan
+    )  # pixels off the image do not count
+    views = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (1, 2))
+    assert np.allclose(model(images), images - np.nanmean(views, (-2, -1)), atol=1e-6)
+    assert not model.trainable_variables
+
+
+@pytest.mark.parametrize("network", ["unet", "binary"])
+def test_brightness_is_not_seen(network: str) -> None:
+    from shrinknet.applications.steel import two_step_classifier, unet
+
+    if network == "unet":
+        model = unet((16, 32, 1), **SMALL, seed=1)
+    else:
+        model = two_step_classifier((16, 32, 1), widths=(4, 4), seed=1).binary
+    images = np.random.default_rng(0).random((2, 16, 32, 1), np.float32)
+    assert np.allclose(model(images), model(images + 0.3), atol=1e-4)
+    assert not np.allclose(model(images), model(images[:, :, ::-1] ** 3), atol=1e-4)
+
+
 class TestUnet:
     @pytest.mark.parametrize(
         ("upsampling", "normalization"),

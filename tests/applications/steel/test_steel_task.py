@@ -17,7 +17,7 @@ from shrinknet.applications.steel.streams import Augmentation, plate_batches
 from shrinknet.cli.program import program
 from shrinknet.comparing import Agreement, Mismatch
 from shrinknet.errors import DataError, ExportError, OptionError
-from shrinknet.imaging.mask_scores import mask_agreement
+from shrinknet.imaging.mask_scores import mask_agreement, mask_scores, mean_and_spread
 
 pytestmark = pytest.mark.tensorflow("plates are read by tf.data, and exported to LiteRT")
 
@@ -40,7 +40,7 @@ class TestTasks:
     def test_every_network_has_its_plates(self, plates: Any, network: str, outputs: tuple[int, ...]) -> None:
         from shrinknet.applications.steel.task import SCORES, Design, steel_task
 
-        task = steel_task(plates, Design(network, (16, 32), width=2, depth=2, batch=4, each_class=4), seed=1)
+        task = steel_task(plates, Design(network, (16, 32), None, width=2, depth=2, batch=4, each_class=4), seed=1)
         parts = {name: list(getattr(task, name).as_numpy_iterator()) for name in ("train", "validation", "test")}
         assert all(x.shape[1:] == task.model.input_shape[1:] and y.shape[1:] == outputs for x, y in parts["train"])
         sizes = {name: sum(len(x) for x, _ in batches) for name, batches in parts.items()}
@@ -51,6 +51,44 @@ class TestTasks:
         assert len(task.samples.names) == len(task.samples.x) <= 6
         task.model.evaluate(task.validation, verbose=0)
         assert SCORES[network] in {metric.name for metric in task.model.metrics[1].metrics}
+
+    def test_a_unet_trains_on_crops_and_is_judged_on_whole_plates(self, plates: Any) -> None:
+        from shrinknet.applications.steel.task import Design, steel_task
+
+        design = Design(size=(32, 64), crop=(16, 24), width=2, depth=2, batch=4)
+        task = steel_task(plates, design, seed=1)
+        shapes = {part: next(iter(getattr(task, part)))[0].shape[1:] for part in ("train", "validation", "test")}
+        assert shapes == {"train": (16, 24, 1), "validation": (32, 64, 1), "test": (32, 64, 1)}
+        assert task.model.input_shape == (None, None, None, 1)
+        assert task.sample.shape[1:] == task.samples.x.shape[1:] == task.input_shape == (32, 64, 1)
+
+    def test_whole_plates_are_a_crop_of_full_size(self, plates: Any) -> None:
+        from shrinknet.applications.steel.task import Design, chosen_plates, part_batches
+
+        whole, full = (Design(size=(16, 32), crop=crop, depth=2, augment=False) for crop in (None, (16, 32)))
+        sample = chosen_plates(plates, whole, 0)
+        pairs = zip(*(part_batches(plates, sample, one, "train", 0) for one in (whole, full)), strict=True)
+        assert all(np.array_equal(x, other_x) and np.array_equal(y, other_y)
+                   for (x, y), (other_x, other_y) in pairs)  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("crop", "sentence"),
+        [
+            (
+                (32, 40),
+                r"crops of at most 16 x 32 pixels, .*; received 32 x 40: choose smaller crops, or larger plates",
+            ),
+            ((16, 64), r"crops of at most 16 x 32 pixels"),
+            ((8, 30), r"multiples of 4; received 8 x 30"),
+            ((0, 8), r"multiples of 4; received 0 x 8"),
+        ],
+    )
+    def test_crops_that_do_not_fit(self, crop: tuple[int, int], sentence: str) -> None:
+        from shrinknet.applications.steel.task import Design
+
+        with pytest.raises(OptionError, match=sentence):
+            Design(size=(16, 32), crop=crop, depth=2)
+        assert Design("binary", size=(16, 32), crop=crop, depth=2).shape == (16, 32, 3)  # classifiers have no crops
 
     def test_no_plate_is_in_two_parts(self, plates: Any) -> None:
         from shrinknet.applications.steel.task import Design, chosen_plates
@@ -218,10 +256,10 @@ class TestCommands:
     def test_minimize_predict_and_files_that_find_the_same(self, tmp_path: Path) -> None:
         plates = generate(tmp_path / "plates", 80, 1)
         run = tmp_path / "run"
-        words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--width", 4, "--depth", 2, "--run", run,
-                 "--warmup-steps", 600, "--steps", 10, "--max-trials", 2, "--threshold", 0.2, "--batch-size", 4,
-                 "--formats", "keras,litert,litert-int8,onnx", "--quantize-epochs", 1, "--seed", 1,
-                 "--json")  # fmt: skip
+        words = ("minimize", "steel", "--data", plates, "--size", "32,160", "--crop", "32,64", "--width", 4,
+                 "--depth", 2, "--run", run, "--warmup-steps", 600, "--steps", 10, "--max-trials", 2,
+                 "--threshold", 0.2, "--batch-size", 4, "--formats", "keras,litert,litert-int8,onnx",
+                 "--quantize-epochs", 1, "--seed", 1, "--json")  # fmt: skip
         done = invoke(*words)
         assert done.exception is None, done.output
         record = json.loads(done.stdout)
@@ -230,8 +268,10 @@ class TestCommands:
         trained = json.loads((run / "quantization-aware.json").read_text())
         assert [one["format"] for one in trained["files"]] == ["litert", "quantization-aware"]
         assert "steel (unet)" in (run / "page.html").read_text(encoding="utf-8")
-        found = {}
-        for name in ("unet.keras", "unet.tflite", "unet.quantization-aware.tflite"):
+        truth = read(plates)
+        wanted = np.stack([truth.masks(name) for name in truth.images])
+        found, dice = {}, {}
+        for name in ("unet.keras", "unet.tflite", "unet.int8.tflite", "unet.quantization-aware.tflite"):
             out = tmp_path / name
             given = invoke("predict", "steel", plates / "train_images", "--model", run / "export" / name, "--out", out)
             assert given.exception is None, given.output
@@ -240,9 +280,12 @@ class TestCommands:
             masks = predict(run / "export" / name, plates / "train_images")
             table = read_table(out / "predictions.csv")
             assert all(np.array_equal(build_mask(table, image), masks.mask(image)) for image in masks.images)
-            found[name] = np.stack([masks.mask(image) for image in masks.images])
-        assert np.mean(found["unet.keras"] != found["unet.tflite"]) <= 0.001
+            found[name] = np.stack([masks.mask(image) for image in truth.images])
+            dice[name] = mean_and_spread(mask_scores(found[name], wanted)).iloc[-1]
         assert found["unet.keras"].any()
+        assert np.mean(found["unet.keras"] != found["unet.tflite"]) <= 0.001
+        for name in ("dice", "dice_pooled"):
+            assert dice["unet.int8.tflite"][name] == pytest.approx(dice["unet.keras"][name], abs=0.01)
 
 
 def read_table(path: Path) -> Any:

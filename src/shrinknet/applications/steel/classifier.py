@@ -13,6 +13,7 @@ import pandas as pd
 from keras import layers
 
 from shrinknet.applications.steel.class_metrics import BatchwiseF1, BatchwisePrecision, BatchwiseRecall, WholeF1
+from shrinknet.applications.steel.contrast import local_contrast
 from shrinknet.applications.steel.layout import CLASSES
 from shrinknet.applications.steel.streams import Augmentation, plate_batches
 from shrinknet.applications.steel.table import Plates
@@ -63,7 +64,7 @@ def two_step_classifier(
     shape: tuple[int, int, int] = (256, 512, 3),
     *,
     widths: Sequence[int] = (8, 16, 32, 64, 64),
-    dropout: float = 0.2,
+    dropout: float = 0.1,
     activation: str = "sigmoid",
     pooling: str = "max",
     normalization: bool = True,
@@ -72,10 +73,10 @@ def two_step_classifier(
 ) -> TwoSteps:
     """Both classifiers, compiled and untrained.
 
-    Each is the way down of a U-Net: two convolutions of 3x3, maximum pooling and dropout a level, as the report
-    describes it ("many convolutional layers, max pooling layers and dropouts"); then pooling over the plate and a dense
-    layer. The first has one sigmoid and binary cross-entropy, the second one output for each class and categorical
-    cross-entropy, both Adam.
+    Each takes the local mean away, see `contrast`. Then comes the way down of a U-Net: two convolutions of 3x3, maximum
+    pooling and dropout a level, as the report describes it ("many convolutional layers, max pooling layers and
+    dropouts"); then pooling over the plate and a dense layer. The first has one sigmoid and binary cross-entropy, the
+    second one output for each class and categorical cross-entropy, both Adam.
 
     With the report's four sigmoids, Keras on TensorFlow does not compute the loss from the sigmoids: it finds their
     logits and takes the softmax of those. Both choices of `activation` therefore train to the same weights and rank the
@@ -214,7 +215,8 @@ def _encoder(
             f"A classifier of {len(widths)} levels halves a plate as often: expected at least {2 ** len(widths)} "
             f"pixels of height and width; received {shape[0]} x {shape[1]}."
         )
-    x = inputs = keras.Input(shape, name="plate")
+    inputs = keras.Input(shape, name="plate")
+    x = local_contrast(inputs)
     for level, width in enumerate(widths, 1):
         for number in (1, 2):
             name = f"level{level}_conv{number}"

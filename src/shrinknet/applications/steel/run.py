@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from shrinknet.applications.running import Finished, run_task
+from shrinknet.applications.running import Finished, at_shape, run_task
 from shrinknet.applications.steel.checking import check_images
 from shrinknet.applications.steel.layout import SHAPE
 from shrinknet.applications.steel.table import Plates, read
@@ -86,8 +86,9 @@ def quantize(
     rows = sample[sample["part"] == "train"].head(10 * RANGES)
     train = part_arrays(plates, rows, design, "train")
     test = part_arrays(plates, sample, design, "test")
+    whole = at_shape(model, design.shape)
     return compress(
-        model, folder, train, ["quantization-aware"], score=SCORES[design.network] if score is None else score,
+        whole, folder, train, ["quantization-aware"], score=SCORES[design.network] if score is None else score,
         test_data=test, epochs=epochs, batch_size=design.batch, learning_rate=2e-4, seed=seed,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from shrinknet.applications.steel.contrast import local_contrast
 from shrinknet.applications.steel.layout import CLASSES
 from shrinknet.errors import OptionError
 from shrinknet.imaging.mask_training import MaskDice, MaskIoU, PixelAccuracy, mask_loss
@@ -33,8 +34,9 @@ def unet(
 ) -> Any:
     """A U-Net from plates in [0, 1] to a probability for each pixel and class, compiled (arXiv:1505.04597).
 
-    Borders are padded, so that masks have the plate's size, and every level normalises; otherwise as in the paper: two
-    convolutions of 3x3 a level, maximum pooling, as many filters again at each level down, and skip connections.
+    The local mean is taken away first, see `contrast`. Borders are padded, so that masks have the plate's size, and
+    every level normalises. Otherwise as in the paper: two convolutions of 3x3 a level, maximum pooling, twice as many
+    filters at each level down, and skip connections.
     The four outputs are sigmoids, because a pixel may belong to several classes.
 
     Args:
@@ -56,7 +58,8 @@ def unet(
         if value not in known:
             raise OptionError(f"Expected one of {', '.join(known)}; received {value!r}.")
     make = _Blocks(normalization, seed)
-    x = inputs = keras.Input(shape, name="plate")
+    inputs = keras.Input(shape, name="plate")
+    x = local_contrast(inputs)
     skips = []
     for level in range(depth):
         x = make.pair(x, width * 2**level, f"down{level + 1}")

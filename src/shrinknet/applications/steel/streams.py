@@ -79,6 +79,27 @@ class Crops:
         return min(max(row, 0), rooms[0]), min(max(column, 0), rooms[1])
 
 
+def check_crop(crop: Sequence[int], size: Sequence[int], depth: int) -> None:
+    """Refuses crops that a U-Net cannot be trained on.
+
+    Args:
+        crop: height and width; size: of the resized plates; depth: how often the network halves its input.
+
+    Raises:
+        OptionError: a crop is larger than the plates, or no multiple of 2**depth.
+    """
+    if crop[0] > size[0] or crop[1] > size[1]:
+        raise OptionError(
+            f"Expected crops of at most {size[0]} x {size[1]} pixels, the size that plates are resized to; received "
+            f"{crop[0]} x {crop[1]}: choose smaller crops, or larger plates."
+        )
+    if min(crop) < 1 or any(side % 2**depth for side in crop):
+        raise OptionError(
+            f"A U-Net of depth {depth} halves its input {depth} times: expected crops with a height and width that are "
+            f"multiples of {2**depth}; received {crop[0]} x {crop[1]}."
+        )
+
+
 def plate_arrays(
     plates: Plates, names: Sequence[str], *, size: tuple[int, int] = SIZE, channels: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:

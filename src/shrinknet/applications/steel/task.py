@@ -14,7 +14,7 @@ from shrinknet.applications.steel.classifier import step_batches, step_labels, t
 from shrinknet.applications.steel.layout import CLASSES, SHAPE
 from shrinknet.applications.steel.sampling import PARTS, balanced_sample, split_plates
 from shrinknet.applications.steel.segmentation import unet
-from shrinknet.applications.steel.streams import Augmentation, plate_arrays, plate_batches
+from shrinknet.applications.steel.streams import Augmentation, Crops, check_crop, plate_arrays, plate_batches
 from shrinknet.applications.steel.table import Plates, master_table, read
 from shrinknet.applications.task import Samples, Task
 from shrinknet.comparing import Agreement
@@ -35,6 +35,9 @@ class Design:
     Attributes:
         network: "unet" outlines defects; "binary" says whether there is one, "multiclass" which one.
         size: height and width that plates are resized to.
+        crop: for the U-Net, height and width of the crops that it trains on, multiples of 2**depth; three in four are
+            around a defect, where the plate has one. It is validated, tested and exported on whole plates. None: it
+            trains on whole plates.
         width: filters of the first level; depth: how often the network halves a plate.
         augment: whether training plates are flipped, shifted, and changed in brightness and contrast.
         batch: plates a step.
@@ -48,6 +51,7 @@ class Design:
 
     network: str = "unet"
     size: tuple[int, int] = (64, 400)
+    crop: tuple[int, int] | None = (64, 128)
     width: int = 8
     depth: int = 3
     augment: bool = True
@@ -67,6 +71,8 @@ class Design:
                 f"received size {self.size}, width {self.width}, depth {self.depth}, batch {self.batch} and memory "
                 f"{self.memory}."
             )
+        if self.network == "unet" and self.crop is not None:
+            check_crop(self.crop, self.size, self.depth)
 
     @property
     def channels(self) -> int:
@@ -75,7 +81,7 @@ class Design:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one input: height, width, channels."""
+        """Of one whole plate: height, width, channels."""
         return (*self.size, self.channels)
 
 
@@ -114,6 +120,7 @@ def steel_task(
         facts={"plates": {part: int((sample["part"] == part).sum()) for part in PARTS}, "network": design.network,
                "synthetic": (plates.folder / "SYNTHETIC.txt").exists()},
         agreement=Agreement("Dice of the masks", mask_agreement, _AGREEMENT) if design.network == "unet" else None,
+        input_shape=design.shape,
     )  # fmt: skip
 
 
@@ -125,7 +132,8 @@ def build(design: Design, seed: int) -> Any:
     """
     rate: dict[str, Any] = {} if design.learning_rate is None else {"learning_rate": design.learning_rate}
     if design.network == "unet":
-        return unet(design.shape, width=design.width, depth=design.depth, seed=seed, **rate, **design.options)
+        unet_shape = design.shape if design.crop is None else (None, None, design.channels)
+        return unet(unet_shape, width=design.width, depth=design.depth, seed=seed, **rate, **design.options)
     widths = tuple(design.width * 2 ** min(level, 3) for level in range(design.depth))
     steps = two_step_classifier(design.shape, widths=widths, seed=seed, **rate, **design.options)
     return steps.binary if design.network == "binary" else steps.multiclass
@@ -156,7 +164,10 @@ def chosen_plates(plates: Plates, design: Design, seed: int) -> pd.DataFrame:
 
 
 def part_batches(plates: Plates, sample: pd.DataFrame, design: Design, part: str, seed: int) -> Any:
-    """The plates of one part as a tf.data.Dataset of (images, targets); training plates shuffled and augmented."""
+    """The plates of one part as a tf.data.Dataset of (images, targets).
+
+    Training plates are shuffled and augmented, and cropped for the U-Net; the others are whole.
+    """
     training = part == "train"
     augment = Augmentation() if design.augment and training else None
     if design.network != "unet":
@@ -165,9 +176,10 @@ def part_batches(plates: Plates, sample: pd.DataFrame, design: Design, part: str
             augment=augment, seed=seed + 1, memory=design.memory,
         )  # fmt: skip
     names = list(sample.loc[sample["part"] == part, "ImageId"])
+    crops = Crops(*design.crop) if design.crop and training else None
     return plate_batches(
-        plates, names, size=design.size, batch=design.batch, shuffle=training, augment=augment, seed=seed + 1,
-        memory=design.memory,
+        plates, names, size=design.size, batch=design.batch, shuffle=training, augment=augment, crops=crops,
+        seed=seed + 1, memory=design.memory,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from shrinknet.applications.steel.streams import check_crop
 from shrinknet.errors import OptionError
 from shrinknet.experiments.settings import Settings
 
@@ -21,6 +22,7 @@ class Steel(Settings):
         size: height and width of the classifiers' plates; width: filters of their first level; depth: their levels.
         batches: batch sizes that are compared; epochs: passes over the training plates.
         unet_size, unet_width, unet_depth, unet_batch, unet_epochs: the same for the U-Net.
+        unet_crop: height and width of the crops that the U-Net trains on; as large as unet_size: whole plates.
         strategies: "default": that of `minimize`; or names that `shrinknet strategies` lists.
         target: share of the multiply-adds to which networks are cut, in (0, 1).
         steps: training steps of a round, at most; final_steps: of the network that is left.
@@ -39,6 +41,7 @@ class Steel(Settings):
     batches: tuple[int, ...] = (8, 16, 32)
     epochs: int = 30
     unet_size: tuple[int, ...] = (256, 800)
+    unet_crop: tuple[int, ...] = (256, 256)
     unet_width: int = 8
     unet_depth: int = 4
     unet_batch: int = 8
@@ -61,26 +64,28 @@ class Steel(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "repetitions": 1, "count": 120, "each_class": 10, "size": (32, 128), "width": 4, "depth": 3, "epochs": 3,
-            "batches": (16, 32), "unet_size": (32, 160), "unet_width": 4, "unet_depth": 2, "unet_batch": 4,
-            "unet_epochs": 16, "steps": 10, "final_steps": 30, "shrink_classifiers": False, "quantize_epochs": 1,
-            "bootstrap": 200,
+            "batches": (16, 32), "unet_size": (32, 160), "unet_crop": (32, 64), "unet_width": 4,
+            "unet_depth": 2, "unet_batch": 4, "unet_epochs": 16, "steps": 10, "final_steps": 30,
+            "shrink_classifiers": False, "quantize_epochs": 1, "bootstrap": 200,
         },
         "laptop": {
-            "count": 400, "each_class": 20, "size": (48, 192), "width": 4, "depth": 4, "epochs": 20,
-            "unet_size": (48, 192), "unet_width": 4, "unet_depth": 3, "unet_batch": 4, "unet_epochs": 36, "steps": 36,
-            "final_steps": 400, "shrink_classifiers": False, "quantize_epochs": 1,
+            "count": 400, "each_class": 40, "size": (48, 256), "width": 4, "depth": 4, "epochs": 20,
+            "unet_size": (64, 400), "unet_crop": (64, 128), "unet_width": 8, "unet_depth": 3, "unet_batch": 4,
+            "unet_epochs": 40, "steps": 36, "final_steps": 400, "shrink_classifiers": False, "quantize_epochs": 1,
         },
         "paper": {},
     }  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.size) != 2 or len(self.unet_size) != 2 or not self.batches or not self.strategies:
+        sizes = {"size": self.size, "unet_size": self.unet_size, "unet_crop": self.unet_crop}
+        if any(len(pair) != 2 for pair in sizes.values()) or not self.batches or not self.strategies:
             raise OptionError(
-                "Expected sizes of two numbers, and at least one batch size and one strategy; received size "
-                f"{list(self.size)}, unet_size {list(self.unet_size)}, batches {list(self.batches)}, strategies "
-                f"{list(self.strategies)}."
+                "Expected sizes of two numbers, and at least one batch size and one strategy; received "
+                f"{', '.join(f'{name} {list(pair)}' for name, pair in sizes.items())}, batches {list(self.batches)}, "
+                f"strategies {list(self.strategies)}."
             )
+        check_crop(self.unet_crop, self.unet_size, self.unet_depth)
         if not 0 < self.target < 1:
             raise OptionError(
                 f"Expected a target between 0 and 1, a share of the multiply-adds; received {self.target}."

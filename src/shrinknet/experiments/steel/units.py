@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from shrinknet.minimizer import Result
 
 KINDS = ("classifiers", "unet")  # of units; unit number = repetition * 2 + place
-AFTERWARDS = 5e-4  # learning rate of the trials, and of the control
+RATES = {"unet": 5e-3, "binary": 3e-3, "multiclass": 3e-3}  # learning rates; that of the U-Net falls to 0
+AFTERWARDS = 5e-4  # learning rate of the U-Net's trials, and of the control
 Rows = list[dict[str, Any]]
 
 
@@ -43,11 +44,12 @@ def design(settings: Steel, network: str, batch: int) -> Design:
     """How plates are prepared for a network, and what it is."""
     from shrinknet.applications.steel.task import Design
 
+    common: dict[str, Any] = {"batch": batch, "memory": settings.memory, "learning_rate": RATES[network]}
     if network == "unet":
-        return Design(size=_pair(settings.unet_size), width=settings.unet_width, depth=settings.unet_depth,
-                      batch=batch, memory=settings.memory)  # fmt: skip
-    return Design(network, size=_pair(settings.size), width=settings.width, depth=settings.depth, batch=batch,
-                  each_class=settings.each_class or None, memory=settings.memory)  # fmt: skip
+        return Design(size=_pair(settings.unet_size), crop=_pair(settings.unet_crop), width=settings.unet_width,
+                      depth=settings.unet_depth, **common)  # fmt: skip
+    return Design(network, size=_pair(settings.size), width=settings.width, depth=settings.depth,
+                  each_class=settings.each_class or None, **common)  # fmt: skip
 
 
 def _pair(numbers: tuple[int, ...]) -> tuple[int, int]:
@@ -233,6 +235,7 @@ def exported(
     settings: Steel, plates: Plates, how: Design, model: Any, test: tuple[np.ndarray, np.ndarray], seed: int
 ) -> tuple[Rows, Rows]:
     """The slim U-Net as files: bytes, frames a second at one thread, masks compared with Keras, Dice on test plates."""
+    from shrinknet.applications.running import at_shape
     from shrinknet.applications.steel.run import quantize
     from shrinknet.applications.steel.task import chosen_plates, range_sample
     from shrinknet.comparing import Agreement
@@ -244,6 +247,7 @@ def exported(
 
     rows: Rows = []
     masks: Rows = []
+    model = at_shape(model, how.shape)
     expected = np.asarray(model.predict(test[0], batch_size=8, verbose=0))
     with tempfile.TemporaryDirectory(prefix="shrinknet-") as scratch:
         sample = range_sample(plates, chosen_plates(plates, how, seed), how)
