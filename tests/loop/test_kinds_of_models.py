@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from marking import slow
 from tiny_runs import DATA, X, Y, classifier, run
 
 from shrinknet import Filter, Switches, minimize, slim, switched
@@ -140,7 +141,7 @@ def test_what_is_frozen_holds_inside_of_another_model_or_it_is_an_error(how: str
 # ------------------------------------------------------------------------------------------------- runs
 
 
-@pytest.mark.parametrize("more", [{"max_trials": 3}, {"max_trials": 2, "target": {"filters": 1}}])
+@pytest.mark.parametrize("more", [{"max_trials": 3}, slow({"max_trials": 2, "target": {"filters": 1}})])
 def test_a_finished_run_goes_on_and_keeps_what_was_decided(more: dict[str, Any], tmp_path: Path) -> None:
     options = {"strategy": "sequential", "threshold": 0.01, "reference": "baseline", "run_dir": tmp_path}
     first = run(max_trials=1, **options)

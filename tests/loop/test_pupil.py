@@ -45,6 +45,7 @@ def weights_of(result: Any) -> list[np.ndarray]:
     return [np.asarray(weight) for weight in result.model.weights]
 
 
+@pytest.mark.slow
 def test_the_small_network_learns_what_the_switched_one_would() -> None:
     switched_one = minimize(deterministic(), DATA, DATA, compact="never", **OPTIONS)
     small_one = minimize(deterministic(), DATA, DATA, compact="always", **OPTIONS)

@@ -115,6 +115,7 @@ def test_what_cannot_be_bypassed() -> None:
     assert switches.bypassed == ()
 
 
+@pytest.mark.slow
 def test_layers_as_candidates(tmp_path: Path) -> None:
     model = network()
     result = run(model, candidates="layers", run_dir=tmp_path / "run")

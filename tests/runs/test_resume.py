@@ -246,7 +246,7 @@ class Sequence(keras.utils.PyDataset):
 
 
 @pytest.mark.tensorflow("a tf.data pipeline")
-@pytest.mark.parametrize("make", [_seeded, slow(Sequence)], ids=["tf.data", "PyDataset"])
+@pytest.mark.parametrize("make", [slow(_seeded), slow(Sequence)], ids=["tf.data", "PyDataset"])
 def test_a_stream_is_taken_on_from_the_same_batch(make: Any, expected: Any, tmp_path: pathlib.Path) -> None:
     with pytest.raises(Killed):
         _minimized(tmp_path / "run", make, callbacks=[_Last(2)])
