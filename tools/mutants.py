@@ -77,8 +77,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "composite-layer-compared-in-inference-only",
         0,
         "network/switching.py",
-        "    for training in (False, True):",
-        "    for training in (False, False):",
+        "modes: Sequence[bool] = (False, True)",
+        "modes: Sequence[bool] = (False, False)",
         (f"{ANY_MODEL}::test_what_cannot_be_followed_is_left_as_it_is_and_the_rest_is_cut",),
     ),
     Mutant(

@@ -52,6 +52,7 @@ def test_a_normalisation_over_channels_is_never_left_with_a_disabled_one() -> No
     assert slim(big, round_to=4).get_layer("conv").filters == 5
 
 
+@pytest.mark.slow
 def test_training_continues_as_if_nothing_had_been_cut() -> None:
     for optimizer in (keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)):
         big = net(optimizer)

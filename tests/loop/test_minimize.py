@@ -197,6 +197,7 @@ def test_early_stopping_ends_the_warm_up_and_the_final_training(tmp_path: Path) 
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_several_scores_guard_a_cut_and_are_kept_bit_for_bit(tmp_path: Path) -> None:
     def second(net: Any) -> float:
         """Falls under its threshold with the second filter that goes."""

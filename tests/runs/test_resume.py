@@ -97,7 +97,7 @@ def expected() -> Any:
     return bits_of
 
 
-@pytest.mark.parametrize("epoch", [slow(2), 5, slow(9)])
+@pytest.mark.parametrize("epoch", [slow(2), slow(5), slow(9)])
 def test_dropout_and_batch_normalisation_on_arrays(epoch: int, expected: Any, tmp_path: pathlib.Path) -> None:
     with pytest.raises(Killed):
         _minimized(tmp_path / "run", callbacks=[Stop(epoch)])
@@ -771,7 +771,7 @@ program()
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), slow(signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [slow(signal.SIGINT, 130), slow(signal.SIGTERM, 143)])
 def test_signals_roll_the_open_trial_back_and_save(
     sent: signal.Signals, code: int, whole: Any, tmp_path: pathlib.Path
 ) -> None:

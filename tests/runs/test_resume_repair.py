@@ -74,6 +74,7 @@ class Interrupt:
             raise self.error
 
 
+@pytest.mark.slow
 def test_a_rate_that_the_warm_up_lowered_does_not_change_what_follows_an_interruption(tmp_path: Path) -> None:
     options = {**STORIES["target"], "control": False, "warmup_steps": 4}
     expected = bits(training(tmp_path / "whole", callbacks=[Halve()], **options))
