@@ -145,7 +145,8 @@ def minimize(
         StorageError: the disk is full or fails; what was decided before is kept.
 
     Example:
-        >>> result = minimize(model, (x, y), (x, y), threshold=0.9, warmup_steps=20, steps=5, max_trials=2, seed=1)
+        >>> short = {"warmup_steps": 20, "steps": 5, "max_trials": 2, "final_steps": 5}
+        >>> result = minimize(model, (x, y), (x, y), threshold=0.9, seed=1, **short)
         >>> result.model.count_params() == result.summary.after.parameters
         True
     """

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.usefixtures("no_latency"), pytest.mark.tensorflow("exp
 
 ROOT = Path(__file__).parents[2]
 FEW = ["--warmup-steps", "20", "--steps", "4", "--max-trials", "2", "--threshold", "0.1", "--seed", "1"]
+FEW += ["--final-steps", "10"]
 FEW += ["--formats", "keras", "--json"]
 
 

@@ -41,7 +41,7 @@ class Extremes(keras.metrics.Metric):  # type: ignore[misc]
         return {"low": ops.zeros(()), "high": ops.ones(())}
 
 
-@pytest.mark.parametrize("metric", [keras.metrics.F1Score, Extremes])
+@pytest.mark.parametrize("metric", [slow(keras.metrics.F1Score), Extremes])
 def test_a_metric_with_several_numbers_is_no_score_and_does_no_harm(metric: Any) -> None:
     labels = keras.utils.to_categorical(LABELS)
     model = three_classes(["accuracy", metric(name="several")])

@@ -150,7 +150,7 @@ def test_a_layer_can_lose_its_last_filter() -> None:
         slow("sgd", keras.optimizers.SGD, 0.01),
         slow(keras.optimizers.RMSprop(0.125), keras.optimizers.RMSprop, 0.125),
         slow(0.25, keras.optimizers.Adam, 0.25),
-        (keras.optimizers.schedules.CosineDecay(0.5, 4), keras.optimizers.Adam, None),
+        slow(keras.optimizers.schedules.CosineDecay(0.5, 4), keras.optimizers.Adam, None),
     ],
 )
 def test_trials_train_with_another_optimizer(spec: Any, kind: type, rate: float | None, tmp_path: Path) -> None:

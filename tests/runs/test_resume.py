@@ -530,7 +530,7 @@ def test_the_state_after_the_warm_up_cannot_be_had_again(folder: pathlib.Path) -
 
 @pytest.mark.parametrize(
     "name",
-    ["slim.keras", "switched.keras", "uncut.keras", "kernels.npz", pytest.param("control-0.npz", marks=KEPT)],
+    ["slim.keras", *map(slow, ("switched.keras", "uncut.keras")), pytest.param("control-0.npz", marks=KEPT)],
 )
 def test_files_of_a_finished_run_are_rewritten(name: str, tmp_path: pathlib.Path, whole: Any) -> None:
     story(tmp_path / "run")

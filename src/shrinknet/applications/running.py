@@ -109,10 +109,10 @@ def run_task(
 
 
 def at_shape(model: Any, input_shape: tuple[int, ...]) -> Any:
-    """A copy of a model that leaves sizes open, which takes inputs of this shape only; compiled alike.
+    """A copy of a model that leaves sizes open: it takes inputs of this shape only, and is not compiled.
 
     Args:
-        model: with one input, compiled; input_shape: of one sample, without the batch axis.
+        model: with one input; input_shape: of one sample, without the batch axis.
     """
     fixed = keras.models.clone_model(model, input_tensors=keras.Input(input_shape, name=model.inputs[0].name))
     fixed.set_weights(model.get_weights())

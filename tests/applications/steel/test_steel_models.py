@@ -59,11 +59,14 @@ class TestUnet:
          pytest.param("transposed", "group", marks=pytest.mark.slow)],
     )  # fmt: skip
     def test_half_of_its_filters_can_be_cut(self, upsampling: str, normalization: str) -> None:
+        import keras
+
         from shrinknet import Switches, plan, slim, switched
         from shrinknet.applications.steel import unet
 
         options = {"upsampling": upsampling, "normalization": normalization, "dropout": 0.2}
         model = shaken(unet((16, 32, 1), **SMALL, **options, seed=1))
+        model.get_layer("masks").activation = keras.activations.linear  # a sigmoid blows up rounding errors of logits
         net = switched(model)
         switches = Switches(net)
         assert list(switches.unswitchable) == ["masks"]
@@ -75,7 +78,8 @@ class TestUnet:
         assert "down1_conv1" in str(plan(net))
         small = slim(net)
         images = np.random.default_rng(0).random((2, 16, 32, 1), np.float32)
-        assert np.allclose(small(images), net(images), atol=1e-5)
+        expected = np.asarray(net(images))
+        assert np.allclose(small(images), expected, rtol=0, atol=2e-6 * np.abs(expected).max())
         assert small.count_params() < 0.4 * model.count_params()
         joins = [layer for layer in small.layers if "join" in layer.name]
         assert len(joins) == 2  # the skip connections are still there
