@@ -259,8 +259,8 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
                 "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
                 "spent": steps, "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
     options = {"final_steps": steps, **METHODS[method], **job.get("options", {})}
+    path = folder / f"{job['network']}-{seed}-{target}.keras"
     if method == "scratch":
-        path = folder / f"{job['network']}-{seed}-{target}.keras"
         small = keras.models.clone_model(shape(model, data, target, seed, path))
         fit(small, data, max(steps, 1), 3e-3, seed)
         return {**row, "left": round(cost(small).multiply_adds / cost(model).multiply_adds, 4),
@@ -273,6 +273,8 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
         )  # fmt: skip
     minimizing = time.perf_counter() - began
     summary, small = result.summary, result.model
+    if method == "default" and not steps and not job.get("options"):
+        small.save(path)
     return {**row, "left": round(summary.after.multiply_adds / summary.before.multiply_adds, 4),
             "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
             "control_score": summary.control_score, "trials": len(result.records), "spent": summary.spent,
