@@ -111,7 +111,7 @@ def dense() -> Any:
             x = layers.Concatenate()([x, layers.Conv2D(8, 3, padding="same", use_bias=False)(y)])
         if block < 2:
             x = layers.ReLU()(layers.BatchNormalization()(x))
-            x = layers.AveragePooling2D()(layers.Conv2D(x.shape[-1] // 2, 1, use_bias=False)(x))
+            x = layers.AveragePooling2D(2)(layers.Conv2D(x.shape[-1] // 2, 1, use_bias=False)(x))
     x = layers.ReLU()(layers.BatchNormalization()(x))
     return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
