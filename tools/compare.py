@@ -7,6 +7,7 @@ The networks learn 15,000 images of Fashion-MNIST, whose IDX files lie in --data
 it puts them into /usr/share/datasets/fashion-mnist); 3,000 others decide, and the 10,000 test images are reported.
 --steps is the training after the cut, as shares of the network's own training: 0 measures before any training. Each job
 is a row in OUT/rows.jsonl as soon as it is known; what is there is not done again, and after --seconds no job begins.
+Settings are chosen with --unseen, which reports training images that nothing else uses in place of the test images.
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ METHODS: dict[str, dict[str, Any]] = {
 Data = dict[str, tuple[Any, Any]]
 
 
-def images(folder: Path, segmented: bool = False) -> Data:
-    """The images and their classes; or for each pixel the class of what it shows, 10 for the background."""
+def images(folder: Path, segmented: bool = False, unseen: bool = False) -> Data:
+    """The images and their classes; or for each pixel the class of what it shows, 10 for the background.
+
+    With `unseen`, the images that are reported are the training images that nothing else uses.
+    """
     import numpy as np
 
     from shrinknet.imaging.idx import read_idx
@@ -56,7 +60,7 @@ def images(folder: Path, segmented: bool = False) -> Data:
         return x / np.float32(255), np.where(x > 32, y[:, None, None, None], 10)[..., 0] if segmented else y
 
     return {"train": part("train", slice(15_000)), "validation": part("train", slice(55_000, 58_000)),
-            "test": part("t10k", slice(None))}  # fmt: skip
+            "test": part("train", slice(15_000, 55_000)) if unseen else part("t10k", slice(None))}  # fmt: skip
 
 
 def _normalized(x: Any, filters: int, size: int = 3, strides: int = 1) -> Any:
@@ -286,11 +290,11 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
 _DATA: dict[bool, Data] = {}
 
 
-def work(job: Mapping[str, Any], folder: Path, images_in: Path) -> dict[str, Any]:
+def work(job: Mapping[str, Any], folder: Path, images_in: Path, unseen: bool) -> dict[str, Any]:
     """A row for a job, in a process of its own."""
     segmented = job["network"] == "unet"
     if segmented not in _DATA:
-        _DATA[segmented] = images(images_in, segmented)
+        _DATA[segmented] = images(images_in, segmented, unseen)
     try:
         return {**job, **run(job, _DATA[segmented], folder)}
     except Exception as error:  # one job that fails must not end the others
@@ -317,12 +321,14 @@ def main() -> None:
     parser.add_argument("--steps", type=float, nargs="+", default=[0.2])
     parser.add_argument("--options", type=json.loads, nargs="*", default=[{}], help="further arguments of minimize")
     parser.add_argument("--control", action="store_true")
+    parser.add_argument("--unseen", action="store_true", help="report 40,000 other images: to choose settings by")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=math.inf)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     log = given.out / "rows.jsonl"
     known = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    known = [row for row in known if row.get("unseen", False) == given.unseen]
     jobs = []
     for options, steps, target, method, network, seed in itertools.product(
         given.options, given.steps, given.targets, given.methods, given.networks, given.seeds
@@ -330,8 +336,9 @@ def main() -> None:
         job = {"network": network, "seed": seed, "method": method, "target": target, "steps": steps}
         job |= {"options": options} if options else {}
         job |= {"control": True} if given.control else {}
+        job |= {"unseen": True} if given.unseen else {}
         if not any(job.items() <= row.items() for row in known):
-            jobs.append((job, given.out, given.data))
+            jobs.append((job, given.out, given.data, given.unseen))
     context = multiprocessing.get_context("spawn")
     with context.Pool(given.jobs, _init, (time.time() + given.seconds,)) as pool, log.open("a") as file:
         for row in pool.imap_unordered(_guarded, jobs):

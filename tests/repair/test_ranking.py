@@ -19,6 +19,7 @@ from shrinknet.repair.evidence import Evidence
 from shrinknet.repair.reference import Calibration
 from shrinknet.strategies import equations as plain
 from shrinknet.strategies.refit import Elimination
+from shrinknet.strategies.simulated import Saved
 from shrinknet.testing import FakeNetwork, play
 
 TINY = Refit(ridge=1e-6, samples=None, rounds=0)
@@ -29,12 +30,13 @@ def measured(net: Any, x: Any = X, targets: Any = None, settings: Refit = TINY) 
 
 
 def view(net: Any, x: Any = X, targets: Any = None) -> NetworkView:
+    found = measured(net, x, targets)
     return NetworkView(
         Switches(net),
         calibration=lambda: x,
         measure=lambda: 0.0,
         higher_is_better=True,
-        evidence=lambda: measured(net, x, targets),
+        evidence=lambda: found,
     )
 
 
@@ -242,7 +244,11 @@ def test_savings_are_differences_of_costs(name: str, unit: str) -> None:
         return float(getattr(cost(net), unit))
 
     for without in ((), switches.filters[2:4]):
-        saved = view(net).savings(unit, without)
+        savings = view(net).savings(unit)
+        for filter in without:
+            savings.remove(filter)
+        saved = dict(zip(savings.filters, savings.amounts.tolist(), strict=True))
+        assert not any(saved[filter] for filter in [*without, *switches.disabled])
         switches.disable(*without)
         before = measure()
         for filter in switches.enabled:
@@ -335,15 +341,33 @@ def test_parameters_out_of_range_are_refused(name: str, parameters: dict[str, An
         load_strategy(name, **parameters)
 
 
+def test_a_longer_answer_goes_on_where_the_shorter_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives what one that is asked at once gives; a network that was changed is ranked anew."""
+    made = []
+    begin = Elimination.__init__
+    monkeypatch.setattr(Elimination, "__init__", lambda self, *given: made.append(self) or begin(self, *given))
+    net = network("residual")
+    seen = view(net)
+    whole = load_strategy("refit").ask(seen, 6)
+    readers = len(made)
+    strategy = load_strategy("refit")
+    assert strategy.ask(seen, 2) == whole[:2] and strategy.ask(seen, 6) == whole and strategy.ask(seen, 3) == whole[:3]
+    assert len(made) == 2 * readers
+    Switches(net).disable(whole[0])
+    assert strategy.ask(seen, 5) == load_strategy("refit").ask(view(net), 5)
+    net.layers[1].kernel.assign(net.layers[1].kernel[:, :, :, ::-1])
+    assert strategy.ask(seen, 5) == load_strategy("refit").ask(view(net), 5)
+
+
 def test_refit_counts_what_is_saved() -> None:
     one = problem()
     network = FakeNetwork({"a": (2, 4)}, min_filters=0)
     network.equations = lambda weighted=False: (one,)  # type: ignore[method-assign,assignment]
     costs = dict(zip(one.reads, Elimination(one, {f: i for i, f in enumerate(one.reads)}, 0.01).costs, strict=True))
-    network.savings = lambda unit, without=(): {f: 1.0 for f in one.reads}  # type: ignore[method-assign,assignment]
+    network.savings = lambda unit: Saved(dict.fromkeys(one.reads, 1.0))  # type: ignore[method-assign]
     (first,) = load_strategy("refit").ask(network, 1)
     assert first == min(costs, key=costs.__getitem__)
     worst = max(costs, key=costs.__getitem__)
-    network.savings = lambda unit, without=(): {f: 1e6 if f == worst else 1.0 for f in costs}  # type: ignore
+    network.savings = lambda unit: Saved({f: 1e6 if f == worst else 1.0 for f in costs})  # type: ignore[method-assign]
     assert load_strategy("refit").ask(network, 1) == (worst,)
     assert load_strategy("refit", power=0).ask(network, 1) == (first,)

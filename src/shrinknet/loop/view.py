@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from shrinknet.costs.savings import Savings
 from shrinknet.errors import OptionError, StrategyError
 from shrinknet.filters import Filter, Group
 from shrinknet.loop.settings import Scope
 from shrinknet.network.checkpoint import Checkpoint
 from shrinknet.network.switches import Switches
-from shrinknet.repair.evidence import Evidence, group_savings, scales
+from shrinknet.repair.evidence import Evidence, scales
 from shrinknet.strategies.equations import Equations, Signal
 
 
@@ -128,8 +129,8 @@ class NetworkView:
     def scales(self) -> dict[Filter, float]:
         return scales(self._switches)
 
-    def savings(self, unit: str, without: Sequence[Filter] = ()) -> dict[Filter, float]:
-        return group_savings(self._switches, unit, without)
+    def savings(self, unit: str) -> Savings:
+        return Savings(self._switches.graph, self._switches.read("disabled"), unit)
 
     def _known(self) -> Evidence:
         if self._evidence is None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from keras import ops
 from keras.layers import BatchNormalization
 
-from shrinknet.costs.savings import savings
 from shrinknet.errors import DataError
 from shrinknet.filters import Filter
 from shrinknet.graph import ChannelGraph
@@ -40,15 +39,6 @@ def scales(switches: Switches) -> dict[Filter, float]:
     return {name: float(sums[channel] / counts[channel]) for name, channel in known}
 
 
-def group_savings(switches: Switches, unit: str, without: Sequence[Filter] = ()) -> dict[Filter, float]:
-    """See `shrinknet.strategies.Network`, method `savings`."""
-    graph, gone = switches.graph, switches.read("disabled")
-    for filter in without:
-        gone[graph.channel(filter)] = True
-    saved = savings(graph, gone, unit)
-    return {group.name: float(saved[channel]) for channel, group in graph.cuttable.items()}
-
-
 class Evidence:
     """What a strategy can learn about a network; each method measures it as it is now.
 
@@ -60,16 +50,16 @@ class Evidence:
     def __init__(self, calibration: Calibration, targets: Any = None) -> None:
         self.calibration = calibration
         self.targets = targets
-        self._known: tuple[int, Gathered] | None = None  # digest of the network, and what was added up
+        self._known: tuple[Any, tuple[Equations, ...]] | None = None  # digest of the network, with `weighted`
 
     def equations(self, weighted: bool = False) -> tuple[Equations, ...]:
-        """See `shrinknet.strategies.Network`. What was added up serves again until the network is changed."""
-        digest = self._digest()
-        if self._known is None or self._known[0] != digest:
+        """See `shrinknet.strategies.Network`. The same tuple is returned until the network is changed."""
+        key = self._digest(), weighted
+        if self._known is None or self._known[0] != key:
             gathered = Gathered(self.calibration)
             self.calibration.walk(gathered.handle)
-            self._known = digest, gathered
-        return self._known[1].equations(self._weights() if weighted else {})
+            self._known = key, gathered.equations(self._weights() if weighted else {})
+        return self._known[1]
 
     def _digest(self) -> int:
         digest = 0

@@ -12,6 +12,23 @@ from shrinknet.records import Trial
 from shrinknet.strategies.equations import Equations, Signal
 
 
+class Savings(Protocol):
+    """What each group saves, kept up as groups are taken away; the network itself does not change.
+
+    Attributes:
+        filters: the groups, in network order.
+    """
+
+    filters: tuple[Filter, ...]
+
+    @property
+    def amounts(self) -> np.ndarray:
+        """What each of `filters` saves, from 0; 0 for those that are gone. Float64, shape (filters,)."""
+
+    def remove(self, filter: Filter) -> None:
+        """Takes a group away: what the others save is now counted without it."""
+
+
 class Network(Protocol):
     """The network as a strategy sees it: read-only, in NumPy, computed on demand."""
 
@@ -68,9 +85,9 @@ class Network(Protocol):
     def scales(self) -> Mapping[Filter, float]:
         """Mean absolute scale (gamma) of the batch normalizations on each group's channel; absent without one."""
 
-    def savings(self, unit: str, without: Sequence[Filter] = ()) -> Mapping[Filter, float]:
-        """By how much the network gets smaller when each candidate goes by itself, after the groups of `without`:
-        "multiply_adds" (of one sample), "parameters", "bytes" or "filters"; from 0.
+    def savings(self, unit: str) -> Savings:
+        """By how much the network gets smaller when each group goes by itself, counted in "multiply_adds" (of one
+        sample), "parameters", "bytes" or "filters".
         """
 
 

@@ -13,7 +13,7 @@ from shrinknet.records import Trial
 from shrinknet.strategies.answers import Batch
 from shrinknet.strategies.equations import Equations
 from shrinknet.strategies.memory import Memory
-from shrinknet.strategies.protocol import Network
+from shrinknet.strategies.protocol import Network, Savings
 from shrinknet.strategies.vectors import rounded
 from shrinknet.threads import threads_for
 
@@ -63,6 +63,7 @@ class Refit:
         self._power = power
         self._ridge = ridge
         self._weighted = weighted
+        self._search: Search | None = None  # of the last answer: a longer one goes on from there
 
     def ask(self, network: Network, count: int) -> Sequence[Filter]:
         """Up to `count` candidates, the least missed first; empty after `patience` rejections in a row."""
@@ -71,29 +72,54 @@ class Refit:
             return ()
         equations = network.equations(self._weighted)
         with threads_for(max((len(one.moments) for one in equations), default=0)):
-            return self._chosen(network, remaining, equations, count)
-
-    def _chosen(
-        self, network: Network, remaining: Sequence[Filter], equations: Sequence[Equations], count: int
-    ) -> Sequence[Filter]:
-        place = {filter: position for position, filter in enumerate(remaining)}
-        problems = [Elimination(one, place, self._ridge) for one in equations]
-        total = np.sum([problem.costs for problem in problems], axis=0) if problems else np.zeros(len(remaining))
-        batch, open_ = Batch(network, count), np.ones(len(remaining), bool)
-        while open_.any() and not batch.full:
-            saved = network.savings(self._saves, without=batch.filters)
-            divisor = np.array([saved[filter] for filter in remaining]) ** self._power
-            merit = rounded(np.maximum(total, 0) / np.where(divisor > 0, divisor, 1))
-            best = int(np.argmin(np.where(open_, merit, np.inf)))
-            open_[best] = False
-            if batch.add(remaining[best]):
-                for problem in problems:
-                    total += problem.remove(remaining[best])
-        return batch.filters
+            if self._search is None or not self._search.is_of(remaining, equations):
+                savings = network.savings(self._saves)
+                self._search = Search(remaining, equations, savings, Batch(network, len(remaining)), self._ridge)
+            return self._search.first(count, self._power)
 
     def tell(self, trial: Trial) -> None:
         """Remembers what became of a trial."""
         self._memory.tell(trial)
+        self._search = None  # the network changes now
+
+
+@final
+class Search:
+    """The order in which candidates are chosen, found as far as it was asked for.
+
+    Args:
+        remaining: the candidates; equations: of all readers; savings: what the candidates save; batch: empty; ridge:
+            share of the mean diagonal that is added to it.
+    """
+
+    def __init__(
+        self, remaining: Sequence[Filter], equations: Sequence[Equations], savings: Savings, batch: Batch, ridge: float
+    ) -> None:
+        self._remaining, self._equations, self._savings, self._batch = remaining, equations, savings, batch
+        place = {filter: position for position, filter in enumerate(remaining)}
+        known = {filter: position for position, filter in enumerate(savings.filters)}
+        self._order = np.array([known[filter] for filter in remaining])
+        self._problems = [Elimination(one, place, ridge) for one in equations]
+        self._total = np.sum([np.zeros(len(remaining)), *(problem.costs for problem in self._problems)], axis=0)
+        self._open = np.ones(len(remaining), bool)
+
+    def is_of(self, remaining: Sequence[Filter], equations: Sequence[Equations]) -> bool:
+        """Whether it is a search among these candidates in the network of these equations."""
+        return self._equations is equations and self._remaining == remaining
+
+    def first(self, count: int, power: float) -> Sequence[Filter]:
+        """The `count` candidates that are missed least, damage divided by savings to this power; or all of them."""
+        while self._open.any() and len(self._batch.filters) < count:
+            divisor = self._savings.amounts[self._order] ** power
+            merit = rounded(np.maximum(self._total, 0) / np.where(divisor > 0, divisor, 1))
+            best = int(np.argmin(np.where(self._open, merit, np.inf)))
+            self._open[best] = False
+            filter = self._remaining[best]
+            if self._batch.add(filter):
+                self._savings.remove(filter)
+                for problem in self._problems:
+                    self._total += problem.remove(filter)
+        return self._batch.filters[:count]
 
 
 @final

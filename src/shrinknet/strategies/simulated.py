@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -57,13 +57,25 @@ class Simulated:
             if group.name.index != 1
         }
 
-    def savings(self: Arrays, unit: str, without: Sequence[Filter] = ()) -> dict[Filter, float]:
+    def savings(self: Arrays, unit: str) -> Saved:
         """The filters of each group, or the numbers in their kernels and biases."""
-        gone, saved = set(without), {}
+        saved = {}
         for group in _enabled(self):
             each = [1 + self.kernel(member.layer)[..., 0].size for member in group.filters]
-            saved[group.name] = 0.0 if group.name in gone else float(len(each) if unit == "filters" else sum(each))
-        return saved
+            saved[group.name] = float(len(each) if unit == "filters" else sum(each))
+        return Saved(saved)
+
+
+class Saved:
+    """See `Savings`: what each group saves, whatever else is gone."""
+
+    def __init__(self, saved: Mapping[Filter, float]) -> None:
+        self.filters = tuple(saved)
+        self.amounts = np.array(list(saved.values()), np.float64)
+
+    def remove(self, filter: Filter) -> None:
+        """See `Savings`."""
+        self.amounts[self.filters.index(filter)] = 0
 
 
 def _equations(network: Arrays, layer: str, weighted: bool) -> Equations:
