@@ -82,6 +82,7 @@ def test_a_network_cut_through_still_computes_its_constant() -> None:
     assert np.ptp(np.asarray(small(X)), axis=0).max() == 0
 
 
+@pytest.mark.slow
 def test_the_optimizer_continues_on_the_remaining_layers() -> None:
     model = network()
     model.compile(keras.optimizers.Adam(0.01), "mse")

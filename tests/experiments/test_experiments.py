@@ -455,6 +455,7 @@ class TestStrategies:
         assert run["test_score"] == pytest.approx(expected.summary.after.score, rel=1e-5)
         assert run["test_control"] == pytest.approx(expected.summary.control_score, rel=1e-5)
 
+    @pytest.mark.slow
     def test_runs_with_the_same_history_share_their_trials(self) -> None:
         settings = Strategies.preset("paper", **TINY, strategies=("sequential",), thresholds=(0.01, 0.02, 0.03))
         unit = strategies.repetition(settings, 0)

@@ -174,6 +174,7 @@ def test_warm_up_ends_early_when_the_score_stagnates() -> None:
     assert result.warmup == ((5, 1.0), (10, 1.0), (15, 1.0))
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_warm_up_and_the_final_training(tmp_path: Path) -> None:
     class Once(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         begun = 0
@@ -236,6 +237,7 @@ def test_endless_data_need_a_number_of_batches() -> None:
         minimize(classifier(), DATA, DATA, test_steps=1, **options)
 
 
+@pytest.mark.slow
 def test_latency_is_measured_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     timings = [Timing(4.0, 3.0, 5.0), Timing(1.0, 0.5, 2.0)]
     monkeypatch.setattr("shrinknet.loop.result.measured_latencies", lambda models, sample, input_shape: timings)

@@ -70,7 +70,7 @@ MAKE |= {
 }
 every_optimizer = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 # Each takes seconds to compile: all but these wait for `make test-all`.
-QUICK = {"SGD-momentum", "Adam", "AdamW-strong", "Adam-accumulation", "LossScale-average", "Adam-schedule"}
+QUICK = {"SGD-momentum", "Adam", "AdamW-strong", "Adam-accumulation", "LossScale-average"}
 trained_optimizer = pytest.mark.parametrize(
     "make",
     [(pytest.param if name in QUICK else slow)(make, id=name) for name, make in MAKE.items()],

@@ -241,7 +241,7 @@ def adapted() -> Any:
     ("build", "words"),
     [
         (Subclassed, r"Subclassed subclassed\w* is not built"),
-        (quantized, "quantized"),
+        slow(quantized, "quantized"),
         (adapted, "LoRA"),
         (lambda: keras.Sequential([layers.Dense(3)]), "not built"),
     ],

@@ -419,6 +419,7 @@ def test_the_environment_says_what_bits_depend_on() -> None:
         assert {"tensorflow", "threads", "oneDNN", "devices"} <= set(found)
 
 
+@pytest.mark.slow
 def test_force_sets_another_run_aside(folder: pathlib.Path, whole: Any) -> None:
     before = journal(folder)
     other = story(folder, force=True, steps=3)
@@ -430,6 +431,7 @@ def test_force_sets_another_run_aside(folder: pathlib.Path, whole: Any) -> None:
     assert bits(again) == bits(other) and not folder.with_name("run.old2").exists()
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_drawn_is_kept(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(tmp_path / "run", 5, monkeypatch, seed=None)
     seed = RunStore(tmp_path / "run").read_json("run")["config"]["seed"]

@@ -32,6 +32,7 @@ def test_a_network_is_copied_cut_and_compared(monkeypatch: pytest.MonkeyPatch) -
     assert found["copy"] <= 1e-6 and found["error"] <= 1e-6 < found["answer"]
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_a_row_with_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Any:
         raise ValueError("no such\nnetwork")
@@ -43,6 +44,7 @@ def test_one_that_fails_is_a_row_with_its_message(monkeypatch: pytest.MonkeyPatc
     assert "no such network" in page and "1 were copied, cut and compared, 1 were not" in page
 
 
+@pytest.mark.slow
 def test_a_copy_of_another_function_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
     from shrinknet.network import switching
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from marking import slow
 from PIL import Image
 
 from shrinknet.applications.avalanche import dense_network, predict_image, window_classifier, windows
@@ -144,7 +145,7 @@ class TestTilesAndBoxes:
 
 class TestFiles:
     @pytest.mark.parametrize(
-        "name", ["windows.keras", "dense.keras", "windows.tflite", "dense.tflite", "any-size.tflite"]
+        "name", [slow("windows.keras"), "dense.keras", "windows.tflite", slow("dense.tflite"), "any-size.tflite"]
     )
     def test_they_give_the_same(self, files: Path, image: np.ndarray, expected: np.ndarray, name: str) -> None:
         assert np.abs(predict_image(files / name, image, tile=16) - expected).max() < 1e-4
