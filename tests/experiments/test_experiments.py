@@ -698,8 +698,7 @@ class TestRecorded:
     def test_is_as_large_as_it_should_be(self, folder: Path) -> None:
         settings, _ = load_settings(question(folder.parent.name).settings, None, folder / "config.toml")
         if folder.parent.name in ("avalanche", "steel"):
-            # Steel has one so far, and its README says that this is too few.
-            assert settings.repetitions >= (3 if folder.parent.name == "avalanche" else 1)
+            assert settings.repetitions >= 3
             return
         assert min(settings.warmup_steps, settings.steps) >= 1000
         if folder.parent.name == "strategies":
