@@ -29,8 +29,11 @@ class Refit:
     before it have left to make up with, without solving anything anew. The cost of a group is the sum over its
     readers, each as a share of the mean square of its outputs.
 
-    Cost: for each reader of p columns one inverse, p^3; for each filter that is chosen and each of its readers p^2
-    times the columns of a filter.
+    P itself stays as it was: what is taken from it is kept as a product of rank r, the columns that are gone, and only
+    its diagonal blocks are kept up.
+
+    Cost: for each reader of p columns and q outputs one inverse, p^3; for each filter that is chosen and each of its
+    readers p (r + q) times the columns of a filter.
 
     Args:
         patience: rejections in a row, counted anew after each acceptance, that end the run; None: until every
@@ -145,16 +148,21 @@ class Elimination:
         energy = float(np.einsum("co,co->", kernel, moments @ kernel)) if equations.weights is None else 1.0
         self._kernel = kernel / np.sqrt(energy or 1.0)
         self._inverse = np.linalg.inv(moments + penalty * np.eye(len(moments)))
+        self._taken = Product(len(moments))  # what the inverse has lost since
         self._reads = equations.reads
         self._makes = equations.makes
-        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []  # places of candidates, their columns: one size each
+        self._blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         sizes: dict[int, list[Filter]] = {}
         for filter, columns in equations.reads.items():
             if filter in place:
                 sizes.setdefault(len(columns), []).append(filter)
-        for filters in sizes.values():
+        for (
+            filters
+        ) in sizes.values():  # places of candidates, their columns, their blocks of the inverse: one size each
             places = np.array([place[filter] for filter in filters])
-            self._blocks.append((places, np.array([equations.reads[filter] for filter in filters])))
+            columns = np.array([equations.reads[filter] for filter in filters])
+            blocks = self._inverse[columns[:, :, np.newaxis], columns[:, np.newaxis, :]]
+            self._blocks.append((places, columns, blocks))
         self._gone = np.zeros(len(place), bool)
         self._place = place
         self.costs = self._costs()
@@ -167,23 +175,48 @@ class Elimination:
         if makes is not None:
             self._kernel[:, makes] = 0
         if reads is not None:
-            across = self._inverse[:, reads]  # (columns, columns of the channel)
+            across = self._inverse[:, reads] - self._taken.columns(reads)  # (columns, columns of the channel)
             solved = np.linalg.solve(across[reads], np.hstack([self._kernel[reads], across.T]))
             outputs = self._kernel.shape[1]
             self._kernel -= across @ solved[:, :outputs]
-            self._inverse -= across @ solved[:, outputs:]
             self._kernel[reads] = 0
-            self._inverse[reads], self._inverse[:, reads] = 0, 0
+            for _, columns, blocks in self._blocks:
+                blocks -= across[columns] @ solved[:, outputs:][:, columns].swapaxes(0, 1)
+            self._taken.add(across, solved[:, outputs:])
             self._gone[self._place[filter]] = True
         before, self.costs = self.costs, self._costs()
         return self.costs - before
 
     def _costs(self) -> np.ndarray:
         costs = np.zeros(len(self._place))
-        for places, columns in self._blocks:
+        for places, columns, blocks in self._blocks:
             open_ = ~self._gone[places]
-            places, columns = places[open_], columns[open_]
-            inverse = self._inverse[columns[:, :, np.newaxis], columns[:, np.newaxis, :]]
-            kernel = self._kernel[columns]  # (candidates, columns of each, outputs)
-            costs[places] = 0.5 * np.einsum("jco,jco->j", kernel, np.linalg.solve(inverse, kernel))
+            if columns.shape[1] == 1:
+                missed = np.einsum("co,co->c", self._kernel, self._kernel)[columns[open_, 0]] / blocks[open_, 0, 0]
+            else:
+                kernel = self._kernel[columns[open_]]  # (candidates, columns of each, outputs)
+                missed = np.einsum("jco,jco->j", kernel, np.linalg.inv(blocks[open_]) @ kernel)
+            costs[places[open_]] = 0.5 * missed
         return costs
+
+
+class Product:
+    """A square matrix of low rank, as the product of two thin ones that grow."""
+
+    def __init__(self, size: int) -> None:
+        self._left, self._right, self._rank = np.empty((size, 0)), np.empty((0, size)), 0
+
+    def add(self, left: np.ndarray, right: np.ndarray) -> None:
+        """Adds left @ right."""
+        rank = self._rank + len(right)
+        if rank > len(self._right):
+            room = rank + len(self._right)
+            self._left = np.hstack([self._left, np.empty((len(left), room - self._left.shape[1]))])
+            self._right = np.vstack([self._right, np.empty((room - len(self._right), len(left)))])
+        self._left[:, self._rank : rank] = left
+        self._right[self._rank : rank] = right
+        self._rank = rank
+
+    def columns(self, chosen: np.ndarray) -> np.ndarray:
+        """Some of its columns."""
+        return np.asarray(self._left[:, : self._rank] @ self._right[: self._rank, chosen])
