@@ -151,14 +151,13 @@ class Elimination:
         self._taken = Product(len(moments))  # what the inverse has lost since
         self._reads = equations.reads
         self._makes = equations.makes
+        # Places of candidates, their columns, their blocks of the inverse: those with one number of columns each.
         self._blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         sizes: dict[int, list[Filter]] = {}
         for filter, columns in equations.reads.items():
             if filter in place:
                 sizes.setdefault(len(columns), []).append(filter)
-        for (
-            filters
-        ) in sizes.values():  # places of candidates, their columns, their blocks of the inverse: one size each
+        for filters in sizes.values():
             places = np.array([place[filter] for filter in filters])
             columns = np.array([equations.reads[filter] for filter in filters])
             blocks = self._inverse[columns[:, :, np.newaxis], columns[:, np.newaxis, :]]
