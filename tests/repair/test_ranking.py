@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -78,20 +79,25 @@ def test_the_cost_of_a_channel_is_what_brute_force_finds() -> None:
     np.testing.assert_allclose(costs, wanted, rtol=1e-8)
 
 
-def test_costs_stay_exact_while_channels_go() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "order"),
+    [((3, 3, 2, 1), (2, 0, 3)), ((3, 3, 2, 1, 1, 3, 2, 1, 1, 3), (4, 7, 0, 9, 5, 3, 1, 8)), ((1,) * 12, range(11))],
+)
+def test_costs_stay_exact_while_channels_go(sizes: tuple[int, ...], order: Sequence[int]) -> None:
     """After each cut: what the next would add to the least error, of the outputs that are left."""
-    one = problem(3)
+    one = problem(3, sizes)
     place = {filter: i for i, filter in enumerate(one.reads)}
     work = Elimination(one, place, 0.05)
     gone: list[Filter] = []
     total = work.costs
-    for index, outputs in ((2, [0, 1, 2, 3]), (0, [1, 2, 3]), (3, [1, 2, 3])):
+    for index in order:
         filter = Filter("a", index)
         total = total + work.remove(filter)
         gone.append(filter)
-        before = least(one, gone, 0.05, np.array(outputs))
+        outputs = np.array([output for output in range(4) if Filter("a", output) not in gone or output > 1])
+        before = least(one, gone, 0.05, outputs)
         for other, column in place.items():
-            wanted = 0.0 if other in gone else least(one, [*gone, other], 0.05, np.array(outputs)) - before
+            wanted = 0.0 if other in gone else least(one, [*gone, other], 0.05, outputs) - before
             assert work.costs[column] == pytest.approx(wanted, rel=1e-7, abs=1e-12)
     np.testing.assert_allclose(total, work.costs, atol=1e-12)
 
