@@ -59,6 +59,7 @@ class Agreeing(keras.Model):  # type: ignore[misc]
         return {"agreement": ops.mean(ops.cast(same, "float32"))}
 
 
+@pytest.mark.tensorflow("test_step has another signature on other backends")
 def test_a_result_of_the_model_s_own_test_step_is_a_score() -> None:
     model = three_classes([], "sparse_categorical_crossentropy", Agreeing)
     result = minimize(model, (X, LABELS), (X, LABELS), score="agreement", mode="max", threshold=0.01, **FEW)
@@ -98,6 +99,7 @@ LIMITS: dict[str, Any] = {
 }
 
 
+@pytest.mark.tensorflow("on JAX, Keras takes the switches away from constraints while it trains")
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_constraint_sees_only_what_is_left(name: str) -> None:
     image = keras.Input((8, 8, 1))

@@ -106,6 +106,7 @@ class Own(keras.Model):  # type: ignore[misc]
         return super().train_step(data)
 
 
+@pytest.mark.tensorflow("train_step has another signature on other backends")
 def test_a_train_step_of_its_own_is_used_and_a_rejected_trial_leaves_no_trace() -> None:
     model = Own(4)
     model.compile(keras.optimizers.SGD(0.05), "binary_crossentropy", metrics=["accuracy"])

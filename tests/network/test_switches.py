@@ -87,7 +87,11 @@ def test_it_trains_on_as_the_model_would_have() -> None:
     for one in (model, net):
         one.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
     for old, new in zip(model.layers, net.layers, strict=True):
-        assert_same_bits(old.variables, new.variables[: len(old.variables)])  # including the dropout's seeds
+        first, second = old.variables, new.variables[: len(old.variables)]  # including the dropout's seeds
+        if keras.backend.backend() == "jax":  # it compiles the two in different ways, which rounds differently
+            assert all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(first, second, strict=True))
+        else:
+            assert_same_bits(first, second)
 
 
 def two_outputs(**compiled: Any) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from shrinknet.errors import ModelError
+
 
 def live_mask(layer: Any, variable: Any) -> Any:
     """Which numbers in a variable of a switched layer are live, broadcastable to it; None if they always are."""
@@ -38,8 +40,18 @@ class LiveConstraint(keras.constraints.Constraint):
         self.variable = variable
 
     def __call__(self, value: Any) -> Any:
-        """The value with the constraint applied to its live part."""
-        mask = live_mask(self.layer, self.variable)
+        """The value with the constraint applied to its live part.
+
+        Raises:
+            ModelError: on JAX, where Keras takes the switches away while it trains.
+        """
+        try:
+            mask = live_mask(self.layer, self.variable)
+        except TypeError:
+            raise ModelError(
+                f"The constraint on {self.variable.path} cannot be told on the {keras.backend.backend()} backend which "
+                "filters are disabled while Keras trains. Train without constraints, or on TensorFlow."
+            ) from None
         if mask is None:
             return self.constraint(value)
         value = ops.convert_to_tensor(value)

@@ -257,6 +257,9 @@ class _Freezing(_SavedPlain):
             return super().apply(grads, trainable_variables)  # type: ignore[misc]
 
     def finalize_variable_values(self: Any, var_list: Any) -> None:
+        if not getattr(self, "inner_optimizer", self).use_ema:  # nothing changes; on JAX there may be nothing to read
+            super().finalize_variable_values(var_list)  # type: ignore[misc]
+            return
         masks = [self.__dict__[_MASKS].get(self._var_key(variable)) for variable in var_list]
         with _held(var_list, masks):
             super().finalize_variable_values(var_list)  # type: ignore[misc]
