@@ -371,6 +371,8 @@ def look(browser: Any, page: pathlib.Path, width: int, scheme: str = "light") ->
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     browser.get(page.absolute().as_uri())
+    # On a busy machine the page may not be laid out yet when it is loaded.
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
 
 @pytest.fixture(scope="module")
