@@ -52,7 +52,7 @@ class Savings:
     @property
     def amounts(self) -> np.ndarray:
         """What each of `filters` saves, from 0; 0 for those that are gone. Float64, shape (filters,)."""
-        return np.where(self._gone, 0.0, self._saved)[self._channels]
+        return np.where(self._gone, 0.0, np.maximum(self._saved, 0))[self._channels]
 
     def remove(self, filter: Filter) -> None:
         """Takes a group away."""

@@ -76,9 +76,9 @@ class Refit:
         equations = network.equations(self._weighted)
         with threads_for(max((len(one.moments) for one in equations), default=0)):
             if self._search is None or not self._search.is_of(remaining, equations):
-                savings = network.savings(self._saves)
-                self._search = Search(remaining, equations, savings, Batch(network, len(remaining)), self._ridge)
-            return self._search.first(count, self._power)
+                savings, batch = network.savings(self._saves), Batch(network, len(remaining))
+                self._search = Search(remaining, equations, savings, batch, power=self._power, ridge=self._ridge)
+            return self._search.first(count)
 
     def tell(self, trial: Trial) -> None:
         """Remembers what became of a trial."""
@@ -91,14 +91,16 @@ class Search:
     """The order in which candidates are chosen, found as far as it was asked for.
 
     Args:
-        remaining: the candidates; equations: of all readers; savings: what the candidates save; batch: empty; ridge:
-            share of the mean diagonal that is added to it.
+        remaining: the candidates; equations: of all readers; savings: what the candidates save; batch: empty; power,
+            ridge: as in `Refit`.
     """
 
     def __init__(
-        self, remaining: Sequence[Filter], equations: Sequence[Equations], savings: Savings, batch: Batch, ridge: float
-    ) -> None:
+        self, remaining: Sequence[Filter], equations: Sequence[Equations], savings: Savings, batch: Batch, *,
+        power: float, ridge: float,
+    ) -> None:  # fmt: skip
         self._remaining, self._equations, self._savings, self._batch = remaining, equations, savings, batch
+        self._power = power
         place = {filter: position for position, filter in enumerate(remaining)}
         known = {filter: position for position, filter in enumerate(savings.filters)}
         self._order = np.array([known[filter] for filter in remaining])
@@ -110,10 +112,10 @@ class Search:
         """Whether it is a search among these candidates in the network of these equations."""
         return self._equations is equations and self._remaining == remaining
 
-    def first(self, count: int, power: float) -> Sequence[Filter]:
-        """The `count` candidates that are missed least, damage divided by savings to this power; or all of them."""
+    def first(self, count: int) -> Sequence[Filter]:
+        """The `count` candidates that are missed least for what they save; or all of them."""
         while self._open.any() and len(self._batch.filters) < count:
-            divisor = self._savings.amounts[self._order] ** power
+            divisor = self._savings.amounts[self._order] ** self._power
             merit = rounded(np.maximum(self._total, 0) / np.where(divisor > 0, divisor, 1))
             best = int(np.argmin(np.where(self._open, merit, np.inf)))
             self._open[best] = False
