@@ -83,7 +83,7 @@ def resnet(stem: int = 8, widths: tuple[int, ...] = (8, 16, 32), blocks: int = 3
             y = _normalized(layers.ReLU()(_normalized(x, width, strides=stride)), width)
             x = _normalized(x, width, 1, stride) if stride == 2 else x
             x = layers.ReLU()(layers.Add()([x, y]))
-    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
 
 
 def mobile() -> Any:
@@ -99,7 +99,7 @@ def mobile() -> Any:
         y = _normalized(layers.ReLU(6.0)(layers.BatchNormalization()(y)), width, 1)
         x = layers.Add()([x, y]) if stride == 1 and x.shape[-1] == width else y
     x = layers.ReLU(6.0)(_normalized(x, 96, 1))
-    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
 
 
 def dense() -> Any:
@@ -117,7 +117,7 @@ def dense() -> Any:
             x = layers.ReLU()(layers.BatchNormalization()(x))
             x = layers.AveragePooling2D(2)(layers.Conv2D(x.shape[-1] // 2, 1, use_bias=False)(x))
     x = layers.ReLU()(layers.BatchNormalization()(x))
-    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
 
 
 def unet() -> Any:
@@ -309,6 +309,12 @@ def _guarded(arguments: tuple[Any, ...]) -> dict[str, Any] | None:
     return work(*arguments) if time.time() < globals()["_STOP"] else None
 
 
+def answers(row: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
+    """Whether a row is what the job would give; one with a control answers a job without."""
+    keys = ("network", "seed", "method", "target", "steps", "options", "unseen")
+    return all(row.get(key) == job.get(key) for key in keys) and bool(row.get("control") or not job.get("control"))
+
+
 def main() -> None:
     """Runs what is asked for and not known yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -328,7 +334,6 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     log = given.out / "rows.jsonl"
     known = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    known = [row for row in known if row.get("unseen", False) == given.unseen]
     jobs = []
     for options, steps, target, method, network, seed in itertools.product(
         given.options, given.steps, given.targets, given.methods, given.networks, given.seeds
@@ -337,7 +342,7 @@ def main() -> None:
         job |= {"options": options} if options else {}
         job |= {"control": True} if given.control else {}
         job |= {"unseen": True} if given.unseen else {}
-        if not any(job.items() <= row.items() for row in known):
+        if not any(answers(row, job) for row in known):
             jobs.append((job, given.out, given.data, given.unseen))
     context = multiprocessing.get_context("spawn")
     with context.Pool(given.jobs, _init, (time.time() + given.seconds,)) as pool, log.open("a") as file:
