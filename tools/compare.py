@@ -83,7 +83,7 @@ def resnet(stem: int = 8, widths: tuple[int, ...] = (8, 16, 32), blocks: int = 3
             y = _normalized(layers.ReLU()(_normalized(x, width, strides=stride)), width)
             x = _normalized(x, width, 1, stride) if stride == 2 else x
             x = layers.ReLU()(layers.Add()([x, y]))
-    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
+    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
 def mobile() -> Any:
@@ -99,7 +99,7 @@ def mobile() -> Any:
         y = _normalized(layers.ReLU(6.0)(layers.BatchNormalization()(y)), width, 1)
         x = layers.Add()([x, y]) if stride == 1 and x.shape[-1] == width else y
     x = layers.ReLU(6.0)(_normalized(x, 96, 1))
-    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
+    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
 def dense() -> Any:
@@ -117,7 +117,7 @@ def dense() -> Any:
             x = layers.ReLU()(layers.BatchNormalization()(x))
             x = layers.AveragePooling2D(2)(layers.Conv2D(x.shape[-1] // 2, 1, use_bias=False)(x))
     x = layers.ReLU()(layers.BatchNormalization()(x))
-    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
+    return keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
 def unet() -> Any:
