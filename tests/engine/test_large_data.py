@@ -82,6 +82,15 @@ def test_pages_of_a_file_are_given_back_after_each_batch(tmp_path: Path, monkeyp
     assert len(given) == 1
 
 
+def test_pages_are_given_back_while_many_rows_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(arrays, "_give_back", given.append)
+    monkeypatch.setattr(arrays, "CHUNK", 2 * arrays.PAGES)
+    rows = np.array([4, 1, 1, 3, 0])
+    np.testing.assert_array_equal(take_rows(mapped(tmp_path, X), rows), X[rows])
+    assert len(given) == 3  # two rows at a time
+
+
 def test_changes_that_are_only_in_memory_survive_reading(tmp_path: Path) -> None:
     values = mapped(tmp_path, np.zeros((4, 3), "float32"), "c")  # copy-on-write: the file stays as it was
     values[:] = 7

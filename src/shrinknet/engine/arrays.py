@@ -14,6 +14,7 @@ import numpy as np
 
 Batch = tuple[Any, ...]
 CHUNK = 64 * 2**20  # bytes that are checked at a time
+PAGES = 2 * 2**20  # bytes of a mapped file that reading one row can bring into memory
 SHARE = 4  # arrays larger than 1 / SHARE of the machine's memory are not copied as a whole
 
 
@@ -64,11 +65,15 @@ class Arrays:
 
 def take_rows(array: Any, rows: np.ndarray) -> np.ndarray:
     """The rows of an array, in this order; 64-bit floats are converted to Keras's precision."""
+    if isinstance(array, np.ndarray) and not is_mapped(array):
+        return in_precision(array[rows])
     if isinstance(array, np.ndarray):
-        taken = in_precision(array[rows])
-        if is_mapped(array):  # a row can keep 2 MiB of the file in memory, and a training takes rows from everywhere
+        taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+        each = max(1, CHUNK // max(PAGES, array[:1].nbytes))
+        for start in range(0, len(rows), each):
+            taken[start : start + each] = array[rows[start : start + each]]
             _give_back(array)
-        return taken
+        return in_precision(taken)
     places, back = np.unique(rows, return_inverse=True)  # HDF5 requires increasing indices without duplicates
     return in_precision(np.asarray(array[places])[back])
 
