@@ -117,7 +117,7 @@ def minimize(
         warmup_steps: training steps before the first trial, or a `Warmup`; 0 suits a trained model.
         steps: training steps in each trial at most, or a `Training`; None: an epoch, between 50 and 500.
         final_steps: training steps of the network that is left, with a rate that falls to 0, or a `Final`; None: five
-            epochs, between 500 and 5,000.
+            epochs; more of small data, up to 500 steps or 20 epochs; 5,000 at most.
         stop: the number of trials to stop after, or a `Stop`.
         scope: "filters" or "layers", what is cut; or a `Scope`. A strategy sees a layer as its first filter;
             "sequential", "random" and "ablation" suit. Filters follow in a second run, on the model that is left.

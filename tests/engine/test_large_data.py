@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from core_models import MAPS as Y
 from core_models import X, copies, maps
+from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
 from shrinknet import minimize, switched
 from shrinknet.engine import arrays, make_engine
 from shrinknet.engine.arrays import Arrays, chunks, take_rows
 from shrinknet.engine.data import first_batch, read_data
+from shrinknet.engine.streams import Stream
 
 
 def mapped(folder: Path, values: np.ndarray, mode: Any = "r") -> np.memmap:
@@ -119,6 +121,33 @@ def test_batches_are_made_by_several_workers_at_once() -> None:
     engine = make_engine(switched(maps()), feed, feed, seed=1)
     engine.prepare()
     assert engine.train(4, trial=1) == 4
+
+
+def test_calibration_is_read_by_the_workers_too() -> None:
+    made: list[str] = []
+
+    class Named(Together):
+        def __getitem__(self, index: int) -> Any:
+            made.append(threading.current_thread().name)
+            return super().__getitem__(index)
+
+    stream = read_data(Named(workers=2, max_queue_size=4), 4, "training data")
+    assert isinstance(stream, Stream) and len(stream.few(16)[0]) == 16
+    assert len(made) == 4 and threading.main_thread().name not in made
+
+
+def test_the_end_of_a_pass_does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    drained: list[bool] = []
+    stop = OrderedEnqueuer.stop
+
+    def watched(self: Any, drain_queue_and_join: bool = True) -> None:
+        drained.append(drain_queue_and_join and self.is_running())
+        stop(self, drain_queue_and_join)
+
+    monkeypatch.setattr(OrderedEnqueuer, "stop", watched)
+    feed = read_data(Together(workers=2, max_queue_size=4), 4, "training data")
+    assert len(list(feed)) == len(list(feed)) == 4
+    assert drained and not any(drained)
 
 
 class Forever(Together):

@@ -208,6 +208,14 @@ def test_thresholds_are_for_all_scores_or_by_name() -> None:
         Options(threshold={"accuracy": 1.5})
 
 
+@pytest.mark.parametrize(
+    ("epoch", "steps", "final"), [(2, 50, 40), (16, 50, 320), (25, 50, 500), (235, 235, 1_175), (9_000, 500, 5_000)]
+)
+def test_steps_that_were_left_open_follow_the_size_of_the_data(epoch: int, steps: int, final: int) -> None:
+    options = Options(threshold=0.9).with_steps(epoch)
+    assert (options.training.steps, options.final.steps) == (steps, final)
+
+
 def test_the_first_of_several_is_the_score() -> None:
     results = ["loss", "accuracy"]
     scorer = make_scorer(["accuracy", "loss"], "auto", Bare(), results)

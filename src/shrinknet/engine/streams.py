@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -81,8 +82,8 @@ class Stream:
         if not self.repeatable:
             yield self.peek()
         elif isinstance(self.source, keras.utils.PyDataset):
-            for number in range(self.source.num_batches or 1):
-                yield as_batch(self.source[number], self.what)
+            for batch in _in_threads(self.source, self.source.num_batches or 1):
+                yield as_batch(batch, self.what)
         else:
             yield self.peek()
             rest, self._rest = self._rest, None  # another pass might shuffle anew, and change the order of training
@@ -172,10 +173,23 @@ def _pass_over(source: Any, what: str) -> Generator[Batch, None, None]:
     adapter = PyDatasetAdapter(source)
     adapter.on_epoch_begin()
     try:
-        for batch in adapter.get_numpy_iterator():
+        for number, batch in enumerate(adapter.get_numpy_iterator(), 1):
             yield as_batch(batch, what)
+            if adapter.enqueuer and number == source.num_batches:
+                adapter.enqueuer.stop(drain_queue_and_join=False)  # draining waits 0.1 s for batches that cannot come
+                break
     finally:
         adapter.on_epoch_end()
+
+
+def _in_threads(source: Any, batches: int) -> Iterator[Any]:
+    """The first batches of a PyDataset, made by as many threads as it has workers."""
+    if min(source.workers, batches) <= 1:
+        yield from map(source.__getitem__, range(batches))
+        return
+    with ThreadPoolExecutor(source.workers) as threads:
+        for start in range(0, batches, source.workers):
+            yield from threads.map(source.__getitem__, range(start, min(start + source.workers, batches)))
 
 
 def is_endless(source: Any) -> bool:

@@ -79,7 +79,7 @@ class Options:
         if training.steps is None:
             training = replace(training, steps=min(max(epoch, 50), 500))
         if final.steps is None:
-            final = replace(final, steps=min(max(5 * epoch, 500), 5_000))
+            final = replace(final, steps=min(max(5 * epoch, min(500, 20 * epoch)), 5_000))
         return replace(self, training=training, final=final)
 
     def to_dict(self) -> dict[str, Any]:

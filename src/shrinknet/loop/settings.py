@@ -74,7 +74,8 @@ class Final:
     """Training of the network that is left, with a rate that falls to 0 along a cosine.
 
     Attributes:
-        steps: training steps, from 0; None: as many as five epochs of the training data have, between 500 and 5,000.
+        steps: training steps, from 0; None: as many as five epochs of the training data have; more of small data,
+            up to 500 steps or 20 epochs; 5,000 at most.
         optimizer: as in `Training`; None: that of the trials if one is given, else the model's own, starting at three
             times Keras's default rate for its class, or at its own rate if that is higher.
         distill: share of the loss that is the distance from the outputs of the uncut network, in [0, 1).
