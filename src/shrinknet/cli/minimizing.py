@@ -72,8 +72,8 @@ def _training(option: Option) -> list[Any]:
         option("warmup_patience", click.IntRange(min=1), "End the warm-up early, after this many tenths of it without "
                "a better score."),
         option("steps", _WHOLE, "Training steps in each trial, at most.  [default: an epoch, from 50 to 500]"),
-        option("final_steps", _WHOLE, "Training steps of the network that is left.  [default: five epochs; more of small "
-               "data, up to 500 steps or 20 epochs; 5,000 at most]"),
+        option("final_steps", _WHOLE, "Training steps of the network that is left.  [default: five epochs; more of "
+               "small data, up to 500 steps or 20 epochs; 5,000 at most]"),
         option("trial_optimizer", RATE, "Optimizer of the trials: a name such as adam, or a learning rate.  "
                "[default: the model's own]"),
         option("final_optimizer", RATE, "Optimizer of the final training.  [default: that of the trials]"),
