@@ -12,10 +12,11 @@ from shrinknet.costs.timing import latency
 from shrinknet.errors import DataError
 from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow
 from shrinknet.files.streams import quiet
+from shrinknet.internals import input_structure
 
 
 class LiteRTExporter:
-    """Float32; writes with Keras's own converter, runs with the LiteRT interpreter.
+    """Float32; writes with TensorFlow's converter, runs with the LiteRT interpreter.
 
     Only LiteRT's built-in operations are used; models that need TensorFlow operations are refused.
     """
@@ -26,15 +27,15 @@ class LiteRTExporter:
 
     def write(self, source: Source, path: Path) -> None:
         needs_tensorflow(self)
-        source.single.export(
-            str(path), format="litert", verbose=False, input_signature=source.signature, **self.options(source)
-        )
-
-    def options(self, source: Source) -> dict[str, Any]:
-        """The options of the converter."""
         import tensorflow as tf
 
-        return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_with_constants(source)], tf.Module())
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        self.set_up(converter, source)
+        path.write_bytes(converter.convert())
+
+    def set_up(self, converter: Any, source: Source) -> None:
+        """Tells the converter how small the numbers may become."""
 
     def load(self, source: Source, path: Path, threads: int) -> LiteRTRunner:
         return LiteRTRunner(path.read_bytes(), source.inputs, source.outputs, threads)
@@ -47,16 +48,11 @@ class LiteRTFloat16Exporter(LiteRTExporter):
     suffix = ".float16.tflite"
     tolerance = 1e-2
 
-    def options(self, source: Source) -> dict[str, Any]:
+    def set_up(self, converter: Any, source: Source) -> None:
         import tensorflow as tf
 
-        return {
-            "optimizations": [tf.lite.Optimize.DEFAULT],
-            "target_spec": {
-                "supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS],
-                "supported_types": [tf.float16],
-            },
-        }
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
 
 
 class LiteRTDynamicExporter(LiteRTExporter):
@@ -66,10 +62,10 @@ class LiteRTDynamicExporter(LiteRTExporter):
     suffix = ".dynamic.tflite"
     tolerance = 0.1
 
-    def options(self, source: Source) -> dict[str, Any]:
+    def set_up(self, converter: Any, source: Source) -> None:
         import tensorflow as tf
 
-        return {**super().options(source), "optimizations": [tf.lite.Optimize.DEFAULT]}
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
 class LiteRTInt8Exporter(LiteRTExporter):
@@ -82,7 +78,7 @@ class LiteRTInt8Exporter(LiteRTExporter):
     suffix = ".int8.tflite"
     tolerance = 0.2
 
-    def options(self, source: Source) -> dict[str, Any]:
+    def set_up(self, converter: Any, source: Source) -> None:
         import tensorflow as tf
 
         needs_real_sample(source)
@@ -93,11 +89,37 @@ class LiteRTInt8Exporter(LiteRTExporter):
                 arrays = zip(source.inputs, source.sample, strict=True)
                 yield {name: array[start : start + size] for name, array in arrays}
 
-        return {
-            "optimizations": [tf.lite.Optimize.DEFAULT],
-            "representative_dataset": representative,
-            "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
-        }
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+
+def _with_constants(source: Source) -> Any:
+    """The model as a TensorFlow function whose weights are constants.
+
+    Variables would be written to a SavedModel, and read and frozen by the converter: 10 s instead of 1 s for a
+    MobileNetV2.
+    """
+    import keras
+    import tensorflow as tf
+
+    model = source.single
+    weights = [
+        [keras.ops.convert_to_numpy(variable) for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    specs = [
+        tf.TensorSpec(tuple(tensor.shape), tensor.dtype, name)
+        for tensor, name in zip(source.tensors, source.inputs, strict=True)
+    ]
+
+    def call(*inputs: Any) -> dict[str, Any]:
+        values = keras.tree.pack_sequence_as(input_structure(model), inputs)
+        constants = keras.tree.map_structure(tf.constant, weights)
+        outputs, _ = model.stateless_call(*constants, values, training=False)
+        return dict(zip(source.outputs, keras.tree.flatten(outputs), strict=True))
+
+    return tf.function(call, autograph=False).get_concrete_function(*specs)
 
 
 def needs_real_sample(source: Source) -> None:
