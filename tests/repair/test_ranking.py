@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from core_models import numpy
+from core_models import assert_same_bits, numpy
 from test_refit import NETWORKS, X, data, network
 
 from shrinknet import Filter, Switches, cost, load_strategy
@@ -18,6 +18,7 @@ from shrinknet.records import Trial
 from shrinknet.repair import Refit, evidence, refit, remember
 from shrinknet.repair.evidence import Evidence
 from shrinknet.repair.reference import Calibration
+from shrinknet.repair.refitting import repaired
 from shrinknet.strategies import equations as plain
 from shrinknet.strategies.refit import Elimination
 from shrinknet.strategies.simulated import Saved
@@ -151,6 +152,29 @@ def test_what_was_added_up_serves_until_the_network_is_changed(name: str, monkey
         if hasattr(layer, "kernel"):
             layer.kernel.assign(2 * layer.kernel)
     assert not np.array_equal(known.equations()[0].moments, before) and len(walks) == 2
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_refit_added_up_is_what_a_walk_adds_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = network(name), data(name)
+    switches = Switches(net)
+    reference = remember(net, x)
+    switches.disable(*switches.filters[::4])
+    found = measured(net, x, settings=reference.settings)
+    repair = repaired(found.calibration, reference)
+    found.reuse(repair.seen)
+    walks: list[Any] = []
+    walk = Calibration.walk
+    monkeypatch.setattr(Calibration, "walk", lambda self, handle: (walks.append(handle), walk(self, handle)))
+    reused = found.equations()
+    assert bool(walks) == (not repair.seen)  # of a shared layer that feeds itself, sums are from before its repair
+    for one, other in zip(reused, measured(net, x, settings=reference.settings).equations(), strict=True):
+        assert one.layer == other.layer
+        assert_same_bits([one.moments, one.kernel], [other.moments, other.kernel])
+    net.trainable_variables[0].assign_add(np.ones(net.trainable_variables[0].shape))
+    walks.clear()
+    found.equations()
+    assert len(walks) == 1  # the network was changed since
 
 
 def test_wide_readers_come_channel_by_channel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,8 @@ class Mender:
             fold(self.bench.net, settings=self.settings)
         elif self._reference is not None:
             try:
-                repaired(self.bench.evidence().calibration, self._reference)
+                evidence = self.bench.evidence()
+                evidence.reuse(repaired(evidence.calibration, self._reference).seen)
             except ModelError:
                 return False
         return True

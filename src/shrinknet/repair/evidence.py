@@ -51,15 +51,26 @@ class Evidence:
         self.calibration = calibration
         self.targets = targets
         self._known: tuple[Any, tuple[Equations, ...]] | None = None  # digest of the network, with `weighted`
+        self._seen: tuple[int, Mapping[str, Regression]] | None = None  # digest of the network, and what was added up
 
     def equations(self, weighted: bool = False) -> tuple[Equations, ...]:
         """See `shrinknet.strategies.Network`. The same tuple is returned until the network is changed."""
         key = self._digest(), weighted
         if self._known is None or self._known[0] != key:
-            gathered = Gathered(self.calibration)
-            self.calibration.walk(gathered.handle)
+            seen = self._seen[1] if self._seen is not None and self._seen[0] == key[0] else {}
+            gathered = Gathered(self.calibration, seen)
+            if not gathered.complete:
+                gathered = Gathered(self.calibration)
+                self.calibration.walk(gathered.handle)
             self._known = key, gathered.equations(self._weights() if weighted else {})
         return self._known[1]
+
+    def reuse(self, seen: Mapping[str, Regression]) -> None:
+        """Takes the sums over what each reader reads that a refit has just added up: the next equations need no walk.
+
+        They count until the network is changed, and give the same bits as a walk.
+        """
+        self._seen = self._digest(), seen
 
     def _digest(self) -> int:
         digest = 0
@@ -125,13 +136,23 @@ class Evidence:
 
 
 class Gathered:
-    """Moments of the readers' inputs, added up in a walk."""
+    """Moments of the readers' inputs, added up in a walk.
 
-    def __init__(self, calibration: Calibration) -> None:
+    Args:
+        seen: what was added up already.
+    """
+
+    def __init__(self, calibration: Calibration, seen: Mapping[str, Regression] | None = None) -> None:
         self._calibration = calibration
         self._graph = calibration.switches.graph
         self._gone = calibration.switches.read("disabled")
-        self._sums: dict[str, Regression] = {}
+        self._sums = {path: sums for path, sums in (seen or {}).items() if self._matters(calibration.readers[path])}
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that matters was added up, in the form in which equations are given."""
+        matter = {path: reader for path, reader in self._calibration.readers.items() if self._matters(reader)}
+        return matter.keys() <= self._sums.keys() and not any(map(wide, matter.values()))
 
     def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         """Adds up the rows of the calls that are due."""

@@ -14,7 +14,7 @@ repairs the others after it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,8 @@ class Repaired:
 
     missed: Mapping[str, float]
     kept: tuple[str, ...]
+    seen: Mapping[str, Regression] = field(default_factory=dict, repr=False, compare=False)
+    """Path of a reader -> the sums over what it reads now. Only where each reader was seen once, as it is now."""
 
     def __str__(self) -> str:
         return table({"layer": path, "missed": share} for path, share in self.missed.items())
@@ -114,9 +116,10 @@ def repaired(calibration: Calibration, reference: Reference) -> Repaired:
     """As `refit`, with both at hand."""
     work = _Work(calibration, reference)
     calibration.walk(work.handle)
-    if work.waiting:
-        work.finish()
-        calibration.walk(work.handle)
+    if not work.waiting:
+        return Repaired(work.missed, tuple(work.kept), work.seen)
+    work.finish()
+    calibration.walk(work.handle)
     return Repaired(work.missed, tuple(work.kept))
 
 
@@ -130,6 +133,7 @@ class _Work:
         self.frozen = calibration.switches.read("frozen")
         self.missed: dict[str, float] = {}
         self.kept: list[str] = []
+        self.seen: dict[str, Regression] = {}
         self.waiting: dict[str, tuple[Reader, Regression]] = {}
         self.done: set[str] = set()
 
@@ -157,6 +161,7 @@ class _Work:
         for row in rows:
             sums.add(row.x, row.y)
             kept += [row] if seen else []
+        self.seen[reader.path] = sums
         self._solve(reader, sums, kept)
 
     def _rows(self, reader: Reader, blocks: Iterator[Block], targets: tuple[np.ndarray, ...]) -> Iterator[_Rows]:
