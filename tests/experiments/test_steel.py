@@ -58,11 +58,14 @@ def units(seeds: int = 3, *, kept: float = 1.0, share: float = 0.45, lead: float
 
 def segmentation(random: np.random.Generator, kept: float, share: float) -> dict[str, Any]:
     """What a unit of the U-Net would return."""
-    names = ("before", "control, default", "slim, default", "slim, litert", "slim, litert-int8")
+    marked = {"before": 0.5, "control, default": 0.5, "control, random": 0.5, "slim, litert": 0.5,
+              "slim, litert-int8": 0.5, "slim, default": 0.5 * kept + random.uniform(0, 1e-3),
+              "slim, random": 0.5 * kept - 0.1}  # fmt: skip
     masks = [
-        {"masks_of": name, "class": kind, "masks": 40, "present": 10, "dice": 0.85, "dice_marked": 0.5,
-         "dice_pooled": 0.6, "iou": 0.8, "accuracy": 0.99}
-        for name in names for kind in ("1", "2", "3", "4", "all")
+        {"masks_of": name, "cleaned": cleaned, "least": "8 4 1 16" if cleaned else "1 1 1 1", "class": kind,
+         "masks": 40, "present": 10, "dice": 0.85, "dice_marked": value if cleaned else 0.3, "dice_pooled": 0.6,
+         "iou": 0.8, "accuracy": 0.99}
+        for name, value in marked.items() for cleaned in (False, True) for kind in ("1", "2", "3", "4", "all")
     ]  # fmt: skip
     shrunk = [
         {"network": "unet", "strategy": strategy, "filters_before": 100, "filters_after": 70, "parameters_before": 900,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from shrinknet.cli.output import counting, json_option, load_keras, show, working
-from shrinknet.cli.values import SIZE
+from shrinknet.cli.values import SIZE, Numbers
 
 
 @click.command("steel")
@@ -33,7 +33,11 @@ from shrinknet.cli.values import SIZE
     help="Pixels of greater probability are marked.",
 )
 @click.option(
-    "--least", type=click.IntRange(min=1), default=1, show_default=True, help="Leave out regions of fewer pixels."
+    "--least",
+    type=Numbers("one number, or one for each class, such as 16,16,64,64"),
+    default="1",
+    show_default=True,
+    help="Leave out regions of fewer pixels: one number, or one for each class.",
 )
 @click.option(
     "--flips/--no-flips",
@@ -51,8 +55,8 @@ from shrinknet.cli.values import SIZE
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of LiteRT.")
 @json_option
 def predict_steel(
-    images: tuple[Path, ...], model: Path, out: Path, threshold: float, least: int, flips: bool, overlays: bool,
-    shape: tuple[int, int], batch: int, threads: int, as_json: bool,
+    images: tuple[Path, ...], model: Path, out: Path, threshold: float, least: tuple[int, ...], flips: bool,
+    overlays: bool, shape: tuple[int, int], batch: int, threads: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Outline the defects on plates: IMAGES are files, or folders of them.
 

@@ -13,7 +13,8 @@ from keras import layers
 from PIL import Image
 
 from shrinknet.applications.steel import build_mask, predict, rle2mask
-from shrinknet.applications.steel.prediction import Outlining, without_small
+from shrinknet.applications.steel.prediction import Outlining
+from shrinknet.applications.steel.regions import least_regions, without_small
 from shrinknet.applications.steel.table import read_rows
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.files.tables import read_csv
@@ -95,6 +96,19 @@ class TestMasks:
         masks[0, 0] = masks[1, 1] = masks[4:, 4:] = 1  # corners touch
         assert without_small(masks, 3)[..., 0].sum() == 4
         assert np.array_equal(without_small(masks, 2), masks)
+        two = np.concatenate([masks, masks], axis=2)
+        assert without_small(two, (1, 3)).sum((0, 1)).tolist() == [6, 4]
+
+    def test_the_least_size_is_the_one_with_the_best_dice(self) -> None:
+        truth = np.zeros((3, 16, 16, 2), bool)
+        truth[0, :4, :4, 0] = truth[1, 8:, 8:, 1] = truth[2, 0, :3, 1] = True
+        found = truth.copy()
+        found[1:, 15, :3, 0] = True  # specks of three pixels on plates without the first class; as large as a defect
+        found[0, 15, :3, 1] = True  # of the second, where leaving it out would cost as much as it gains
+        assert least_regions(found, truth) == (4, 1)
+        assert least_regions(found, truth, (2, 3)) == (2, 2)
+        with pytest.raises(DataError, match="sizes of at least 1 pixel"):
+            least_regions(found, truth, ())
 
     def test_a_network_of_another_size(self, grey: np.ndarray) -> None:
         prediction = predict(painter(8, 16), grey)
@@ -186,6 +200,8 @@ class TestFiles:
         for options in ({"threshold": 1.0}, {"least": 0}, {"batch": 0}):
             with pytest.raises(OptionError, match="Expected a threshold"):
                 Outlining(**options)  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match="one number as least, or 4; received 2"):
+            Outlining(least=(1, 2))
 
 
 class TestNetworks:

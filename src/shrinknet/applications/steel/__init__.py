@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from shrinknet.applications.steel.classifier import two_step_classifier
     from shrinknet.applications.steel.generation import generate
     from shrinknet.applications.steel.prediction import predict
+    from shrinknet.applications.steel.regions import least_regions
     from shrinknet.applications.steel.runlengths import build_mask, build_rles, mask2rle, rle2mask
     from shrinknet.applications.steel.segmentation import unet
     from shrinknet.applications.steel.table import master_table, read
 
 __all__ = [
-    "build_mask", "build_rles", "generate", "mask2rle", "master_table", "predict", "read", "rle2mask",
+    "build_mask", "build_rles", "generate", "least_regions", "mask2rle", "master_table", "predict", "read", "rle2mask",
     "two_step_classifier", "unet",
 ]  # fmt: skip
 
@@ -25,6 +26,7 @@ _MODULES = {
     "build_mask": "runlengths",
     "build_rles": "runlengths",
     "generate": "generation",
+    "least_regions": "regions",
     "mask2rle": "runlengths",
     "master_table": "table",
     "predict": "prediction",

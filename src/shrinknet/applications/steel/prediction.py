@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from shrinknet.applications.steel.layout import CLASSES, COLOURS, COLUMNS, SHAPE
+from shrinknet.applications.steel.regions import without_small
 from shrinknet.applications.steel.runlengths import build_mask, build_rles
 from shrinknet.applications.steel.streams import resized
 from shrinknet.errors import DataError, ModelError, OptionError
@@ -85,22 +86,26 @@ class Outlining:
 
     Attributes:
         threshold: a pixel of greater probability is marked, in (0, 1).
-        least: regions of fewer pixels of the plate are left out, from 1.
+        least: regions of fewer pixels of the plate are left out, from 1; one number, or one for each class, see
+            `least_regions`.
         flips: views that are averaged, see `imaging.views`; one: no test-time augmentation.
         batch: plates at a time; threads: of the LiteRT interpreter.
     """
 
     threshold: float = 0.5
-    least: int = 1
+    least: int | Sequence[int] = 1
     flips: Sequence[str] = ("none",)
     batch: int = 8
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 or min(self.least, self.batch, self.threads) < 1:
+        sizes = np.atleast_1d(self.least)
+        if not 0 < self.threshold < 1 or min(self.batch, self.threads, *sizes) < 1:
             raise OptionError(
                 f"Expected a threshold between 0 and 1, and least, batch and threads of at least 1; received {self}."
             )
+        if len(sizes) not in (1, len(CLASSES)):
+            raise OptionError(f"Expected one number as least, or {len(CLASSES)}; received {len(sizes)}.")
 
 
 def predict(
@@ -232,28 +237,13 @@ def _outlined(
             if outputs.shape[:2] != tuple(shape):
                 large = cv2.resize(outputs, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
             mask = (large > how.threshold).astype(np.uint8)
-            yield plate, without_small(mask, how.least) if how.least > 1 else mask
+            yield plate, without_small(mask, how.least) if np.max(how.least) > 1 else mask
 
 
 def _rate(runs: Sequence[tuple[int, float]]) -> float:
     """Plates a second; without the first batch, which compiles, where there are others."""
     timed = runs[1:] or runs
     return sum(plates for plates, _ in timed) / max(sum(seconds for _, seconds in timed), 1e-9)
-
-
-def without_small(masks: np.ndarray, least: int) -> np.ndarray:
-    """Masks without connected regions of fewer than `least` pixels, shape (height, width, classes), uint8."""
-    import cv2
-
-    kept = np.zeros_like(masks)
-    for place in range(masks.shape[2]):
-        _, labels, statistics, _ = cv2.connectedComponentsWithStats(
-            np.ascontiguousarray(masks[..., place]), None, None, None, 8
-        )
-        large = statistics[:, cv2.CC_STAT_AREA] >= least
-        large[0] = False  # the background
-        kept[..., place] = large[labels]
-    return kept
 
 
 def _joined(regions: Sequence[pd.DataFrame]) -> pd.DataFrame:

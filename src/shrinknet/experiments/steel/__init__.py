@@ -48,7 +48,9 @@ def analyse(frames: Frames, settings: Steel) -> Findings:
     confusion = frames["confusion"].drop(columns="repetition").astype({"class": int})  # as a CSV gives it back
     tables["confusion-sums"] = confusion.groupby(["batch", "class"], sort=False).sum().reset_index()
     chosen = ["masks", "present", "dice", "dice_marked", "dice_pooled", "iou", "accuracy"]
-    tables["segmentation"] = frames["masks"].groupby(["masks_of", "class"], sort=False)[chosen].mean().reset_index()
+    tables["segmentation"] = (
+        frames["masks"].groupby(["masks_of", "cleaned", "class"], sort=False)[chosen].mean().reset_index()
+    )
     if "files" in frames:
         files = frames["files"].drop(columns="repetition")
         tables["exports"] = files.groupby("format", sort=False).mean().reset_index()

@@ -18,7 +18,7 @@ def page(settings: Steel, frames: Frames, findings: Findings) -> str:
     sections = (
         _introduction(settings, frames, findings),
         _classifier(findings.tables),
-        _segmentation(findings.tables),
+        _segmentation(findings.tables, frames),
         _shrinking(findings.tables),
     )
     return "\n\n".join(sections) + "\n"
@@ -82,7 +82,7 @@ the right class. The confusion matrix, summed over repetitions; rows are the tru
 {markdown_table(tables["confusion-sums"], 0)}"""
 
 
-def _segmentation(tables: Frames) -> str:
+def _segmentation(tables: Frames, frames: Frames) -> str:
     return f"""## Segmentation
 
 ![history of the U-Net](unet-history.png)
@@ -91,7 +91,15 @@ Dice, IoU and pixel accuracy on test plates: means over plates and classes, then
 mask that is predicted blank as 1, as the competition does; `dice_marked` leaves those out; `dice_pooled` pools all
 pixels. On the real plates, B1 reports a Dice of 0.8 and B2 one of 0.7.
 
-{markdown_table(_of_all_classes(tables["segmentation"]), 3)}
+A speck on a clean plate counts as much as a defect that was missed. The masks are therefore scored without small
+regions, as `shrinknet predict steel --least` writes them. For each class, the least size is the one with the best Dice
+of the uncut network on validation plates; it is the same for all networks of a repetition: {_least(frames)}.
+
+{markdown_table(_of_all_classes(tables["segmentation"], cleaned=True), 3)}
+
+With every region that the networks mark:
+
+{markdown_table(_of_all_classes(tables["segmentation"], cleaned=False), 3)}
 
 By class, before shrinking and for the slim network:
 
@@ -124,13 +132,20 @@ def _amount(settings: Steel) -> str:
 _SHOWN = ["dice", "dice_marked", "dice_pooled", "iou", "accuracy"]
 
 
-def _of_all_classes(table: pd.DataFrame) -> pd.DataFrame:
-    return table.loc[table["class"] == "all", ["masks_of", *_SHOWN]]
+def _of_all_classes(table: pd.DataFrame, cleaned: bool) -> pd.DataFrame:
+    return table.loc[(table["class"] == "all") & (table["cleaned"] == cleaned), ["masks_of", *_SHOWN]]
+
+
+def _least(frames: Frames) -> str:
+    """The least sizes of each repetition, in pixels of the network's masks."""
+    masks = frames["masks"]
+    rows = masks[masks["cleaned"]].drop_duplicates("repetition")
+    return "; ".join(f"repetition {row.repetition}: {row.least.replace(' ', ', ')} pixels" for row in rows.itertuples())
 
 
 def _by_class(table: pd.DataFrame) -> pd.DataFrame:
     slim = next((name for name in table["masks_of"] if name.startswith("slim")), "")
-    rows = table[table["masks_of"].isin(["before", slim]) & (table["class"] != "all")]
+    rows = table[table["masks_of"].isin(["before", slim]) & (table["class"] != "all") & table["cleaned"]]
     return rows[["masks_of", "class", "present", *_SHOWN]]
 
 

@@ -151,7 +151,8 @@ def segmentation(settings: Steel, plates: Plates, seed: int) -> Unit:
     model.optimizer.learning_rate = AFTERWARDS
     shrunk: Rows = []
     trials: Rows = []
-    masks: Rows = mask_rows("before", lambda images: model.predict(images, batch_size=8, verbose=0), test)
+    least = least_regions_of(model, part_arrays(plates, sample, how, "validation"))
+    masks: Rows = mask_rows("before", lambda images: model.predict(images, batch_size=8, verbose=0), test, least)
     files: Rows = []
     for place, name in enumerate(settings.strategies):
         result = shrink(settings, plates, how, model, name, seed)
@@ -162,9 +163,10 @@ def segmentation(settings: Steel, plates: Plates, seed: int) -> Unit:
                 f"{what}, {name}",
                 lambda images, network=network: network.predict(images, batch_size=8, verbose=0),
                 test,
+                least,
             )
         if place == 0:
-            files, extra = exported(settings, plates, how, result.model, test, seed)
+            files, extra = exported(settings, plates, how, result.model, test, seed, least)
             masks += extra
     epochs = [
         {"step": "unet", "batch": how.batch, "epoch": epoch + 1,
@@ -222,17 +224,38 @@ def trial_rows(network: str, strategy: str, result: Result) -> Rows:
     return [{"network": network, "strategy": strategy, **row, "share": row["multiply_adds"] / whole} for row in rows]
 
 
-def mask_rows(name: str, network: Any, test: tuple[np.ndarray, np.ndarray]) -> Rows:
-    """Dice, IoU and accuracy on test plates, for each class and for all."""
+def least_regions_of(model: Any, validation: tuple[np.ndarray, np.ndarray]) -> tuple[int, ...]:
+    """For each class, the smallest region that the uncut network's masks of validation plates should keep."""
+    from shrinknet.applications.steel.regions import least_regions
+
+    return least_regions(np.asarray(model.predict(validation[0], batch_size=8, verbose=0)) > 0.5, validation[1])
+
+
+def mask_rows(name: str, network: Any, test: tuple[np.ndarray, np.ndarray], least: tuple[int, ...]) -> Rows:
+    """Dice, IoU and accuracy on test plates, for each class and for all; of all masks, and without small regions."""
+    from shrinknet.applications.steel.regions import without_small
     from shrinknet.imaging.mask_scores import mask_scores, mean_and_spread
 
     found = np.asarray(network(test[0])) > 0.5
-    table = mean_and_spread(mask_scores(found, test[1]))
-    return [{"masks_of": name, **row} for row in _records(table)]
+    cleaned = np.stack([without_small(mask, least) for mask in found])
+    rows: Rows = []
+    for masks, sizes in ((found, (1,) * len(least)), (cleaned, least)):
+        table = mean_and_spread(mask_scores(masks, test[1]))
+        rows += [
+            {"masks_of": name, "cleaned": masks is cleaned, "least": " ".join(map(str, sizes)), **row}
+            for row in _records(table)
+        ]
+    return rows
 
 
 def exported(
-    settings: Steel, plates: Plates, how: Design, model: Any, test: tuple[np.ndarray, np.ndarray], seed: int
+    settings: Steel,
+    plates: Plates,
+    how: Design,
+    model: Any,
+    test: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    least: tuple[int, ...],
 ) -> tuple[Rows, Rows]:
     """The slim U-Net as files: bytes, frames a second at one thread, masks compared with Keras, Dice on test plates."""
     from shrinknet.applications.running import at_shape
@@ -264,7 +287,7 @@ def exported(
                 answers = np.concatenate([network(test[0][start : start + 8]) for start in range(0, len(test[0]), 8)])
                 row["pixels_that_differ"] = float(np.mean((answers > 0.5) != (expected > 0.5)))
                 row["dice_with_keras"] = mask_agreement(expected, answers)
-                masks += mask_rows(f"slim, {one.format}", lambda images, answers=answers: answers, test)
+                masks += mask_rows(f"slim, {one.format}", lambda images, answers=answers: answers, test, least)
             rows.append(row)
     keras = flipped_average(lambda images: model.predict(images, batch_size=8, verbose=0), test[0])
-    return rows, masks + mask_rows("slim, four flipped views", lambda images: keras, test)
+    return rows, masks + mask_rows("slim, four flipped views", lambda images: keras, test, least)
