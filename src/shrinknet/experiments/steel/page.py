@@ -140,7 +140,8 @@ def _least(frames: Frames) -> str:
     """The least sizes of each repetition, in pixels of the network's masks."""
     masks = frames["masks"]
     rows = masks[masks["cleaned"]].drop_duplicates("repetition")
-    return "; ".join(f"repetition {row.repetition}: {row.least.replace(' ', ', ')} pixels" for row in rows.itertuples())
+    sizes = zip(rows["repetition"], rows["least"].astype(str), strict=True)
+    return "; ".join(f"{', '.join(size.split())} pixels in repetition {number}" for number, size in sizes)
 
 
 def _by_class(table: pd.DataFrame) -> pd.DataFrame:
