@@ -166,7 +166,8 @@ def _claims(runs: pd.DataFrame, thresholds: Sequence[float], weights: np.ndarray
             parts = "; ".join(f"{threshold:g}: {estimate(drawn)}" for threshold, drawn in by_threshold.items())
             word = "holds" if overall.low > 0 else "fails" if overall.high <= 0 else "undecided"
             evidence = f"difference over all thresholds {overall}; at {parts}"
-            claims.append(Claim(f"random {text} {other}", word, evidence))
+            ours = "(not in the thesis) " if other == DEFAULT else ""
+            claims.append(Claim(f"{ours}random {text} {other}", word, evidence))
     claims += [_against_control(runs, name, weights) for name in names]
     return tuple(claims)
 

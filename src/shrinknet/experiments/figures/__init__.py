@@ -14,7 +14,10 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-COLOURS: Sequence[Any] = sns.color_palette("colorblind")  # Okabe and Ito's, distinguishable by almost everybody
+# Okabe and Ito's, distinguishable by almost everybody; with their black for seaborn's pink, too pale for a point
+COLOURS: Sequence[Any] = [
+    (0.15, 0.15, 0.15) if place == 6 else colour for place, colour in enumerate(sns.color_palette("colorblind"))
+]
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")  # shapes, for when colours are not enough
 _KNOWN = ("cosine-max", "random", "sequential", "cosine-mean", "ablation", "norm-l2", "default", "norm-l1")
 _STYLE = {
