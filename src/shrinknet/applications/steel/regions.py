@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from shrinknet.errors import DataError
 from shrinknet.imaging.mask_scores import mask_scores
 
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+SIZES = tuple(2**power for power in range(13))  # to 4,096 pixels
 
 
 def without_small(masks: np.ndarray, least: int | Sequence[int]) -> np.ndarray:
