@@ -1,9 +1,9 @@
 """Runs `minimize` and what it competes with on several networks and seeds: the tables of docs/which-strategy.md.
 
     python tools/compare.py --data FOLDER --out FOLDER [--networks resnet] [--seeds 1 2] [--methods default random]
-                            [--targets 0.5] [--steps 0.2] [--jobs 2] [--seconds 500]
+                            [--targets 0.5] [--steps 0.2] [--images 15000] [--jobs 2] [--seconds 500]
 
-The networks learn 15,000 images of Fashion-MNIST, whose IDX files lie in --data (Debian package dataset-fashion-mnist;
+The networks learn 15,000 images (--images) of Fashion-MNIST, whose IDX files lie in --data (Debian package dataset-fashion-mnist;
 it puts them into /usr/share/datasets/fashion-mnist); 3,000 others decide, and the 10,000 test images are reported.
 --steps is the training after the cut, as shares of the network's own training: 0 measures before any training. Each job
 is a row in OUT/rows.jsonl as soon as it is known; what is there is not done again, and after --seconds no job begins.
@@ -43,7 +43,10 @@ METHODS: dict[str, dict[str, Any]] = {
 Data = dict[str, tuple[Any, Any]]
 
 
-def images(folder: Path, segmented: bool = False, unseen: bool = False) -> Data:
+LEARNED, MOST = 15_000, 55_000  # training images that networks learn, and that there are
+
+
+def images(folder: Path, segmented: bool = False, unseen: bool = False, learned: int = LEARNED) -> Data:
     """The images and their classes; or for each pixel the class of what it shows, 10 for the background.
 
     With `unseen`, the images that are reported are the training images that nothing else uses.
@@ -59,8 +62,8 @@ def images(folder: Path, segmented: bool = False, unseen: bool = False) -> Data:
         x, y = load(f"{kind}-images")[rows][..., np.newaxis], load(f"{kind}-labels")[rows].astype("int32")
         return x / np.float32(255), np.where(x > 32, y[:, None, None, None], 10)[..., 0] if segmented else y
 
-    return {"train": part("train", slice(15_000)), "validation": part("train", slice(55_000, 58_000)),
-            "test": part("train", slice(15_000, 55_000)) if unseen else part("t10k", slice(None))}  # fmt: skip
+    return {"train": part("train", slice(learned)), "validation": part("train", slice(MOST, MOST + 3_000)),
+            "test": part("train", slice(learned, MOST)) if unseen else part("t10k", slice(None))}  # fmt: skip
 
 
 def _normalized(x: Any, filters: int, size: int = 3, strides: int = 1) -> Any:
@@ -167,7 +170,7 @@ def trained(network: str, seed: int, data: Data, folder: Path) -> Any:
     """The network that is cut: 8 epochs, batches of 64, from 3e-3 falling to 0 as a cosine; made once."""
     import keras
 
-    path = folder / f"{network}-{seed}.keras"
+    path = folder / f"{network}-{seed}{_learned(data)}.keras"
     if not path.exists():
         keras.utils.set_random_seed(seed)
         model = NETWORKS[network]()
@@ -177,6 +180,11 @@ def trained(network: str, seed: int, data: Data, folder: Path) -> Any:
     model = keras.models.load_model(path)
     model.compile(keras.optimizers.Adam(), model.loss, metrics=["accuracy"])
     return model
+
+
+def _learned(data: Data) -> str:
+    """What file names say about the number of training images."""
+    return "" if (count := len(data["train"][0])) == LEARNED else f"-{count}"
 
 
 def own_steps(data: Data) -> int:
@@ -263,7 +271,7 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
                 "test": accuracy(small, data, "test"), "validation": accuracy(small, data, "validation"),
                 "spent": steps, "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
     options = {"final_steps": steps, **METHODS[method], **job.get("options", {})}
-    path = folder / f"{job['network']}-{seed}-{target}.keras"
+    path = folder / f"{job['network']}-{seed}-{target}{_learned(data)}.keras"
     if method == "scratch":
         small = keras.models.clone_model(shape(model, data, target, seed, path))
         fit(small, data, max(steps, 1), 3e-3, seed)
@@ -290,11 +298,11 @@ def run(job: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
 _DATA: dict[bool, Data] = {}
 
 
-def work(job: Mapping[str, Any], folder: Path, images_in: Path, unseen: bool) -> dict[str, Any]:
+def work(job: Mapping[str, Any], folder: Path, images_in: Path) -> dict[str, Any]:
     """A row for a job, in a process of its own."""
     segmented = job["network"] == "unet"
     if segmented not in _DATA:
-        _DATA[segmented] = images(images_in, segmented, unseen)
+        _DATA[segmented] = images(images_in, segmented, bool(job.get("unseen")), job.get("images", LEARNED))
     try:
         return {**job, **run(job, _DATA[segmented], folder)}
     except Exception as error:  # one job that fails must not end the others
@@ -311,7 +319,7 @@ def _guarded(arguments: tuple[Any, ...]) -> dict[str, Any] | None:
 
 def answers(row: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
     """Whether a row is what the job would give; one with a control answers a job without."""
-    keys = ("network", "seed", "method", "target", "steps", "options", "unseen")
+    keys = ("network", "seed", "method", "target", "steps", "options", "unseen", "images")
     return all(row.get(key) == job.get(key) for key in keys) and bool(row.get("control") or not job.get("control"))
 
 
@@ -326,6 +334,7 @@ def main() -> None:
     parser.add_argument("--targets", type=float, nargs="+", default=[0.5])
     parser.add_argument("--steps", type=float, nargs="+", default=[0.2])
     parser.add_argument("--options", type=json.loads, nargs="*", default=[{}], help="further arguments of minimize")
+    parser.add_argument("--images", type=int, default=LEARNED, help=f"training images that are learned, to {MOST:,}")
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--unseen", action="store_true", help="report 40,000 other images: to choose settings by")
     parser.add_argument("--jobs", type=int, default=1)
@@ -342,8 +351,9 @@ def main() -> None:
         job |= {"options": options} if options else {}
         job |= {"control": True} if given.control else {}
         job |= {"unseen": True} if given.unseen else {}
+        job |= {"images": given.images} if given.images != LEARNED else {}
         if not any(answers(row, job) for row in known):
-            jobs.append((job, given.out, given.data, given.unseen))
+            jobs.append((job, given.out, given.data))
     context = multiprocessing.get_context("spawn")
     with context.Pool(given.jobs, _init, (time.time() + given.seconds,)) as pool, log.open("a") as file:
         for row in pool.imap_unordered(_guarded, jobs):

@@ -44,6 +44,7 @@ def test_the_networks_can_be_built(tool: ModuleType, name: str) -> None:
         ({}, {"unseen": True}, False),
         ({"options": {"repair": None}}, {}, False),
         ({"seed": 2}, {}, False),
+        ({}, {"images": 55_000}, False),
     ],
 )
 def test_what_is_known(tool: ModuleType, row: dict[str, Any], job: dict[str, Any], known: bool) -> None:
