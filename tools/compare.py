@@ -3,8 +3,9 @@
     python tools/compare.py --data FOLDER --out FOLDER [--networks resnet] [--seeds 1 2] [--methods default random]
                             [--targets 0.5] [--steps 0.2] [--images 15000] [--jobs 2] [--seconds 500]
 
-The networks learn 15,000 images (--images) of Fashion-MNIST, whose IDX files lie in --data (Debian package dataset-fashion-mnist;
-it puts them into /usr/share/datasets/fashion-mnist); 3,000 others decide, and the 10,000 test images are reported.
+The networks learn 15,000 images (--images) of Fashion-MNIST, whose IDX files lie in --data (Debian package
+dataset-fashion-mnist; it puts them into /usr/share/datasets/fashion-mnist); 3,000 others decide, and the 10,000 test
+images are reported.
 --steps is the training after the cut, as shares of the network's own training: 0 measures before any training. Each job
 is a row in OUT/rows.jsonl as soon as it is known; what is there is not done again, and after --seconds no job begins.
 Settings are chosen with --unseen, which reports training images that nothing else uses in place of the test images.
