@@ -13,7 +13,7 @@ import numpy as np
 from shrinknet.checks import at_least, flag, one_of
 from shrinknet.engine.data import Arrays, Feed, first_batch, read_data, steps_of_an_epoch
 from shrinknet.engine.targets import check_inputs, check_targets
-from shrinknet.errors import DataError, ModelError, OptionError
+from shrinknet.errors import DataError, ModelError, OptimizerError, OptionError
 from shrinknet.loop.goals import Target, unit_of
 from shrinknet.loop.loop import minimize_network
 from shrinknet.loop.notebook import Notebook
@@ -27,6 +27,7 @@ from shrinknet.loop.scoring import Mode, Score
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import fresh_copy
+from shrinknet.network.soundness import measuring
 from shrinknet.network.switching import switched
 from shrinknet.repair import Fold, Refit, repair_settings
 from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
@@ -172,6 +173,7 @@ def minimize(
     # A copy, since callbacks may lower the rate in the warm-up, and a run that is resumed after it would not know.
     own = fresh_copy(net.optimizer) if options.final.steps else net.optimizer
     optimizer, ships = trial_optimizer(options.training, own)
+    _refuse_measuring(optimizer or own)
     config = {
         **asked.to_dict(options, optimizer), "seed": seed, "batch_size": batch_size, "mode": mode, "control": control,
         "validation_steps": validation_steps,
@@ -192,6 +194,15 @@ def minimize(
         notebook = Notebook(bench, recorder, saved)
         outcome = minimize_network(notebook, chosen, asked.make_pace(), options, optimizer)
         return finish(notebook, outcome, options, own=own, control=control, latency=latency)
+
+
+def _refuse_measuring(optimizer: Any) -> None:
+    """Refuses optimizers that would train the switched network otherwise than the slim one."""
+    if (name := measuring(optimizer)) is not None:
+        raise OptimizerError(
+            f"The optimizer {name} measures whole kernels, in which disabled filters would count. Pass another one for "
+            "the trials, as in trial_optimizer='adam', or compile the model with it."
+        )
 
 
 def check_options(**options: Any) -> None:

@@ -13,7 +13,7 @@ from marking import slow
 from tiny_runs import DATA, X, Y, classifier, run
 
 from shrinknet import Filter, Switches, minimize, slim, switched
-from shrinknet.errors import DataError, ModelError, OptimizerError, ScoreError, ShrinknetError
+from shrinknet.errors import DataError, FilterError, ModelError, OptimizerError, ScoreError, ShrinknetError
 
 pytestmark = pytest.mark.usefixtures("no_latency")
 FEW = {"warmup_steps": 4, "steps": 2, "max_trials": 1, "final_steps": 0, "seed": 1, "verbose": 0}
@@ -120,6 +120,92 @@ def test_a_constraint_sees_only_what_is_left(name: str) -> None:
     for one in (net, small):
         one.fit(X, Y, **training)
     np.testing.assert_allclose(net.predict(X, verbose=0), small.predict(X, verbose=0), atol=1e-5)
+
+
+class Penalized(layers.Layer):  # type: ignore[misc]
+    """Adds a loss in its call."""
+
+    def call(self, x: Any) -> Any:
+        self.add_loss(ops.mean(ops.square(x)))
+        return x
+
+
+UNSOUND = {  # between two convolutions -> what refuses to disable the first one's filters; "": nothing does
+    "gamma": (lambda: layers.BatchNormalization(gamma_constraint=keras.constraints.UnitNorm(0)), "UnitNorm of norm/"),
+    "sign": (lambda: layers.BatchNormalization(gamma_constraint="non_neg"), ""),
+    "layer": (lambda: layers.LayerNormalization(gamma_constraint=keras.constraints.MaxNorm(1, 0)), "MaxNorm of norm/"),
+    "slope": (lambda: layers.PReLU(alpha_constraint=keras.constraints.UnitNorm(-1)), "UnitNorm of norm/"),
+    "depthwise": (lambda: layers.DepthwiseConv2D(1, depthwise_constraint=keras.constraints.UnitNorm([0, 1, 2])), "Unit"),
+    "taps": (lambda: layers.DepthwiseConv2D(1, depthwise_constraint=keras.constraints.UnitNorm([0, 1])), ""),
+    "loss": (Penalized, "The layer norm adds a loss"),
+    "renorm": (lambda: layers.BatchNormalization(renorm=True), ""),
+}  # fmt: skip
+
+
+def between(name: str, optimizer: Any = None) -> Any:
+    image = keras.Input((8, 8, 1))
+    middle = UNSOUND[name][0]()
+    middle.name = "norm"
+    x = middle(layers.Conv2D(6, 3, activation="relu", name="first")(image))
+    x = layers.Conv2D(4, 3, activation="relu", name="second")(x)
+    model = keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))
+    model.compile(optimizer or keras.optimizers.SGD(0.05), "mse")
+    model.fit(X, Y, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_what_counts_disabled_channels_is_refused_and_the_rest_trains_as_the_slim_network(name: str) -> None:
+    net = switched(between(name))
+    gone = [Filter("first", index) for index in range(3)]
+    if refused := UNSOUND[name][1]:
+        with pytest.raises(FilterError, match=refused):
+            Switches(net).disable(*gone)
+        assert not Switches(net).disabled
+        return
+    Switches(net).disable(*gone)
+    Switches(net).freeze(*gone)
+    small = slim(net, X)
+    for one in (net, small):
+        one.fit(X, Y, batch_size=48, epochs=4, shuffle=False, verbose=0)
+    np.testing.assert_allclose(net.predict(X, verbose=0), small.predict(X, verbose=0), atol=1e-5)
+
+
+def test_a_run_leaves_such_filters_alone_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    result = minimize(between("loss"), DATA, DATA, **{**FEW, "max_trials": 4, "threshold": 0.01})
+    assert {filter.layer for trial in result.records for filter in trial.filters} == {"second"}
+    assert "6 filters are left alone. The layer norm adds a loss" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [keras.optimizers.Lamb, keras.optimizers.Adafactor])
+def test_optimizers_that_measure_whole_kernels_are_refused_before_anything_is_trained(kind: Any) -> None:
+    model = between("sign", kind(0.01))
+    with pytest.raises(OptimizerError, match=rf"{kind.__name__} measures whole kernels.*trial_optimizer='adam'"):
+        minimize(model, DATA, DATA, **FEW)
+    with pytest.raises(FilterError, match=f"{kind.__name__} measures whole kernels"):
+        Switches(net := switched(model)).disable(Switches(net).filters[0])
+    assert minimize(model, DATA, DATA, trial_optimizer="adam", **FEW).records
+
+
+@pytest.mark.parametrize("how", ["a part of it", "one layer"])
+def test_frozen_filters_are_not_trained_in_another_model_of_the_same_layers(how: str) -> None:
+    net = switched(three_classes([], "sparse_categorical_crossentropy"))
+    Switches(net).freeze(Filter("conv", 1))
+    kernel = net.get_layer("conv").kernel
+    before = np.array(kernel)
+    part = keras.Model(net.inputs, net.layers[-2].output) if how == "a part of it" else net.get_layer("conv")
+    image = keras.Input((8, 8, 1))
+    outer = keras.Model(image, layers.Dense(3, activation="softmax")(layers.Flatten()(part(image))))
+    outer.compile("sgd", "sparse_categorical_crossentropy")
+    assert outer.predict(X, verbose=0).shape == (len(X), 3)
+    with pytest.raises(ModelError, match="conv has frozen filters"):
+        outer.fit(X, LABELS, verbose=0)
+    np.testing.assert_array_equal(kernel, before)
+    net.fit(X, LABELS, verbose=0)
+    np.testing.assert_array_equal(np.array(kernel)[..., 1], before[..., 1])
+    assert not np.array_equal(kernel, before)
+    Switches(net).thaw(Filter("conv", 1))
+    outer.fit(X, LABELS, verbose=0)
 
 
 @pytest.mark.parametrize("how", ["functional", "sequential"])

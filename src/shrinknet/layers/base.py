@@ -18,6 +18,7 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.calls import Registered, listen, registered
+from shrinknet.layers.holding import refuse_foreign_training
 from shrinknet.layers.live import LiveActivity, watch
 
 _SWITCHED: dict[type, type] = {}
@@ -89,6 +90,10 @@ class Switched:
         if "call" not in cls.__dict__:
             cls.call = _gated(plain.call)  # type: ignore[attr-defined]
         _SWITCHED[plain] = cls
+
+    def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        refuse_foreign_training(self, keywords)
+        return super().__call__(*arguments, **keywords)  # type: ignore[misc]
 
     @classmethod
     def suits(cls, layer: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ from shrinknet.network.checkpoint import Checkpoint, from_arrays, to_arrays, wei
 from shrinknet.network.compiled import carry_compilation
 from shrinknet.network.guarded import keep_frozen
 from shrinknet.network.optimizers import fresh_copy, reset_optimizer
+from shrinknet.network.soundness import unsound
 from shrinknet.network.switches import Switches
 from shrinknet.records import Cost
 from shrinknet.repair import Refit
 from shrinknet.repair.evidence import Evidence
 from shrinknet.repair.reference import Calibration
 from shrinknet.repair.settings import samples_wanted
+
+_LOG = logging.getLogger("shrinknet")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,11 @@ class Workbench:
         if not self.switches.filters:
             reasons = "; ".join(f"{layer}: {reason}" for layer, reason in self.switches.unswitchable.items())
             raise ModelError(f"The model {net.name} has no filters that can be cut ({reasons or 'no such layers'}).")
+        self.held = unsound(self.switches.graph)  # filters that training would still take into account -> why
+        if self.held and set(self.held) >= set(self.switches.filters):
+            raise ModelError(f"None of the filters of {net.name} can be cut. {next(iter(self.held.values()))}")
+        if self.held:
+            _LOG.warning("%d filters are left alone. %s", len(self.held), next(iter(self.held.values())))
         wanted = samples_wanted(self.repair, [[size or 1 for size in shape] for shape in _shapes(batch[0])])
         self.few = calibration(data.train, max(wanted or 0, CALIBRATION_SAMPLES))
         self.ships: Any = None  # the optimizer of networks that are handed out; None: the one they train with
@@ -118,7 +127,7 @@ class Workbench:
         few = few or calibration(self.data.train if isinstance(self.data.train, Arrays) else self.few)
         return NetworkView(
             self.switches,
-            frozen=self.switches.frozen,
+            frozen=(*self.switches.frozen, *self.held),
             floors=self.floors,
             whole_layers=self.whole_layers,
             calibration=lambda: few.arrays[0],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -12,9 +9,9 @@ import numpy as np
 from keras import ops
 from keras.src.saving import object_registration
 
-from shrinknet.errors import ModelError
-from shrinknet.internals import Functional, is_training_call, layers_of
+from shrinknet.internals import Functional, layers_of
 from shrinknet.layers import Switchboard, Switched
+from shrinknet.layers.holding import refuse_foreign_training, training
 from shrinknet.network.assembling import is_remade
 from shrinknet.network.optimizers import is_freezing, own_buffers
 from shrinknet.network.switches import Switches
@@ -25,18 +22,6 @@ def keep_frozen(net: Any) -> None:
     optimizer = getattr(net, "optimizer", None)
     if optimizer is not None and not is_freezing(optimizer) and any_frozen(net):
         Switches(net).refresh()
-
-
-_TRAINED: contextvars.ContextVar[int] = contextvars.ContextVar("trained", default=0)  # id of the network that trains
-
-
-@contextlib.contextmanager
-def _training(net: Any) -> Iterator[None]:
-    token = _TRAINED.set(id(net))
-    try:
-        yield
-    finally:
-        _TRAINED.reset(token)
 
 
 class _Guarded:
@@ -50,16 +35,11 @@ class _Guarded:
         return super().make_train_function(force)  # type: ignore[misc]
 
     def train_step(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        with _training(self):
+        with training(self):
             return super().train_step(*arguments, **keywords)  # type: ignore[misc]
 
     def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        if vars(self).get("_shrinknet_holds") and _TRAINED.get() != id(self) and is_training_call(keywords):
-            raise ModelError(
-                f"The network {self.name} has frozen filters, which stay frozen only while it trains itself, with "
-                "its own fit, train_on_batch or train_step. Inside another model or a custom training loop they would "
-                "change: thaw them, or train this network itself."
-            )
+        refuse_foreign_training(self, keywords)
         return super().__call__(*arguments, **keywords)  # type: ignore[misc]
 
     def load_weights(self: Any, *arguments: Any, **keywords: Any) -> None:

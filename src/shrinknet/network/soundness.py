@@ -1,11 +1,14 @@
-"""Soundness: refuses to disable a filter if a regularizer or constraint would still take it into account.
+"""Soundness: refuses to disable a filter if something would still take it into account in training.
 
 Training the switched network must be the same as training the slim one. With few exceptions, Keras's regularizers and
-constraints treat a slice of zeros as if it were absent; any others are tried on the network's weights.
+constraints treat a slice of zeros as if it were absent; any others are tried on the network's weights. Losses that a
+layer adds in its call count whatever reaches it, and a few optimizers measure whole kernels.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +18,9 @@ from keras import ops
 
 from shrinknet.comparing import difference
 from shrinknet.errors import FilterError
+from shrinknet.filters import Filter
 from shrinknet.graph import ChannelGraph
+from shrinknet.graph.channels import Weight
 from shrinknet.layers import Switched
 from shrinknet.layers.live import LiveActivity, LiveConstraint
 
@@ -25,17 +30,58 @@ _SAFE = (
 )  # fmt: skip
 
 
-def refuse_unsound(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> None:
-    """Refuses to disable channels that a regularizer or constraint would still take into account.
+# Optimizers whose steps depend on norms or means of whole variables.
+_MEASURING = (keras.optimizers.Lamb, keras.optimizers.Adafactor)
+
+
+def refuse_unsound(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray, optimizer: Any = None) -> None:
+    """Refuses to disable channels that training would still take into account.
 
     Args:
         disabled: which channels would then be disabled, bool; changed: which of them are being disabled now.
+        optimizer: of the network; None: it has none yet.
 
     Raises:
-        FilterError: names the regularizer or constraint.
+        FilterError: names the regularizer, constraint, layer or optimizer.
     """
-    for problem in (*_weights(graph, disabled, changed), *_activities(graph, changed)):
-        raise FilterError(f"{problem} Training the switched network would not be the same as training the slim one.")
+    if (name := measuring(optimizer)) is not None:
+        raise FilterError(
+            f"The optimizer {name} measures whole kernels, in which disabled filters count: compile the network with "
+            f"another one, such as Adam. {_OTHERWISE}"
+        )
+    for problem in _problems(graph, disabled, changed):
+        raise FilterError(f"{problem} {_OTHERWISE}")
+
+
+_OTHERWISE = "Training the switched network would not be the same as training the slim one."
+
+
+def measuring(optimizer: Any) -> str | None:
+    """The name of an optimizer whose steps depend on norms or means of whole variables; None for any other."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return next((kind.__name__ for kind in _MEASURING if isinstance(inner, kind)), None)
+
+
+def unsound(graph: ChannelGraph) -> dict[Filter, str]:
+    """Name of each group that `refuse_unsound` would refuse, with everything else enabled -> why."""
+    none, every = np.zeros(graph.size, bool), np.ones(graph.size, bool)
+    rules = any(weight.variable.regularizer or weight.variable.constraint for weight in graph.weights)
+    if not rules and next(_problems(graph, none, every), None) is None:
+        return {}
+    found = {}
+    for channel, group in graph.cuttable.items():
+        changed = none.copy()
+        changed[channel] = True
+        problem = next(_problems(graph, changed, changed), None)
+        if problem is not None:
+            found[group.name] = problem
+    return found
+
+
+def _problems(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> Iterator[str]:
+    yield from _weights(graph, disabled, changed)
+    yield from _activities(graph, changed)
+    yield from _losses(graph, changed)
 
 
 def _weights(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> Iterator[str]:
@@ -44,13 +90,22 @@ def _weights(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> 
         if not changed[weight.channels].any():
             continue
         constraint = variable.constraint
-        constraint = constraint.constraint if isinstance(constraint, LiveConstraint) else constraint
+        live = isinstance(constraint, LiveConstraint)
+        constraint = constraint.constraint if live else constraint
         for kind, rule in (("regularizer", variable.regularizer), ("constraint", constraint)):
-            if rule is None or type(rule) in _SAFE:
+            masked = live if kind == "constraint" else isinstance(weight.layer, Switched)
+            if rule is None or (type(rule) in _SAFE and (kind == "regularizer" or live or not _across(rule, weight))):
                 continue
-            if not isinstance(weight.layer, Switched) or not _same(graph, variable, rule, disabled):
+            if not masked or not _same(graph, variable, rule, disabled):
                 name = getattr(rule, "__name__", type(rule).__name__)
-                yield f"The {kind} {name} of {variable.path} counts slices of zeros, so its filters cannot be disabled."
+                yield f"The {kind} {name} of {variable.path} counts disabled channels, so they cannot be disabled."
+
+
+def _across(constraint: Any, weight: Weight) -> bool:
+    """Whether a norm is taken over the channels of a weight."""
+    rank = len(weight.variable.shape)
+    axes = {axis % rank for axis in np.atleast_1d(getattr(constraint, "axis", ())).tolist()}
+    return weight.axis % rank in axes
 
 
 def _same(graph: ChannelGraph, variable: Any, rule: Any, disabled: np.ndarray) -> bool:
@@ -70,6 +125,28 @@ def _same(graph: ChannelGraph, variable: Any, rule: Any, disabled: np.ndarray) -
         for axis, positions in kept.items():
             whole = np.take(whole, positions, axis)
     return whole.shape == part.shape and difference(part, whole) <= 1e-5
+
+
+def _losses(graph: ChannelGraph, changed: np.ndarray) -> Iterator[str]:
+    """Layers of the user's that add losses in their calls."""
+    for call in graph.calls:
+        kind: Any = type(call.operation)
+        if adds_losses(kind) and any(changed[graph.solved[labels]].any() for labels, _ in call.given):
+            yield f"The layer {call.path} adds a loss, which counts the channel, so it cannot be disabled."
+
+
+@functools.cache
+def adds_losses(kind: Any) -> bool:
+    """Whether a method of a class, or of its bases outside of Keras, calls `add_loss`."""
+    own = [one for one in kind.__mro__ if not one.__module__.startswith(("keras.", "shrinknet.")) and one is not object]
+    codes = [inspect.unwrap(function).__code__ for one in own for function in vars(one).values()
+             if inspect.isfunction(function)]  # fmt: skip
+    while codes:
+        code = codes.pop()
+        if "add_loss" in code.co_names:
+            return True
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+    return False
 
 
 def _activities(graph: ChannelGraph, changed: np.ndarray) -> Iterator[str]:

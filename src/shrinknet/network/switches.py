@@ -16,6 +16,7 @@ from shrinknet.filters import Filter, Group
 from shrinknet.graph import trace
 from shrinknet.layers import Switched
 from shrinknet.layers.bypass import identity_place
+from shrinknet.layers.holding import hold
 from shrinknet.network.optimizers import install_freezing, is_freezing, set_frozen
 from shrinknet.network.soundness import refuse_unsound
 
@@ -224,7 +225,7 @@ class Switches:
         changed = np.zeros_like(state)
         changed[list(chosen.values())] = True
         if switch == "disabled" and value:
-            refuse_unsound(self.graph, state | changed, changed)
+            refuse_unsound(self.graph, state | changed, changed, getattr(self.net, "optimizer", None))
         state[changed] = value
         for path, channels in self.graph.producers.items():
             if changed[channels].any():
@@ -246,7 +247,11 @@ class Switches:
         """Freezes exactly what is marked; extends the optimizer when something is first frozen."""
         optimizer = getattr(self.net, "optimizer", None)
         bypassed = self.bypassed
-        vars(self.net)["_shrinknet_holds"] = bool(frozen.any() or bypassed)
+        held: dict[Any, bool] = {}  # a layer that is called twice has two paths
+        for path, channels in self.graph.producers.items():
+            layer = self.graph.layers[path]
+            held[layer] = held.get(layer, False) or bool(frozen[channels].any()) or path in bypassed
+        hold(self.net, held)
         if optimizer is None or not (frozen.any() or bypassed or is_freezing(optimizer)):
             return
         if not is_freezing(optimizer):

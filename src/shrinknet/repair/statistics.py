@@ -71,3 +71,5 @@ def _estimate(layer: Any, rows: Callable[[], Iterator[np.ndarray]]) -> None:
     variance = sum(np.square(block - mean).sum(axis=0) for block in rows()) / count
     layer.moving_mean.assign(mean.astype("float32"))
     layer.moving_variance.assign(np.asarray(variance, "float32"))
+    if getattr(layer, "renorm", False):
+        layer.moving_stddev.assign(np.sqrt(np.asarray(variance) + layer.epsilon).astype("float32"))

@@ -25,10 +25,13 @@ def depthwise_convolution(call: Call) -> list[np.ndarray]:
 
 @rule(layers.BatchNormalization, pointwise=True)
 def batch_normalization(call: Call) -> list[np.ndarray]:
-    """One scale, offset and pair of statistics for each channel of its axis."""
+    """One scale, offset and pair of statistics for each channel of its axis; more of them with `renorm`."""
     layer = call.operation
     channels = call.channels(0, layer.axis)
-    for variable in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance):
+    variables = [layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance]
+    if getattr(layer, "renorm", False):
+        variables += [layer.moving_stddev, layer.renorm_mean, layer.renorm_stddev]
+    for variable in variables:
         call.owns(variable, 0, channels)
     return [call.labels[0]]
 

@@ -1,0 +1,63 @@
+"""Holding: frozen filters stay as they are only in the training of their own network, and so are refused in any other.
+
+The optimizer of a network knows what is frozen in it. Another model made of the same layers has another optimizer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from shrinknet.errors import ModelError
+from shrinknet.internals import is_training_call
+
+_HOLDER = "_shrinknet_holder"  # key in the __dict__ of a network and of its layers: they have frozen filters
+
+
+class Holder:
+    """What a network shares with its layers that have frozen filters; a copy of the network shares a copy of it."""
+
+
+_TRAINED: contextvars.ContextVar[Holder | None] = contextvars.ContextVar("trained", default=None)
+
+
+@contextlib.contextmanager
+def training(net: Any) -> Iterator[None]:
+    """Inside, the network trains itself."""
+    token = _TRAINED.set(vars(net).get(_HOLDER))
+    try:
+        yield
+    finally:
+        _TRAINED.reset(token)
+
+
+def hold(net: Any, layers: Mapping[Any, bool]) -> None:
+    """Marks a network and its layers with frozen filters.
+
+    Args:
+        layers: layers of the network -> whether they have frozen filters.
+    """
+    holder = Holder() if any(layers.values()) else None
+    vars(net)[_HOLDER] = holder
+    for layer, frozen in layers.items():
+        vars(layer)[_HOLDER] = holder if frozen else None
+
+
+def refuse_foreign_training(part: Any, keywords: Mapping[str, Any]) -> None:
+    """Refuses to train frozen filters in anything but their own network.
+
+    Args:
+        part: the network or layer that is called; keywords: of the call.
+
+    Raises:
+        ModelError: it has frozen filters, and is called for a training that would change them.
+    """
+    holder = vars(part).get(_HOLDER)
+    if holder is not None and holder is not _TRAINED.get() and is_training_call(keywords):
+        raise ModelError(
+            f"{part.name} has frozen filters, which stay frozen only while their switched network trains itself, with "
+            "its own fit, train_on_batch or train_step. Inside another model or a custom training loop they would "
+            "change: thaw them, or train that network itself."
+        )
