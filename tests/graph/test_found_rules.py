@@ -12,6 +12,7 @@ from keras import layers, ops
 from shrinknet import Filter, Switches, cost, slim, switched
 from shrinknet.errors import NotEquivalentError
 from shrinknet.graph import elementwise, movement, per_channel
+from shrinknet.graph.rules.readers import input_cells
 
 RANDOM = np.random.default_rng(2)
 X = RANDOM.normal(size=(2, 8, 8, 3)).astype("float32")
@@ -170,14 +171,71 @@ def sequence() -> Any:
     return keras.Input((10, 4))
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+RECURRENT = {
+    "LSTM": lambda: layers.LSTM(5, return_sequences=True, name="memory"),
+    "GRU": lambda: layers.GRU(5, name="memory"),
+    "SimpleRNN": lambda: layers.SimpleRNN(5, name="memory"),
+    "a cell": lambda: layers.RNN(layers.GRUCell(5), name="memory"),
+    "two cells": lambda: layers.RNN([layers.LSTMCell(5), layers.GRUCell(3)], name="memory"),
+    "both directions": lambda: layers.Bidirectional(layers.LSTM(5, return_sequences=True), name="memory"),
+    "two layers": lambda: layers.Bidirectional(
+        layers.GRU(5), backward_layer=layers.GRU(5, go_backwards=True), name="memory"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
 def test_what_a_recurrent_layer_reads_is_cut(kind: str) -> None:
     entry = sequence()
-    recurrent = getattr(layers, kind)(5, return_sequences=True, name="memory")
-    model = keras.Model(entry, layers.Dense(2)(recurrent(layers.Conv1D(6, 3, name="first")(entry))))
+    model = keras.Model(entry, layers.Dense(2)(RECURRENT[kind]()(layers.Conv1D(6, 3, name="first")(entry))))
     switches, small = cut(model, RANDOM.normal(size=(2, 10, 4)).astype("float32"))
     assert {filter.layer for filter in switches.filters} == {"first"}
-    assert small.get_layer("memory").cell.kernel.shape[0] == 3
+    assert all(cell.kernel.shape[0] == 3 for cell in input_cells(small.get_layer("memory")))
+    assert "feeds its channels back" in switches.unswitchable["memory"]
+
+
+@pytest.mark.parametrize("order", ["channels_last", "channels_first"])
+def test_what_a_convolution_over_time_reads_is_cut(order: str) -> None:
+    last = order == "channels_last"
+    frames = keras.Input((3, 8, 8, 2) if last else (3, 2, 8, 8))
+    each = layers.TimeDistributed(layers.Conv2D(6, 3, data_format=order, name="first"))
+    x = layers.ConvLSTM2D(3, 3, data_format=order, name="memory")(each(frames))
+    model = keras.Model(frames, layers.Dense(2)(layers.GlobalAveragePooling2D(data_format=order)(x)))
+    if not last and keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow has no convolution with the channels first on a CPU")
+    switches, small = cut(model, RANDOM.normal(size=(2, *frames.shape[1:])).astype("float32"))
+    assert len(switches.filters) == 6 and small.get_layer("memory").cell.kernel.shape[2] == 3
+
+
+@keras.saving.register_keras_serializable("found_rules")
+class OwnCell(layers.GRUCell):  # type: ignore[misc]
+    """Looks at its inputs twice."""
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+        return super().call(inputs * ops.mean(inputs, -1, keepdims=True), states, training=training)
+
+
+@keras.saving.register_keras_serializable("found_rules")
+class Padded(layers.Conv1D):  # type: ignore[misc]
+    """Computes something of its own."""
+
+    def call(self, inputs: Any) -> Any:
+        return super().call(ops.pad(inputs, [[0, 0], [1, 1], [0, 0]]))
+
+
+UNCUT = {
+    "a cell of one's own": (lambda: layers.RNN(OwnCell(5), name="uncut"), "no rule"),
+    "an einsum": (lambda: layers.EinsumDense("abc,cd->abd", (None, 6), name="uncut"), "EinsumDense uncut produces it"),
+    "a call of its own": (lambda: Padded(6, 3, name="uncut"), "has no rule"),
+}
+
+
+@pytest.mark.parametrize("kind", UNCUT)
+def test_no_filters_are_missing_without_a_reason(kind: str) -> None:
+    entry = sequence()
+    x = layers.Conv1D(6, 3, name="first")(entry)
+    model = keras.Model(entry, layers.Dense(2)(UNCUT[kind][0]()(x)))
+    assert UNCUT[kind][1] in Switches(switched(model)).unswitchable["uncut"]
 
 
 def test_the_width_of_an_embedding_is_cut() -> None:

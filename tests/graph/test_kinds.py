@@ -309,9 +309,6 @@ REFUSED: dict[str, tuple[Kind, str]] = {
     "MultiHeadAttention": (
         lambda x: (lambda y: layers.MultiHeadAttention(2, 4)(y, y))(layers.Reshape((64, 8))(x)), "attention .* mixes"
     ),
-    "a bidirectional layer": (
-        lambda x: layers.Bidirectional(layers.LSTM(4))(layers.Reshape((4, 128))(x)), "recurrent layer bidirectional.*"
-    ),
     "spectral normalization": (
         lambda x: layers.SpectralNormalization(layers.Conv2D(4, 1, name="inner"))(x), "norm of the whole kernel"
     ),

@@ -135,7 +135,7 @@ UNSOUND = {  # between two convolutions -> what refuses to disable the first one
     "sign": (lambda: layers.BatchNormalization(gamma_constraint="non_neg"), ""),
     "layer": (lambda: layers.LayerNormalization(gamma_constraint=keras.constraints.MaxNorm(1, 0)), "MaxNorm of norm/"),
     "slope": (lambda: layers.PReLU(alpha_constraint=keras.constraints.UnitNorm(-1)), "UnitNorm of norm/"),
-    "depthwise": (lambda: layers.DepthwiseConv2D(1, depthwise_constraint=keras.constraints.UnitNorm([0, 1, 2])), "Unit"),
+    "depthwise": (lambda: layers.DepthwiseConv2D(1, depthwise_constraint=keras.constraints.UnitNorm([0, 1, 2])), "U"),
     "taps": (lambda: layers.DepthwiseConv2D(1, depthwise_constraint=keras.constraints.UnitNorm([0, 1])), ""),
     "loss": (Penalized, "The layer norm adds a loss"),
     "renorm": (lambda: layers.BatchNormalization(renorm=True), ""),

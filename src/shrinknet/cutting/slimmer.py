@@ -246,7 +246,10 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
             return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
         cut = plan.cuts.get(path, LayerCut({}, ()))
         plain = getattr(type(operation), "plain_class", type(operation))
-        new = clone_layer(operation, plain, **cut.config) if path in plan.cuts else copy_layer(operation, plain)
+        if path in plan.cuts:
+            new = clone_layer(operation, plain, resized=True, **cut.config)
+        else:
+            new = copy_layer(operation, plain)
         copies.append((operation, new, cut))
         return new
 

@@ -121,6 +121,12 @@ def registered(kind: type) -> Registered | None:
     return None
 
 
+def makes_channels(kind: type) -> bool:
+    """Whether a class of layers, or one that it is derived from, makes channels by weights of its own."""
+    known = [_KNOWN[one] for one in kind.__mro__ if one in _KNOWN]
+    return any(one.count or one.reads for one in known)
+
+
 def is_users(known: Registered) -> bool:
     """Whether a rule was registered by the user, not by shrinknet; with `rule`, or with a declaration in one line."""
     return not known.rule.__module__.startswith("shrinknet.") or known.rule.__module__ == "shrinknet.graph.declare"

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from shrinknet.errors import ModelError
 from shrinknet.graph import rules
-from shrinknet.graph.calls import Book, Call, Registered, Tensor, registered
+from shrinknet.graph.calls import Book, Call, Registered, Tensor, makes_channels, registered
 from shrinknet.graph.channels import ChannelGraph, Weight
 from shrinknet.graph.following import (
     follow,
@@ -143,9 +143,13 @@ class _Walker:
         self.times[path] += 1
         self.layers.setdefault(path, operation)
         self.calls.append(call)
+        pins = len(self.book.pins)
         call.taken, call.given = inputs, list(zip(call.checked(known.rule(call)), outputs, strict=True))
         if isinstance(operation, keras.layers.Layer):
             self.hide(operation, path, call.refused)
+            if makes_channels(type(operation)) and known.count is None:
+                reasons = [why for _, why in self.book.pins[pins:]]
+                self.hidden[path] = call.refused or (reasons[-1] if reasons else "there is no rule for its filters")
         return call.given
 
     def as_called(self, node: Any, outputs: list[Tensor]) -> list[Tensor]:

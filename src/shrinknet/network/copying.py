@@ -25,8 +25,11 @@ _ROLES = ("activation", "function", "initializer", "regularizer", "constraint", 
 Pairs = list[tuple[Any, Any]]
 
 
-def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
+def clone_layer(layer: Any, kind: Any = None, *, resized: bool = False, **changes: Any) -> Any:
     """A new layer of class `kind` from the configuration of this one, with `changes` to the configuration.
+
+    With `resized` it may read another number of channels, and so the layers inside it, such as the cell of a recurrent
+    layer, forget the shapes that they were built with.
 
     The user's own functions, such as an activation, are passed on as they are and need no registration. The new layer
     is not built; `carry_state` fills it once it is.
@@ -46,7 +49,7 @@ def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
     stand_ins = {key: keras.activations.linear if key.endswith(_ROLES[:2]) else None for key in own}
     try:
         attributes.update(stand_ins)  # Keras can serialize these
-        new = kind.from_config({**layer.get_config(), **changes})
+        new = kind.from_config({**(_unbuilt if resized else dict)(layer.get_config()), **changes})
     except Exception as error:
         raise ModelError(
             f"The layer {layer.name} ({type(layer).__name__}) cannot be re-created from its get_config(): "
@@ -57,6 +60,13 @@ def clone_layer(layer: Any, kind: Any = None, **changes: Any) -> Any:
         attributes.update(own)
     vars(new).update(own)
     return new
+
+
+def _unbuilt(config: Any) -> Any:
+    """A configuration without the shapes that layers inside the layer were built with."""
+    if isinstance(config, dict):
+        return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
+    return [_unbuilt(one) for one in config] if isinstance(config, list) else config
 
 
 def clone_around(wrapper: Any, layer: Any) -> Any:

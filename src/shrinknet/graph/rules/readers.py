@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from keras import layers
@@ -94,14 +95,34 @@ def embedding(call: Call) -> list[np.ndarray]:
     return [call.spread(numbers)]
 
 
-@rule(layers.LSTM, layers.GRU, layers.SimpleRNN, reads=[("input_kernel", 0)])
+CELLS = (layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell)
+
+
+def input_cells(layer: Any) -> list[Any]:
+    """The cells of a recurrent layer that read its inputs: one, or one for each direction."""
+    if hasattr(layer, "forward_layer"):
+        return [*input_cells(layer.forward_layer), *input_cells(layer.backward_layer)]
+    cell = getattr(layer, "cell", None)
+    return [cell.cells[0] if isinstance(cell, layers.StackedRNNCells) else cell]
+
+
+@rule(layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN, reads=[("input_kernel", 0)])
+@rule(layers.Bidirectional, reads=[("input_kernel", 0), ("backward_kernel", 0)])
+@rule(layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D, reads=[("input_kernel", -2)])
 def recurrent(call: Call) -> list[np.ndarray]:
-    """The cell's input kernel, (channels in, units x gates), reads the inputs; its own channels are fed back."""
-    layer = call.operation
+    """The cell's input kernel, (kernel axes, channels in, units x gates), reads the inputs; its own channels are fed
+    back.
+    """
+    layer, cells = call.operation, input_cells(call.operation)
     reason = f"the recurrent layer {call.path} feeds its channels back into itself"
+    convolves = isinstance(layer, (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D))
+    if not convolves and not all(type(cell) in CELLS for cell in cells):
+        return call.opaque(f"the recurrent layer {call.path} has a cell for which there is no rule")
     for index in range(1, len(call.labels)):
         call.pin(index, reason)  # initial states passed as inputs
-    call.reads(layer.cell.kernel, 0, call.channels(0))
+    channels = call.channels(0, 2 if convolves and channel_axis(layer) == 1 else -1)
+    for cell in cells:
+        call.reads(cell.kernel, -2 if convolves else 0, channels)
     return [call.book.pinned(reason, len(shape)) for shape in call.output_shapes]
 
 

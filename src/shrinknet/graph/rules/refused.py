@@ -31,11 +31,3 @@ def product(call: Call) -> list[np.ndarray]:
 def spectral_normalization(call: Call) -> list[np.ndarray]:
     """In training it divides the kernel of its layer by a norm of the whole kernel."""
     return call.opaque(f"{call.path} divides by a norm of the whole kernel, which would change with every cut")
-
-
-@rule(
-    layers.RNN, layers.Bidirectional, layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D,
-)  # fmt: skip
-def recurrent(call: Call) -> list[np.ndarray]:
-    """Feeds its own channels back into itself."""
-    return call.opaque(f"the recurrent layer {call.path} feeds its channels back into itself")
