@@ -127,7 +127,7 @@ class _Walker:
                 ) from error
         known = registered(type(operation)) or self.found(node) or Registered(rules.unknown)
         if self.has_switches and (known.reads or known.count) and not _has_switches(operation):
-            reason = why_left_alone(operation) or f"{operation.name} has no switches"
+            reason = why_left_alone(operation) or f"{operation.name} has settings for which there is no rule"
         if reason is not None:
             known = Registered(functools.partial(Call.opaque, reason=reason))
         call = Call(
