@@ -65,8 +65,7 @@ def measuring(optimizer: Any) -> str | None:
 def unsound(graph: ChannelGraph) -> dict[Filter, str]:
     """Name of each group that `refuse_unsound` would refuse, with everything else enabled -> why."""
     none, every = np.zeros(graph.size, bool), np.ones(graph.size, bool)
-    rules = any(weight.variable.regularizer or weight.variable.constraint for weight in graph.weights)
-    if not rules and next(_problems(graph, none, every), None) is None:
+    if not any(_doubtful(graph)) and next(_problems(graph, none, every), None) is None:
         return {}
     found = {}
     for channel, group in graph.cuttable.items():
@@ -85,20 +84,27 @@ def _problems(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) ->
 
 
 def _weights(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray) -> Iterator[str]:
+    for weight, kind, rule, masked in _doubtful(graph):
+        if changed[weight.channels].any() and not (masked and _same(graph, weight.variable, rule, disabled)):
+            name = getattr(rule, "__name__", type(rule).__name__)
+            yield f"The {kind} {name} of {weight.variable.path} counts disabled channels, so they cannot be disabled."
+
+
+def _doubtful(graph: ChannelGraph) -> Iterator[tuple[Weight, str, Any, bool]]:
+    """Rules that may count disabled channels: the weight, "regularizer" or "constraint", the rule, and whether it sees
+    zeros in their place.
+    """
     for weight in graph.weights:
-        variable = weight.variable
-        if not changed[weight.channels].any():
-            continue
-        constraint = variable.constraint
+        variable, constraint = weight.variable, weight.variable.constraint
         live = isinstance(constraint, LiveConstraint)
         constraint = constraint.constraint if live else constraint
-        for kind, rule in (("regularizer", variable.regularizer), ("constraint", constraint)):
-            masked = live if kind == "constraint" else isinstance(weight.layer, Switched)
-            if rule is None or (type(rule) in _SAFE and (kind == "regularizer" or live or not _across(rule, weight))):
-                continue
-            if not masked or not _same(graph, variable, rule, disabled):
-                name = getattr(rule, "__name__", type(rule).__name__)
-                yield f"The {kind} {name} of {variable.path} counts disabled channels, so they cannot be disabled."
+        for kind, rule, masked in (
+            ("regularizer", variable.regularizer, isinstance(weight.layer, Switched)),
+            ("constraint", constraint, live),
+        ):
+            safe = type(rule) in _SAFE and (kind == "regularizer" or live or not _across(rule, weight))
+            if rule is not None and not safe:
+                yield weight, kind, rule, masked
 
 
 def _across(constraint: Any, weight: Weight) -> bool:
