@@ -98,16 +98,21 @@ def shrunk(name: str) -> pd.DataFrame:
     """Shares of the multiply-adds that are left and of the control's score that is kept, of every shrunk network.
 
     Args:
-        name: "avalanche", IoU of test photographs; or "steel", Dice of the marked masks of test plates.
+        name: "avalanche", IoU of test photographs; or "steel", Dice of the marked masks of test plates, without small
+            regions.
     """
     if name == "avalanche":
         rows = recorded("avalanche/results", "shrinking")
         before, after = "multiply-adds before", "multiply-adds after"
         score, control = "IoU after", "IoU control"
     else:
-        raw = recorded("steel/results", "shrunk")
+        raw, masks = recorded("steel/results", "shrunk"), recorded("steel/results", "masks")
         rows = raw[raw["network"] == "unet"]
-        before, after, score, control = "multiply_adds_before", "multiply_adds_after", "score_after", "control"
+        dice = masks[masks["cleaned"] & (masks["class"] == "all")].set_index(["repetition", "masks_of"])["dice_marked"]
+        for part in ("slim", "control"):
+            keys = zip(rows["repetition"], part + ", " + rows["strategy"], strict=True)
+            rows = rows.assign(**{part: [dice[key] for key in keys]})
+        before, after, score, control = "multiply_adds_before", "multiply_adds_after", "slim", "control"
     return pd.DataFrame({
         "network": rows["network"], "strategy": rows["strategy"], "repetition": rows["repetition"],
         "left": rows[after] / rows[before], "kept": rows[score] / rows[control],

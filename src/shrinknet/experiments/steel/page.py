@@ -111,8 +111,9 @@ def _shrinking(tables: Frames) -> str:
 
 The control is the uncut network, trained for as many steps as the slim one. `filters`, `parameters` and `multiply_adds`
 are the shares that are left. `frames_before` and `frames_after` are plates a second in LiteRT, on one thread, one
-plate at a time. Scores are those of test plates, which no decision saw: `dice_marked` for the U-Net, F1 for
-classifiers.
+plate at a time. Scores are those of test plates, which no decision saw: F1 for classifiers, and for the U-Net
+`dice_marked` with every region that it marks, by which cuts are decided. Without small regions they are in the tables
+above, and in the verdicts.
 
 {markdown_table(tables["table"], 3)}
 
