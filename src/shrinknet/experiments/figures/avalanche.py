@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from shrinknet.experiments.figures import COLOURS, MARKERS, new_figure, style
+from shrinknet.experiments.figures import COLOURS, MARKERS, look, new_figure, style
 
 _RGB = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f77b4"}
 _HSV = {"hue": "#e377c2", "saturation": "#ff7f0e", "brightness": "#7f7f7f"}
@@ -37,12 +37,12 @@ def curves(table: pd.DataFrame, measure: str) -> Figure:
         for axis, name in zip(axes.ravel(), names, strict=False):
             own = table[table["network"] == name]
             for place, (prefix, label) in enumerate((("", "training"), ("val_", "validation"))):
-                look = {"color": COLOURS[place], "linestyle": ("-", "--")[place]}
+                drawn = {"color": COLOURS[place], "linestyle": ("-", "--")[place]}
                 for _, run in own.groupby("repetition"):
-                    axis.plot(run["epoch"], run[prefix + measure], linewidth=0.6, alpha=0.5, **look)
+                    axis.plot(run["epoch"], run[prefix + measure], linewidth=0.6, alpha=0.5, **drawn)
                 average = own.groupby("epoch")[prefix + measure].mean()
                 axis.plot(average.index, average, linewidth=1.8, marker=MARKERS[place], markersize=3.5, label=label,
-                          **look)  # fmt: skip
+                          **drawn)  # fmt: skip
             axis.set_title(name)
             axis.set_xticks(sorted(set(table["epoch"])))
         for row in axes:
@@ -156,17 +156,17 @@ def shrinking(trials: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     with style():
         figure, axes = new_figure(7.5, 4.6, 2, len(names), sharex=True)
         for column, name in enumerate(names):
-            for place, strategy in enumerate(strategies):
-                look = {"color": COLOURS[place], "marker": MARKERS[place]}
+            for strategy in strategies:
+                drawn = look(strategy, strategies)
                 own = runs[(runs["network"] == name) & (runs["strategy"] == strategy)]
                 for place_in_runs, (_, run) in enumerate(own.iterrows()):
                     kept = trials[(trials["network"] == name) & (trials["strategy"] == strategy)
                                   & (trials["repetition"] == run["repetition"]) & trials["accepted"]]  # fmt: skip
                     axes[0, column].plot(100 * kept["multiply_adds"] / run["multiply-adds before"], kept["score"],
                                          linewidth=1, markersize=3, alpha=0.8,
-                                         label=strategy if not place_in_runs else None, **look)  # fmt: skip
+                                         label=strategy if not place_in_runs else None, **drawn)  # fmt: skip
                 axes[1, column].scatter(100 * own["multiply-adds after"] / own["multiply-adds before"],
-                                        100 * own["IoU after"] / own["IoU control"], s=26, **look)  # fmt: skip
+                                        100 * own["IoU after"] / own["IoU control"], s=26, **drawn)  # fmt: skip
             axes[1, column].axhline(98, color="0.4", linewidth=1)
             axes[1, column].axvline(50, color="0.4", linewidth=1)
             axes[0, column].set_title(name)

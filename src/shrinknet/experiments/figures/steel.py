@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from shrinknet.applications.steel import published
 from shrinknet.applications.steel.layout import CLASSES, COLOURS, NAMES
 from shrinknet.experiments.figures import COLOURS as SERIES
-from shrinknet.experiments.figures import MARKERS, new_figure, style
+from shrinknet.experiments.figures import MARKERS, look, new_figure, style
 
 _NAMED = {"f1": "F1", "dice_marked": "Dice of marked masks", "unet": "U-Net"}
 
@@ -172,12 +172,12 @@ def score_cost(trials: pd.DataFrame) -> Figure:
         for row, network in enumerate(networks):
             axis = axes[row, 0]
             mine = trials[(trials["network"] == network) & trials["accepted"]]
-            for place, name in enumerate(names):
+            for name in names:
                 for number, rows in mine[mine["strategy"] == name].groupby("repetition"):
                     rows = rows.sort_values("trial")
-                    axis.plot(100 * rows["share"], rows["score"], color=SERIES[place], marker=MARKERS[place],
-                              markersize=4, linewidth=1, alpha=0.85,
-                              label=name if number == mine["repetition"].min() else None)  # fmt: skip
+                    axis.plot(100 * rows["share"], rows["score"], markersize=4, linewidth=1, alpha=0.85,
+                              label=name if number == mine["repetition"].min() else None,
+                              **look(name, names))  # fmt: skip
             axis.axvline(50, color="0.4", linewidth=1, linestyle=":")
             axis.invert_xaxis()
             axis.set_ylabel(f"validation {'Dice' if network == 'unet' else 'F1'} (no unit)")
