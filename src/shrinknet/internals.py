@@ -18,6 +18,7 @@ __all__ = [
     "functional_like_constructor",
     "functional_of",
     "in_mode",
+    "input_like",
     "input_structure",
     "is_training_call",
     "layers_of",
@@ -68,6 +69,15 @@ def nodes_of(functional: Any) -> Iterator[Any]:
 def input_structure(model: Any) -> Any:
     """The symbolic inputs of a Functional or Sequential model, in the structure it takes: tensor, list or dict."""
     return functional_of(model)._inputs_struct
+
+
+def input_like(tensor: Any, shape: Any = None, name: str | None = None) -> Any:
+    """A new symbolic input of the kind of this tensor: its type, sparse or ragged, optional; `shape` with the batch."""
+    origin = getattr(getattr(tensor, "_keras_history", None), "operation", None)
+    return keras.Input(
+        batch_shape=tensor.shape if shape is None else shape, dtype=tensor.dtype, name=name, sparse=tensor.sparse,
+        ragged=getattr(tensor, "ragged", None), optional=getattr(origin, "optional", False),
+    )  # fmt: skip
 
 
 def output_structure(model: Any) -> Any:

@@ -310,6 +310,70 @@ def test_a_subclassed_model_that_looks_at_numbers_is_refused() -> None:
         switched(model)
 
 
+class Unnamed(layers.Layer):  # type: ignore[misc]
+    """Keras leaves the name out of its configuration, since its other arguments are not called keywords or kwargs."""
+
+    def __init__(self, **others: Any) -> None:
+        super().__init__(**others)
+        self.conv = layers.Conv2D(4, 1)
+
+    def build(self, shape: Any) -> None:
+        self.conv.build(shape)
+        self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        return self.conv(inputs) * self.gain
+
+
+def names(model: Any) -> list[str]:
+    """Of the layers inside, without what holds the switches."""
+    inside = [layer.name for layer in model._flatten_layers() if layer is not model]
+    return [name for name in inside if name not in ("image", "switchboard")]
+
+
+def test_layers_that_are_left_whole_keep_their_names() -> None:
+    model = stacked(Unnamed(name="mine"))
+    net = switched(model)
+    small = slim(net, X)
+    assert names(net) == names(model) == names(small)
+    paths = [weight.path for weight in model.get_layer("mine").weights]
+    assert paths == [weight.path for weight in net.get_layer("mine").weights]
+    assert paths == [weight.path for weight in small.get_layer("mine").weights]
+    assert any(path.startswith("mine/") for path in Switches(net).unswitchable)
+
+
+def test_single_weights_that_do_not_train_do_not_train_in_the_copies() -> None:
+    x = image()
+    normed = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, name="conv")(x))
+    model = keras.Model(x, head(layers.Conv2D(4, 3)(normed)))
+    model.get_layer("norm").gamma.trainable = False
+    model.get_layer("conv").bias.trainable = False
+    model.compile("sgd", "mse")
+    net = switched(model)
+    small = halved(net)
+    for copy in (net, small):
+        assert [weight.name for weight in copy.get_layer("norm").trainable_weights] == ["beta"]
+        before = np.array(copy.get_layer("norm").gamma), np.array(copy.get_layer("conv").bias)
+        copy.fit(X, np.ones((len(X), 2)), verbose=0)
+        assert np.array_equal(before[0], copy.get_layer("norm").gamma)
+        assert np.array_equal(before[1], copy.get_layer("conv").bias)
+
+
+class Adding(layers.Layer):  # type: ignore[misc]
+    def call(self, one: Any, other: Any = None) -> Any:
+        return one if other is None else one + other
+
+
+def test_an_optional_input_stays_optional() -> None:
+    one, other = keras.Input((6, 6, 2), name="one"), keras.Input((6, 6, 2), name="other", optional=True)
+    model = keras.Model([one, other], head(layers.Conv2D(6, 3)(Adding()(one, other))))
+    net = switched(model)
+    same(model, net, [X, None])
+    switches = Switches(net)
+    switches.disable(*switches.filters[::2])
+    same(net, slim(net), [X, None])
+
+
 # -- what cannot be copied is refused with the true reason
 
 
@@ -325,6 +389,42 @@ def tied() -> Any:
 def test_a_variable_that_two_layers_share_is_refused() -> None:
     with pytest.raises(ModelError, match="first and second share the variable"):
         switched(tied())
+
+
+class Back(layers.Layer):  # type: ignore[misc]
+    """Multiplies by the transposed weight of another layer."""
+
+    def __init__(self, other: Any, weight: str, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.other = other
+        self.weight = weight
+
+    def call(self, inputs: Any) -> Any:
+        return ops.matmul(inputs, ops.transpose(getattr(self.other, self.weight)))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], 7)
+
+
+def test_a_layer_that_uses_a_weight_of_another_is_refused() -> None:
+    encode = layers.Dense(4, name="encode")
+    autoencoder = keras.Model(x := keras.Input((7,)), Back(encode, "kernel", name="decode")(encode(x)))
+    with pytest.raises(ModelError, match="encode and decode share the variable encode/kernel"):
+        switched(autoencoder)
+    words = layers.Embedding(7, 4, name="words")
+    predictor = keras.Model(
+        x := keras.Input((3,), dtype="int32"), Back(words, "embeddings", name="heads")(layers.Dense(4)(words(x)))
+    )
+    with pytest.raises(ModelError, match="words and heads share the variable words/embeddings"):
+        switched(predictor)
+
+
+def test_a_layer_that_is_also_called_at_every_time_step_is_refused() -> None:
+    dense = layers.Dense(5, name="shared")
+    x, y = keras.Input((3, 5)), keras.Input((5,))
+    model = keras.Model([x, y], layers.Dense(2)(layers.TimeDistributed(dense, name="each")(x)[:, 0] + dense(y)))
+    with pytest.raises(ModelError, match=r"share the variable .*shared/kernel"):
+        switched(model)
 
 
 def test_a_lambda_with_functions_of_its_own_is_copied() -> None:

@@ -261,6 +261,7 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
         for source, target, keep, silent in parts:  # the old layer's switches come last and have no counterpart
             cuts.append((source, target, functools.partial(_cut, keep=keep, silent=silent)))
             target.assign(cuts[-1][2](ops.convert_to_numpy(source)))
+            target.trainable = source.trainable
     return small, cuts
 
 

@@ -21,7 +21,7 @@ from shrinknet.internals import in_mode, layers_of
 from shrinknet.layers import switched_class
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate, refuse_untied, shared
 from shrinknet.network.guarded import guarded, keep_frozen
 from shrinknet.network.proving import as_array, as_before, prove
 from shrinknet.network.rebuild import Rebuilder
@@ -60,6 +60,7 @@ def switched(model: Any, sample: Any = None) -> Any:
     _refuse_tied(recorded)
     with _in_a_sentence(model):
         net, pairs, builder = _copy(recorded)
+    refuse_untied(recorded, pairs)
     kind = plain_class(type(model))
     if is_remade(kind) or isinstance(model, keras.Sequential):
         net.__class__ = guarded(type(net))
@@ -240,10 +241,7 @@ def _refuse_tied(model: Any) -> None:
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
             other = holders.setdefault(id(variable), layer)
             if other is not layer and layer not in sublayers(other) and other not in sublayers(layer):
-                raise ModelError(
-                    f"The layers {other.name} and {layer.name} share the variable {variable.path}, but their copies "
-                    "would not. Call one layer in both places instead."
-                )
+                raise ModelError(shared(other.name, layer.name, variable))
 
 
 # -- checks that the copy computes the same as the model
