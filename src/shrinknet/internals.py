@@ -7,16 +7,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.random.seed_generator import global_seed_generator
 
 from shrinknet.errors import ModelError
 
 __all__ = [
     "Functional",
+    "as_array",
+    "as_before",
     "compile_config",
     "functional_like_constructor",
     "functional_of",
+    "given_to",
     "in_mode",
     "input_like",
     "input_structure",
@@ -124,6 +130,24 @@ def in_mode(layer: Any, training: bool) -> Iterator[None]:
         yield
     finally:
         layer._maybe_reset_call_context()
+
+
+@contextlib.contextmanager
+def as_before(layer: Any) -> Iterator[None]:
+    """Restores the variables that calling a network changes when the block ends: statistics and seeds, Keras's too."""
+    changing = [variable for variable in layer.variables if not variable.trainable]
+    values = [(variable, ops.copy(variable.value)) for variable in (*changing, global_seed_generator().state)]
+    try:
+        yield
+    finally:
+        for variable, value in values:
+            variable.assign(value)
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    """A tensor as an array; half precision becomes float32, since NumPy has no bfloat16."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32") if dtype in ("float16", "bfloat16") else tensor))
 
 
 def compile_config(model: Any) -> Mapping[str, Any]:

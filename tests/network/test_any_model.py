@@ -374,6 +374,94 @@ def test_an_optional_input_stays_optional() -> None:
     same(net, slim(net), [X, None])
 
 
+# -- random numbers in inference
+
+
+class Sampling(layers.Layer):  # type: ignore[misc]
+    """The middle of a variational autoencoder."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.seeds = keras.random.SeedGenerator(3)
+
+    def call(self, mean: Any, spread: Any) -> Any:
+        return mean + ops.exp(spread) * self.drawn(ops.shape(mean))
+
+    def drawn(self, shape: Any) -> Any:
+        return keras.random.normal(shape, seed=self.seeds)
+
+
+class Global(Sampling):
+    """Keras's global seeds."""
+
+    def drawn(self, shape: Any) -> Any:
+        return keras.random.normal(shape)
+
+
+class Unkept(Sampling):
+    """Numbers that no seed of Keras repeats."""
+
+    def drawn(self, shape: Any) -> Any:
+        return ops.convert_to_tensor(np.random.normal(size=shape).astype("float32"))
+
+    def compute_output_spec(self, mean: Any, spread: Any) -> Any:
+        return keras.KerasTensor(mean.shape, mean.dtype)
+
+
+def autoencoder(sampling: Any) -> Any:
+    x = keras.Input((7,), name="x")
+    hidden = layers.Dense(6, activation="relu", name="encode")(x)
+    code = sampling(layers.Dense(3, name="mean")(hidden), layers.Dense(3, name="spread")(hidden))
+    model = keras.Model(x, layers.Dense(7, name="out")(layers.Dense(5, name="decode")(code)), name="autoencoder")
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("kind", [Sampling, Global])
+def test_a_network_that_draws_random_numbers_is_copied_trained_and_cut(kind: Any) -> None:
+    x = RANDOM.normal(size=(8, 7)).astype("float32")
+    model = autoencoder(kind())
+    model.fit(x, x, verbose=0)
+    before = [np.array(weight) for weight in model.variables]
+    net = switched(model)
+    assert all(np.array_equal(one, other) for one, other in zip(before, model.variables, strict=True))
+    if kind is Sampling:
+        same(model, net, x)  # from the same seeds the same numbers
+    net.fit(x, x, epochs=2, verbose=0)
+    switches = Switches(net)
+    assert {filter.layer for filter in switches.filters} == {"encode", "decode"}
+    switches.disable(*switches.filters[::2])
+    for sample in (None, x):
+        small = slim(net, sample)
+        assert small.count_params() < model.count_params()
+    small.fit(x, x, verbose=0)
+    assert not np.array_equal(small(x), small(x))
+
+
+def test_random_numbers_that_no_seed_repeats_are_named() -> None:
+    with pytest.raises(ModelError, match=r"The layer samples of autoencoder draws random numbers in inference"):
+        switched(autoencoder(Unkept(name="samples")))
+
+
+class Bright(layers.Layer):  # type: ignore[misc]
+    """Has an attribute that its configuration does not contain."""
+
+    factor = 1.0
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.factor
+
+
+def test_a_layer_with_state_that_keras_does_not_save_is_named() -> None:
+    bright = Bright(name="bright")
+    bright.factor = 2.0
+    with pytest.raises(NotEquivalentError, match=r"The layer bright \(Bright\) has state that Keras does not save"):
+        switched(stacked(layers.Conv2D(4, 3), bright, layers.Conv2D(4, 1)))
+    inner = keras.Model(x := image(), bright(x), name="inner")
+    with pytest.raises(NotEquivalentError, match=r"The layer inner/bright \(Bright\) has state"):
+        switched(stacked(inner, layers.Conv2D(4, 1)))
+
+
 # -- what cannot be copied is refused with the true reason
 
 
@@ -451,5 +539,5 @@ def test_a_copy_that_is_another_function_is_never_returned(monkeypatch: pytest.M
         return pairs
 
     monkeypatch.setattr(switching, "carry_state", forgetful)
-    with pytest.raises(NotEquivalentError, match=r"switched copy of .* is not the same function"):
+    with pytest.raises(NotEquivalentError, match=r"switched copy of .* is not the same function.* bug .* at conv2d"):
         switched(keras.Model(x := image(), head(layers.Conv2D(4, 3)(x))))

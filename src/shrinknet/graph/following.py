@@ -17,7 +17,7 @@ from keras import ops, tree
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.calls import registered
-from shrinknet.internals import functional_of, layers_of, nodes_of
+from shrinknet.internals import as_before, functional_of, layers_of, nodes_of
 
 _LEFT_ALONE = "_shrinknet_left_alone"  # key in a layer's __dict__; its value says why the layer is not followed
 
@@ -153,7 +153,7 @@ def _recorded(layer: Any, arguments: Any, keywords: Any) -> Any:
     inputs = [keras.Input(batch_shape=shape, dtype=tensor.dtype) for tensor, shape in shapes]
     known = dict(zip(map(id, tensors), inputs, strict=True))
     given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
-    with _unrecorded(layer), _backend_followed():
+    with _unrecorded(layer), _backend_followed(), as_before(layer):
         outputs = layer.call(*given, **named)
         return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -12,7 +10,9 @@ from keras import ops, tree
 
 from shrinknet.comparing import Mismatch, largest_difference
 from shrinknet.drawing import drawn_inputs
-from shrinknet.internals import layers_of
+from shrinknet.errors import ModelError
+from shrinknet.internals import as_array, as_before, layers_of
+from shrinknet.network.locating import first_difference
 from shrinknet.network.precision import full_precision
 
 TOLERANCE = 1e-5  # of the output's scale; float32 sums in a different order differ by about 1e-6
@@ -33,7 +33,8 @@ def prove(net: Any, other: Any, sample: Any = None) -> float:
 
     Raises:
         Mismatch: they differ by more than that.
-        ModelError: no random inputs could be made that the model accepts.
+        ModelError: no random inputs could be made that the model accepts, or `net` draws random numbers in inference
+            without a seed that Keras keeps.
     """
     sample = drawn_inputs(net) if sample is None else sample
     half = any("float16" in str(layer.compute_dtype) for layer in layers_of(net))  # or bfloat16
@@ -42,6 +43,7 @@ def prove(net: Any, other: Any, sample: Any = None) -> float:
     try:
         return largest_difference(expected, received, tolerance)
     except Mismatch:
+        _refuse_unrepeatable(net, other, sample, expected, tolerance)
         moved = outputs_of(net, (tree.map_structure(_next, sample),), {})
         try:
             rounding = largest_difference(expected, moved, 1.0)
@@ -50,6 +52,20 @@ def prove(net: Any, other: Any, sample: Any = None) -> float:
         if rounding * ROUNDING <= tolerance:
             raise
         return largest_difference(expected, received, rounding * ROUNDING)
+
+
+def _refuse_unrepeatable(net: Any, other: Any, sample: Any, expected: list[np.ndarray], tolerance: float) -> None:
+    """Refuses a network whose outputs differ from one call to the next though its seeds are the same."""
+    try:
+        largest_difference(expected, outputs_of(net, (sample,), {}), tolerance)
+    except Mismatch:
+        found = first_difference(other, other, sample, tolerance)
+        layer = f"The layer {found[0]} of {net.name}" if found else f"The model {net.name}"
+        raise ModelError(
+            f"{layer} draws random numbers in inference without a seed that Keras keeps, so its outputs cannot be "
+            "compared. Draw them with keras.random and a keras.random.SeedGenerator that is an attribute of the layer, "
+            "or in training only."
+        ) from None
 
 
 def _next(value: Any) -> Any:
@@ -64,20 +80,3 @@ def outputs_of(layer: Any, arguments: Any, keywords: Any, *, training: bool = Fa
     keywords = {**keywords, "training": training} if takes else keywords
     with as_before(layer), full_precision():
         return [as_array(output) for output in tree.flatten(layer(*arguments, **keywords))]
-
-
-def as_array(tensor: Any) -> np.ndarray:
-    """A tensor as an array; half precision becomes float32, since NumPy has no bfloat16."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32") if dtype in ("float16", "bfloat16") else tensor))
-
-
-@contextlib.contextmanager
-def as_before(layer: Any) -> Iterator[None]:
-    """Restores the variables that calling a network changes, statistics and seeds, when the block ends."""
-    values = [(variable, ops.copy(variable.value)) for variable in layer.variables if not variable.trainable]
-    try:
-        yield
-    finally:
-        for variable, value in values:
-            variable.assign(value)

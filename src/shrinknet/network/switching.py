@@ -17,13 +17,14 @@ from shrinknet.errors import ModelError, NotEquivalentError, ShrinknetError
 from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
 from shrinknet.graph.following import first_line, follow, is_over_time, is_recorded, leave_alone, open_shapes, sublayers
-from shrinknet.internals import in_mode, layers_of
+from shrinknet.internals import as_array, as_before, in_mode, layers_of
 from shrinknet.layers import switched_class
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
 from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate, refuse_untied, shared
 from shrinknet.network.guarded import guarded, keep_frozen
-from shrinknet.network.proving import as_array, as_before, prove
+from shrinknet.network.locating import first_difference
+from shrinknet.network.proving import TOLERANCE, prove
 from shrinknet.network.rebuild import Rebuilder
 
 _LOG = logging.getLogger("shrinknet")
@@ -70,7 +71,7 @@ def switched(model: Any, sample: Any = None) -> Any:
     carry_optimizer(model, net, pairs=pairs)
     keep_frozen(net)
     with _in_a_sentence(model):
-        _prove(model, net, sample)
+        _prove(model, recorded, net, sample)
     return net
 
 
@@ -247,19 +248,32 @@ def _refuse_tied(model: Any) -> None:
 # -- checks that the copy computes the same as the model
 
 
-def _prove(model: Any, net: Any, sample: Any) -> None:
+def _prove(model: Any, recorded: Any, net: Any, sample: Any) -> None:
     """Compares the copy with the model.
 
     Raises:
-        NotEquivalentError: they differ.
+        NotEquivalentError: they differ; the message names the first layer that does.
     """
+    sample = drawn_inputs(net) if sample is None else sample
     try:
-        prove(model, net, drawn_inputs(net) if sample is None else sample)
+        prove(model, net, sample)
     except Mismatch as mismatch:
         raise NotEquivalentError(
             f"The switched copy of {model.name} is not the same function as the model: {mismatch}. Nothing was "
-            "returned. This is a bug in shrinknet: please report it with the model's get_config()."
+            f"returned. {_blame(first_difference(recorded, net, sample, TOLERANCE))}"
         ) from None
+
+
+def _blame(found: tuple[str, Any] | None) -> str:
+    """What to do about the first layer of a copy that computes something else."""
+    where = f" It is first seen at {found[0]} ({type(found[1]).__name__})." if found else ""
+    if found is None or type(found[1]).__module__.split(".")[0] in ("keras", "shrinknet"):
+        return f"This is a bug in shrinknet: please report it with the model's get_config().{where}"
+    return (
+        f"The layer {found[0]} ({type(found[1]).__name__}) has state that Keras does not save, such as an attribute "
+        "that was changed after construction: return it from get_config(), or write and read it in "
+        "save_own_variables() and load_own_variables()."
+    )
 
 
 def same_function(
