@@ -303,6 +303,41 @@ def test_a_subclassed_model_is_followed_and_cut() -> None:
     halved(net)
 
 
+class Keyed(keras.Model):  # type: ignore[misc]
+    """Takes its inputs by name."""
+
+    def __init__(self, *keys: str) -> None:
+        super().__init__()
+        self.keys = keys
+        self.hidden, self.tail = layers.Dense(6, name="hidden"), layers.Dense(2, name="tail")
+
+    def call(self, inputs: Any) -> Any:
+        return self.tail(sum(ops.relu(self.hidden(inputs[key])) for key in self.keys))
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # a layer has the name of the key
+@pytest.mark.parametrize("keys", [("x",), ("z", "a"), ("hidden",)])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_subclassed_model_that_takes_a_dictionary(keys: tuple[str, ...], trained: bool) -> None:
+    x = {key: RANDOM.normal(size=(8, 5)).astype("float32") for key in keys}
+    model = Keyed(*keys)
+    model.compile("sgd", "mse")
+    if trained:
+        model.fit(x, Y, verbose=0)
+    else:
+        model(x)
+    for sample in (None, x):
+        net = switched(model, sample)
+        same(model, net, x)
+        net.fit(x, Y, verbose=0)
+        switches = Switches(net)
+        switches.disable(*switches.filters[::2])
+        small = slim(net, sample)
+        same(net, small, x)
+        small.fit(x, Y, verbose=0)
+        assert small.count_params() == 3 * 6 + 2 * 4
+
+
 def test_a_subclassed_model_that_looks_at_numbers_is_refused() -> None:
     model = Subclassed(branch=True)
     model(X)

@@ -236,6 +236,35 @@ def test_an_unknown_batch_size_is_inferred() -> None:
     assert cut(around(Reshaping(name="block"))) == ["block/conv", "first"]
 
 
+class Attending(Plain):
+    """It leaves the number of its pixels to be inferred beside the batch size."""
+
+    def call(self, x: Any) -> Any:
+        x = self.norm(self.conv(x))
+        x = ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
+        seen = ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(x, (0, 2, 1)))), x)
+        return ops.reshape(seen, (ops.shape(x)[0], 4, -1, x.shape[-1]))
+
+
+def test_a_size_that_is_inferred_beside_the_batch_size() -> None:
+    net = switched(around(Attending(name="block")), X)
+    assert "cannot be followed" not in str(Switches(net).unswitchable)
+    assert net.get_layer("block").output.shape == (None, 4, 4, 4)
+
+
+class Ranking(Plain):
+    """It makes a tensor as large as the batch."""
+
+    def call(self, x: Any) -> Any:
+        x = self.norm(self.conv(x))
+        return x * ops.ones((ops.shape(x)[0], 1, 1, 1))
+
+
+def test_a_batch_size_that_cannot_be_followed_is_the_reason() -> None:
+    switches = Switches(switched(around(Ranking(name="block")), X))
+    assert "computes with a size that is open, such as that of the batch" in switches.unswitchable["block/conv"]
+
+
 class Counting(Plain):
     """It multiplies by a batch size that symbolic tensors do not have."""
 
