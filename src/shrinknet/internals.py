@@ -26,6 +26,7 @@ __all__ = [
     "in_mode",
     "input_like",
     "input_structure",
+    "is_optional",
     "is_training_call",
     "layers_of",
     "maker_of",
@@ -79,11 +80,16 @@ def input_structure(model: Any) -> Any:
 
 def input_like(tensor: Any, shape: Any = None, name: str | None = None) -> Any:
     """A new symbolic input of the kind of this tensor: its type, sparse or ragged, optional; `shape` with the batch."""
-    origin = getattr(getattr(tensor, "_keras_history", None), "operation", None)
     return keras.Input(
         batch_shape=tensor.shape if shape is None else shape, dtype=tensor.dtype, name=name, sparse=tensor.sparse,
-        ragged=getattr(tensor, "ragged", None), optional=getattr(origin, "optional", False),
+        ragged=getattr(tensor, "ragged", None), optional=is_optional(tensor),
     )  # fmt: skip
+
+
+def is_optional(tensor: Any) -> bool:
+    """Whether a symbolic tensor is an input for which a model also takes None."""
+    maker = getattr(getattr(tensor, "_keras_history", None), "operation", None)
+    return bool(getattr(maker, "optional", False))
 
 
 def output_structure(model: Any) -> Any:

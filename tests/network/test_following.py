@@ -11,7 +11,7 @@ import pytest
 from keras import layers, ops
 
 from shrinknet import Switches, slim, switched
-from shrinknet.errors import ModelError
+from shrinknet.errors import DataError, ModelError
 
 X = np.random.default_rng(5).normal(1.0, 2.0, (8, 6, 6, 2)).astype("float32")
 
@@ -298,3 +298,21 @@ def test_what_a_model_raises_on_its_sample_becomes_a_sentence() -> None:
     assert Switches(switched(model, [small, large])).filters
     with pytest.raises(ModelError, match=r"The model pyramid cannot be called again.*sample"):
         switched(model, [small, np.zeros((1, 4, 4, 4), "float32")])
+    with pytest.raises(DataError, match=r"The network pyramid cannot be called with the sample"):
+        slim(switched(model, [small, large]), [small, np.zeros((1, 4, 4, 4), "float32")])
+
+
+@pytest.mark.parametrize(
+    "sample", [X[:2, :5], X[0], [X, X], {"other": X}, None, []], ids=lambda one: str(np.shape(one))
+)
+def test_a_sample_of_a_wrong_shape_is_named(sample: Any) -> None:
+    model = around(Plain(name="block"))
+    for shrink, given in ((switched, model), (slim, switched(model))):
+        if sample is None:
+            shrink(given, sample)
+            continue
+        with pytest.raises(DataError, match=r"expected .* of shape \(samples, 6, 6, 2\); received [(\[{]"):
+            shrink(given, sample)
+    sequential = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(4, 3), layers.Conv2D(2, 1)])
+    with pytest.raises(DataError, match=r"of shape \(samples, 6, 6, 2\); received \(2, 6, 6, 1\)"):
+        switched(sequential, X[:2, :, :, :1])

@@ -24,7 +24,7 @@ from shrinknet.network.compiled import carry_compilation, carry_optimizer
 from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate, refuse_untied, shared
 from shrinknet.network.guarded import guarded, keep_frozen
 from shrinknet.network.locating import first_difference
-from shrinknet.network.proving import TOLERANCE, prove
+from shrinknet.network.proving import TOLERANCE, prove, sample_blamed
 from shrinknet.network.rebuild import Rebuilder
 
 _LOG = logging.getLogger("shrinknet")
@@ -49,13 +49,14 @@ def switched(model: Any, sample: Any = None) -> Any:
 
     Raises:
         ModelError: the model is not built, cannot be followed, or shares variables between layers.
+        DataError: the sample is not what the model takes.
         NotEquivalentError: the copy computes different outputs.
     """
     refuse_foreign(model)
     recorded = written_out(model, sample)
     if not all(layer.built for layer in layers_of(recorded)):
         inputs = drawn_inputs(recorded) if sample is None else sample
-        with _in_a_sentence(model):
+        with _in_a_sentence(model), sample_blamed(recorded, inputs):
             recorded(inputs, training=False)  # makes what Keras makes at the first call
     trace(recorded)  # refuses what cannot be used before anything is copied
     _refuse_tied(recorded)
