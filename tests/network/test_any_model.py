@@ -473,6 +473,14 @@ def test_a_network_that_draws_random_numbers_is_copied_trained_and_cut(kind: Any
     assert not np.array_equal(small(x), small(x))
 
 
+def test_the_seeds_of_a_model_that_is_built_late_do_not_change() -> None:
+    features = Block(4, name="late")(x := image())
+    model = keras.Model(x, head(layers.Conv2D(4, 1)(Sampling(name="samples")(features, features))))
+    before = np.array(model.get_layer("samples").seeds.state)
+    switched(model)
+    assert np.array_equal(before, model.get_layer("samples").seeds.state)
+
+
 def test_random_numbers_that_no_seed_repeats_are_named() -> None:
     with pytest.raises(ModelError, match=r"The layer samples of autoencoder draws random numbers in inference"):
         switched(autoencoder(Unkept(name="samples")))

@@ -17,7 +17,7 @@ from keras import ops
 
 from shrinknet.comparing import difference
 from shrinknet.graph.calls import Call, Registered, registered
-from shrinknet.internals import layers_of
+from shrinknet.internals import as_before, layers_of
 
 SIZE = 8  # stands in for open sizes
 _TRIES = 3
@@ -99,17 +99,13 @@ def _by_channel(layer: Any, node: Any, tensor: Any) -> bool:
 
 
 def _call(layer: Any, node: Any, tensor: Any, x: np.ndarray, training: bool) -> np.ndarray | None:
-    values = [(variable, ops.copy(variable.value)) for variable in layer.variables]
     given = ops.cast(ops.convert_to_tensor(x), tensor.dtype)
     arguments, keywords = node.arguments.fill_in({id(tensor): given})
     if layer._call_has_training_arg:
         keywords = {**keywords, "training": training}
-    try:
+    with as_before(layer):
         output = layer(*arguments, **keywords)
         return np.asarray(ops.convert_to_numpy(ops.cast(output, "float32")))
-    finally:
-        for variable, value in values:
-            variable.assign(value)
 
 
 def _entry(layer: Any, node: Any, tensor: Any, axes: Sequence[int | None]) -> str | bool | None:

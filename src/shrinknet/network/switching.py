@@ -56,7 +56,7 @@ def switched(model: Any, sample: Any = None) -> Any:
     recorded = written_out(model, sample)
     if not all(layer.built for layer in layers_of(recorded)):
         inputs = drawn_inputs(recorded) if sample is None else sample
-        with _in_a_sentence(model), sample_blamed(recorded, inputs):
+        with _in_a_sentence(model), sample_blamed(recorded, inputs), as_before(recorded):
             recorded(inputs, training=False)  # makes what Keras makes at the first call
     trace(recorded)  # refuses what cannot be used before anything is copied
     _refuse_tied(recorded)
