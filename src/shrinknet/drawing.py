@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from shrinknet.errors import ModelError
-from shrinknet.internals import input_structure, layers_of
+from shrinknet.internals import as_before, input_structure, layers_of
 
 SIZES = (64, 32, 128, 224, 512, 16, 1024)  # tried in this order for sizes that the model leaves undefined
 _WORDS = np.array(["a", "b", "c", ""])
@@ -34,7 +34,8 @@ def drawn_inputs(
     problem = "its outputs are not finite numbers"
     for inputs in _candidates(model, batch, seed, shapes):
         try:
-            outputs = keras.tree.flatten(model(inputs, training=False))
+            with as_before(model):
+                outputs = keras.tree.flatten(model(inputs, training=False))
         except Exception as error:  # sizes or values that this model does not accept
             problem = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             continue

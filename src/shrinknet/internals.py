@@ -7,18 +7,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.random.seed_generator import global_seed_generator
 
 from shrinknet.errors import ModelError
 
 __all__ = [
     "Functional",
+    "as_array",
+    "as_before",
     "compile_config",
     "functional_like_constructor",
     "functional_of",
+    "given_to",
     "in_mode",
+    "input_like",
     "input_structure",
+    "is_optional",
     "is_training_call",
     "layers_of",
     "maker_of",
@@ -70,6 +78,20 @@ def input_structure(model: Any) -> Any:
     return functional_of(model)._inputs_struct
 
 
+def input_like(tensor: Any, shape: Any = None, name: str | None = None) -> Any:
+    """A new symbolic input of the kind of this tensor: its type, sparse or ragged, optional; `shape` with the batch."""
+    return keras.Input(
+        batch_shape=tensor.shape if shape is None else shape, dtype=tensor.dtype, name=name, sparse=tensor.sparse,
+        ragged=getattr(tensor, "ragged", None), optional=is_optional(tensor),
+    )  # fmt: skip
+
+
+def is_optional(tensor: Any) -> bool:
+    """Whether a symbolic tensor is an input for which a model also takes None."""
+    maker = getattr(getattr(tensor, "_keras_history", None), "operation", None)
+    return bool(getattr(maker, "optional", False))
+
+
 def output_structure(model: Any) -> Any:
     """The symbolic outputs of a Functional or Sequential model, in the structure it returns."""
     return functional_of(model)._outputs_struct
@@ -114,6 +136,24 @@ def in_mode(layer: Any, training: bool) -> Iterator[None]:
         yield
     finally:
         layer._maybe_reset_call_context()
+
+
+@contextlib.contextmanager
+def as_before(layer: Any) -> Iterator[None]:
+    """Restores the variables that calling a network changes when the block ends: statistics and seeds, Keras's too."""
+    changing = [variable for variable in layer.variables if not variable.trainable]
+    values = [(variable, ops.copy(variable.value)) for variable in (*changing, global_seed_generator().state)]
+    try:
+        yield
+    finally:
+        for variable, value in values:
+            variable.assign(value)
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    """A tensor as an array; half precision becomes float32, since NumPy has no bfloat16."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32") if dtype in ("float16", "bfloat16") else tensor))
 
 
 def compile_config(model: Any) -> Mapping[str, Any]:

@@ -89,9 +89,33 @@ def test_a_layer_that_treats_each_channel_by_itself_is_found_out(layer: Any) -> 
     assert {filter.layer for filter in switches.filters} == {"first", "next"}
 
 
-@pytest.mark.parametrize("layer", [Centred(), TrainingMixes()], ids=lambda layer: type(layer).__name__)
+class Noisy(layers.Layer):  # type: ignore[misc]
+    """Adds the same random numbers in each call, and others if it has other channels."""
+
+    def call(self, x: Any) -> Any:
+        return x + keras.random.normal(ops.shape(x), seed=3)
+
+
+class Ramp(layers.Layer):  # type: ignore[misc]
+    """Multiplies each channel by its place."""
+
+    def call(self, x: Any) -> Any:
+        return x * ops.arange(1.0, x.shape[-1] + 1.0)
+
+
+class Divided(Scale):
+    """Depends on the number of its channels."""
+
+    def call(self, x: Any) -> Any:
+        return x * self.gamma / x.shape[-1]
+
+
+UNLIKE_ON_FEWER = [Centred(), TrainingMixes(), Noisy(), Ramp(), Divided()]
+
+
+@pytest.mark.parametrize("layer", UNLIKE_ON_FEWER, ids=lambda layer: type(layer).__name__)
 def test_a_layer_that_mixes_its_channels_is_found_out(layer: Any) -> None:
-    switches, _ = cut(between(layer))
+    switches, _ = cut(between(layer))  # of `next`
     assert "no rule" in switches.unswitchable["first"]
 
 

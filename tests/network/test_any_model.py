@@ -303,11 +303,206 @@ def test_a_subclassed_model_is_followed_and_cut() -> None:
     halved(net)
 
 
+class Keyed(keras.Model):  # type: ignore[misc]
+    """Takes its inputs by name."""
+
+    def __init__(self, *keys: str) -> None:
+        super().__init__()
+        self.keys = keys
+        self.hidden, self.tail = layers.Dense(6, name="hidden"), layers.Dense(2, name="tail")
+
+    def call(self, inputs: Any) -> Any:
+        return self.tail(sum(ops.relu(self.hidden(inputs[key])) for key in self.keys))
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # a layer has the name of the key
+@pytest.mark.parametrize("keys", [("x",), ("z", "a"), ("hidden",)])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_subclassed_model_that_takes_a_dictionary(keys: tuple[str, ...], trained: bool) -> None:
+    x = {key: RANDOM.normal(size=(8, 5)).astype("float32") for key in keys}
+    model = Keyed(*keys)
+    model.compile("sgd", "mse")
+    if trained:
+        model.fit(x, Y, verbose=0)
+    else:
+        model(x)
+    for sample in (None, x):
+        net = switched(model, sample)
+        same(model, net, x)
+        net.fit(x, Y, verbose=0)
+        switches = Switches(net)
+        switches.disable(*switches.filters[::2])
+        small = slim(net, sample)
+        same(net, small, x)
+        small.fit(x, Y, verbose=0)
+        assert small.count_params() == 3 * 6 + 2 * 4
+
+
 def test_a_subclassed_model_that_looks_at_numbers_is_refused() -> None:
     model = Subclassed(branch=True)
     model(X)
     with pytest.raises(ModelError, match=r"call\(\) of its own that cannot be followed.*keras.Model"):
         switched(model)
+
+
+class Unnamed(layers.Layer):  # type: ignore[misc]
+    """Keras leaves the name out of its configuration, since its other arguments are not called keywords or kwargs."""
+
+    def __init__(self, **others: Any) -> None:
+        super().__init__(**others)
+        self.conv = layers.Conv2D(4, 1)
+
+    def build(self, shape: Any) -> None:
+        self.conv.build(shape)
+        self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        return self.conv(inputs) * self.gain
+
+
+def names(model: Any) -> list[str]:
+    """Of the layers inside, without what holds the switches."""
+    inside = [layer.name for layer in model._flatten_layers() if layer is not model]
+    return [name for name in inside if name not in ("image", "switchboard")]
+
+
+def test_layers_that_are_left_whole_keep_their_names() -> None:
+    model = stacked(Unnamed(name="mine"))
+    net = switched(model)
+    small = slim(net, X)
+    assert names(net) == names(model) == names(small)
+    paths = [weight.path for weight in model.get_layer("mine").weights]
+    assert paths == [weight.path for weight in net.get_layer("mine").weights]
+    assert paths == [weight.path for weight in small.get_layer("mine").weights]
+    assert any(path.startswith("mine/") for path in Switches(net).unswitchable)
+
+
+def test_single_weights_that_do_not_train_do_not_train_in_the_copies() -> None:
+    x = image()
+    normed = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, name="conv")(x))
+    model = keras.Model(x, head(layers.Conv2D(4, 3)(normed)))
+    model.get_layer("norm").gamma.trainable = False
+    model.get_layer("conv").bias.trainable = False
+    model.compile("sgd", "mse")
+    net = switched(model)
+    small = halved(net)
+    for copy in (net, small):
+        assert [weight.name for weight in copy.get_layer("norm").trainable_weights] == ["beta"]
+        before = np.array(copy.get_layer("norm").gamma), np.array(copy.get_layer("conv").bias)
+        copy.fit(X, np.ones((len(X), 2)), verbose=0)
+        assert np.array_equal(before[0], copy.get_layer("norm").gamma)
+        assert np.array_equal(before[1], copy.get_layer("conv").bias)
+
+
+class Adding(layers.Layer):  # type: ignore[misc]
+    def call(self, one: Any, other: Any = None) -> Any:
+        return one if other is None else one + other
+
+
+def test_an_optional_input_stays_optional() -> None:
+    one, other = keras.Input((6, 6, 2), name="one"), keras.Input((6, 6, 2), name="other", optional=True)
+    model = keras.Model([one, other], head(layers.Conv2D(6, 3)(Adding()(one, other))))
+    net = switched(model)
+    same(model, net, [X, None])
+    switches = Switches(net)
+    switches.disable(*switches.filters[::2])
+    same(net, slim(net), [X, None])
+
+
+# -- random numbers in inference
+
+
+class Sampling(layers.Layer):  # type: ignore[misc]
+    """The middle of a variational autoencoder."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.seeds = keras.random.SeedGenerator(3)
+
+    def call(self, mean: Any, spread: Any) -> Any:
+        return mean + ops.exp(spread) * self.drawn(ops.shape(mean))
+
+    def drawn(self, shape: Any) -> Any:
+        return keras.random.normal(shape, seed=self.seeds)
+
+
+class Global(Sampling):
+    """Keras's global seeds."""
+
+    def drawn(self, shape: Any) -> Any:
+        return keras.random.normal(shape)
+
+
+class Unkept(Sampling):
+    """Numbers that no seed of Keras repeats."""
+
+    def drawn(self, shape: Any) -> Any:
+        return ops.convert_to_tensor(np.random.normal(size=shape).astype("float32"))
+
+    def compute_output_spec(self, mean: Any, spread: Any) -> Any:
+        return keras.KerasTensor(mean.shape, mean.dtype)
+
+
+def autoencoder(sampling: Any) -> Any:
+    x = keras.Input((7,), name="x")
+    hidden = layers.Dense(6, activation="relu", name="encode")(x)
+    code = sampling(layers.Dense(3, name="mean")(hidden), layers.Dense(3, name="spread")(hidden))
+    model = keras.Model(x, layers.Dense(7, name="out")(layers.Dense(5, name="decode")(code)), name="autoencoder")
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("kind", [Sampling, Global])
+def test_a_network_that_draws_random_numbers_is_copied_trained_and_cut(kind: Any) -> None:
+    x = RANDOM.normal(size=(8, 7)).astype("float32")
+    model = autoencoder(kind())
+    model.fit(x, x, verbose=0)
+    before = [np.array(weight) for weight in model.variables]
+    net = switched(model)
+    assert all(np.array_equal(one, other) for one, other in zip(before, model.variables, strict=True))
+    if kind is Sampling:
+        same(model, net, x)  # from the same seeds the same numbers
+    net.fit(x, x, epochs=2, verbose=0)
+    switches = Switches(net)
+    assert {filter.layer for filter in switches.filters} == {"encode", "decode"}
+    switches.disable(*switches.filters[::2])
+    for sample in (None, x):
+        small = slim(net, sample)
+        assert small.count_params() < model.count_params()
+    small.fit(x, x, verbose=0)
+    assert not np.array_equal(small(x), small(x))
+
+
+def test_the_seeds_of_a_model_that_is_built_late_do_not_change() -> None:
+    features = Block(4, name="late")(x := image())
+    model = keras.Model(x, head(layers.Conv2D(4, 1)(Sampling(name="samples")(features, features))))
+    before = np.array(model.get_layer("samples").seeds.state)
+    switched(model)
+    assert np.array_equal(before, model.get_layer("samples").seeds.state)
+
+
+def test_random_numbers_that_no_seed_repeats_are_named() -> None:
+    with pytest.raises(ModelError, match=r"The layer samples of autoencoder draws random numbers in inference"):
+        switched(autoencoder(Unkept(name="samples")))
+
+
+class Bright(layers.Layer):  # type: ignore[misc]
+    """Has an attribute that its configuration does not contain."""
+
+    factor = 1.0
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.factor
+
+
+def test_a_layer_with_state_that_keras_does_not_save_is_named() -> None:
+    bright = Bright(name="bright")
+    bright.factor = 2.0
+    with pytest.raises(NotEquivalentError, match=r"The layer bright \(Bright\) has state that Keras does not save"):
+        switched(stacked(layers.Conv2D(4, 3), bright, layers.Conv2D(4, 1)))
+    inner = keras.Model(x := image(), bright(x), name="inner")
+    with pytest.raises(NotEquivalentError, match=r"The layer inner/bright \(Bright\) has state"):
+        switched(stacked(inner, layers.Conv2D(4, 1)))
 
 
 # -- what cannot be copied is refused with the true reason
@@ -325,6 +520,42 @@ def tied() -> Any:
 def test_a_variable_that_two_layers_share_is_refused() -> None:
     with pytest.raises(ModelError, match="first and second share the variable"):
         switched(tied())
+
+
+class Back(layers.Layer):  # type: ignore[misc]
+    """Multiplies by the transposed weight of another layer."""
+
+    def __init__(self, other: Any, weight: str, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.other = other
+        self.weight = weight
+
+    def call(self, inputs: Any) -> Any:
+        return ops.matmul(inputs, ops.transpose(getattr(self.other, self.weight)))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], 7)
+
+
+def test_a_layer_that_uses_a_weight_of_another_is_refused() -> None:
+    encode = layers.Dense(4, name="encode")
+    autoencoder = keras.Model(x := keras.Input((7,)), Back(encode, "kernel", name="decode")(encode(x)))
+    with pytest.raises(ModelError, match="encode and decode share the variable encode/kernel"):
+        switched(autoencoder)
+    words = layers.Embedding(7, 4, name="words")
+    predictor = keras.Model(
+        x := keras.Input((3,), dtype="int32"), Back(words, "embeddings", name="heads")(layers.Dense(4)(words(x)))
+    )
+    with pytest.raises(ModelError, match="words and heads share the variable words/embeddings"):
+        switched(predictor)
+
+
+def test_a_layer_that_is_also_called_at_every_time_step_is_refused() -> None:
+    dense = layers.Dense(5, name="shared")
+    x, y = keras.Input((3, 5)), keras.Input((5,))
+    model = keras.Model([x, y], layers.Dense(2)(layers.TimeDistributed(dense, name="each")(x)[:, 0] + dense(y)))
+    with pytest.raises(ModelError, match=r"share the variable .*shared/kernel"):
+        switched(model)
 
 
 def test_a_lambda_with_functions_of_its_own_is_copied() -> None:
@@ -351,5 +582,5 @@ def test_a_copy_that_is_another_function_is_never_returned(monkeypatch: pytest.M
         return pairs
 
     monkeypatch.setattr(switching, "carry_state", forgetful)
-    with pytest.raises(NotEquivalentError, match=r"switched copy of .* is not the same function"):
+    with pytest.raises(NotEquivalentError, match=r"switched copy of .* is not the same function.* bug .* at conv2d"):
         switched(keras.Model(x := image(), head(layers.Conv2D(4, 3)(x))))

@@ -11,7 +11,7 @@ import pytest
 from keras import layers, ops
 
 from shrinknet import Switches, slim, switched
-from shrinknet.errors import ModelError
+from shrinknet.errors import DataError, ModelError
 
 X = np.random.default_rng(5).normal(1.0, 2.0, (8, 6, 6, 2)).astype("float32")
 
@@ -236,6 +236,35 @@ def test_an_unknown_batch_size_is_inferred() -> None:
     assert cut(around(Reshaping(name="block"))) == ["block/conv", "first"]
 
 
+class Attending(Plain):
+    """It leaves the number of its pixels to be inferred beside the batch size."""
+
+    def call(self, x: Any) -> Any:
+        x = self.norm(self.conv(x))
+        x = ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
+        seen = ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(x, (0, 2, 1)))), x)
+        return ops.reshape(seen, (ops.shape(x)[0], 4, -1, x.shape[-1]))
+
+
+def test_a_size_that_is_inferred_beside_the_batch_size() -> None:
+    net = switched(around(Attending(name="block")), X)
+    assert "cannot be followed" not in str(Switches(net).unswitchable)
+    assert net.get_layer("block").output.shape == (None, 4, 4, 4)
+
+
+class Ranking(Plain):
+    """It makes a tensor as large as the batch."""
+
+    def call(self, x: Any) -> Any:
+        x = self.norm(self.conv(x))
+        return x * ops.ones((ops.shape(x)[0], 1, 1, 1))
+
+
+def test_a_batch_size_that_cannot_be_followed_is_the_reason() -> None:
+    switches = Switches(switched(around(Ranking(name="block")), X))
+    assert "computes with a size that is open, such as that of the batch" in switches.unswitchable["block/conv"]
+
+
 class Counting(Plain):
     """It multiplies by a batch size that symbolic tensors do not have."""
 
@@ -269,3 +298,21 @@ def test_what_a_model_raises_on_its_sample_becomes_a_sentence() -> None:
     assert Switches(switched(model, [small, large])).filters
     with pytest.raises(ModelError, match=r"The model pyramid cannot be called again.*sample"):
         switched(model, [small, np.zeros((1, 4, 4, 4), "float32")])
+    with pytest.raises(DataError, match=r"The network pyramid cannot be called with the sample"):
+        slim(switched(model, [small, large]), [small, np.zeros((1, 4, 4, 4), "float32")])
+
+
+@pytest.mark.parametrize(
+    "sample", [X[:2, :5], X[0], [X, X], {"other": X}, None, []], ids=lambda one: str(np.shape(one))
+)
+def test_a_sample_of_a_wrong_shape_is_named(sample: Any) -> None:
+    model = around(Plain(name="block"))
+    for shrink, given in ((switched, model), (slim, switched(model))):
+        if sample is None:
+            shrink(given, sample)
+            continue
+        with pytest.raises(DataError, match=r"expected .* of shape \(samples, 6, 6, 2\); received [(\[{]"):
+            shrink(given, sample)
+    sequential = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(4, 3), layers.Conv2D(2, 1)])
+    with pytest.raises(DataError, match=r"of shape \(samples, 6, 6, 2\); received \(2, 6, 6, 1\)"):
+        switched(sequential, X[:2, :, :, :1])

@@ -18,11 +18,11 @@ from shrinknet.comparing import Mismatch
 from shrinknet.costs.counting import known_cost
 from shrinknet.cutting.branches import without_idle
 from shrinknet.cutting.moves import Movements
-from shrinknet.errors import NotEquivalentError
+from shrinknet.errors import DataError, NotEquivalentError, ShrinknetError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
 from shrinknet.graph.calls import is_users, registered
-from shrinknet.graph.following import is_over_time
+from shrinknet.graph.following import first_line, is_over_time
 from shrinknet.internals import layers_of
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
@@ -183,6 +183,7 @@ def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal[
 
     Raises:
         ModelError: the network has no switches.
+        DataError: the sample is not what the network takes.
         NotEquivalentError: its outputs differ from the switched network's by more than 1e-5 of their scale, and more
             than rounding explains.
     """
@@ -264,6 +265,7 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
         for source, target, keep, silent in parts:  # the old layer's switches come last and have no counterpart
             cuts.append((source, target, functools.partial(_cut, keep=keep, silent=silent)))
             target.assign(cuts[-1][2](ops.convert_to_numpy(source)))
+            target.trainable = source.trainable
     return small, cuts
 
 
@@ -284,12 +286,22 @@ def verify(net: Any, small: Any, sample: Any = None) -> float:
     """The largest difference between the outputs of two networks, as a share of the outputs' scale.
 
     Raises:
+        DataError: the network cannot be called with the sample.
         NotEquivalentError: the difference is larger than `prove` allows, or not a number.
     """
     try:
         return prove(net, small, sample)
     except Mismatch as mismatch:
         raise NotEquivalentError(_report(str(mismatch), net)) from None
+    except ShrinknetError:
+        raise
+    except Exception as error:
+        if sample is None:
+            raise
+        raise DataError(
+            f"The network {net.name} cannot be called with the sample ({first_line(error)}). Pass inputs as it takes "
+            "them, of sizes that fit each other."
+        ) from error
 
 
 def _report(what: str, net: Any) -> str:

@@ -7,6 +7,7 @@ records its graph as it does for a model. The model is made of the layer's own s
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from keras import ops, tree
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.calls import registered
-from shrinknet.internals import functional_of, layers_of, nodes_of
+from shrinknet.internals import as_before, functional_of, input_like, layers_of, nodes_of
 
 _LEFT_ALONE = "_shrinknet_left_alone"  # key in a layer's __dict__; its value says why the layer is not followed
 
@@ -63,13 +64,14 @@ def is_recorded(model: Any) -> bool:
     return True
 
 
-def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
+def follow(layer: Any, arguments: Any, keywords: Any, *, as_given: bool = False) -> Any:
     """A Functional model that computes the same as the layer when it is called with these arguments.
 
     Args:
         layer: a built composite layer or subclassed model; it is not changed.
         arguments, keywords: the arguments of a call, with symbolic tensors in place of tensors; everything else
             becomes part of the model.
+        as_given: the model takes the first argument in the structure that it has here, with the names of its tensors.
 
     Returns:
         A model that takes the tensors among the arguments, in order. It shares the weights of the layer.
@@ -81,16 +83,15 @@ def follow(layer: Any, arguments: Any, keywords: Any) -> Any:
     if reason is not None:
         raise ModelError(reason)
     try:
-        followed = _recorded(layer, arguments, keywords)
+        followed = _recorded(layer, arguments, keywords, as_given)
     except Exception as error:
         if not any(isinstance(one, keras.Sequential) for one in sublayers(layer)):
             raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
         with _spelled_out(layer):
             try:
-                followed = _recorded(layer, arguments, keywords)
+                followed = _recorded(layer, arguments, keywords, as_given)
             except Exception:
                 raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
-    _leave_batch_open(followed)
     missed = {id(one) for one in layer.variables} - {id(one) for one in (*followed.variables, *_seeds_inside(layer))}
     if missed and _has_constants(followed):  # else nothing was computed with them, and nothing depends on them
         names = ", ".join(one.path for one in layer.variables if id(one) in missed)
@@ -111,16 +112,31 @@ def first_line(error: Exception) -> str:
     """What an error says, in short; of a wrapped one, what the layer itself said."""
     lines = [line for line in str(error).replace("\033[1m", "").replace("\033[0m", "").splitlines() if line.strip()]
     wrapped = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
-    return (lines[wrapped] if lines else type(error).__name__)[:160]
+    line = (lines[wrapped] if lines else type(error).__name__)[:160]
+    unknown = line.startswith("Attempt to convert a value (None)")
+    return "it computes with a size that is open, such as that of the batch" if unknown else line
 
 
-def _leave_batch_open(followed: Any) -> None:
-    """Lets a reshape infer the one size that was not known when it was recorded, as `ops.shape(x)[0]` of a batch."""
+def _leave_batch_open(followed: Any) -> bool:
+    """Lets a reshape infer the one size that was not known when it was recorded, as `ops.shape(x)[0]` of a batch.
+
+    Returns whether the reshape left another size (-1) to be inferred, which is computed now, from those of one sample.
+    """
     for node in nodes_of(followed):
         wanted = getattr(node.operation, "newshape", None)
+        if not isinstance(wanted, tuple | list) or None not in wanted:
+            continue
         known = tuple(node.outputs[0].shape)
-        if isinstance(wanted, tuple | list) and None in wanted and known.count(None) == 1:
+        if known.count(None) == 1:
             node.operation.newshape = tuple(-1 if size is None else size for size in known)
+            continue
+        sample = tuple(node.arguments.keras_tensors[0].shape[1:])
+        sizes = [size for size in wanted[1:] if size != -1]
+        if wanted[0] is None and -1 in wanted and None not in (*sample, *sizes):
+            rest = math.prod(sample) // max(math.prod(sizes), 1)
+            node.operation.newshape = (-1, *(rest if size == -1 else size for size in wanted[1:]))
+            return True
+    return False
 
 
 def _has_constants(followed: Any) -> bool:
@@ -146,16 +162,23 @@ def _seeds_inside(layer: Any) -> list[Any]:
     return [one.state for one in generators if isinstance(one, keras.random.SeedGenerator)]
 
 
-def _recorded(layer: Any, arguments: Any, keywords: Any) -> Any:
+def _recorded(layer: Any, arguments: Any, keywords: Any, as_given: bool) -> Any:
     """The layer's call with symbolic tensors, as Keras records it."""
     tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
     shapes = zip(tensors, open_shapes(tensors), strict=True)
-    inputs = [keras.Input(batch_shape=shape, dtype=tensor.dtype) for tensor, shape in shapes]
+    taken = {one.name for one in layers_of(layer)}
+    inputs = [
+        input_like(tensor, shape, tensor.name if as_given and tensor.name not in taken else None)
+        for tensor, shape in shapes
+    ]
     known = dict(zip(map(id, tensors), inputs, strict=True))
     given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
-    with _unrecorded(layer), _backend_followed():
-        outputs = layer.call(*given, **named)
-        return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=layer.name)
+    ends = given[0] if as_given else inputs if len(inputs) > 1 else inputs[0]
+    with _unrecorded(layer), _backend_followed(), as_before(layer):
+        followed = keras.Model(ends, layer.call(*given, **named), name=layer.name)
+        while _leave_batch_open(followed):  # sizes that were unknown are known now: they are recorded anew
+            followed = keras.Model(ends, keras.Function.call(followed, ends), name=layer.name)
+    return followed
 
 
 def _backend_followed() -> Any:

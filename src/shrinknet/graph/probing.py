@@ -2,7 +2,8 @@
 
 Layers that treat each channel by itself, with one weight per channel or one for all, are common: every model library
 has its own layer scale. Such a layer is called with inputs in which some channels are changed. If only these channels
-change in the output, in inference and in training, it can be cut.
+change in the output, in inference and in training, and if on fewer channels it gives what it gave for these, it can be
+cut. The last excludes what depends on the number or the places of its channels, such as numbers drawn at random.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from shrinknet.comparing import difference
 from shrinknet.graph.calls import Call, Registered, registered
-from shrinknet.internals import layers_of
+from shrinknet.internals import as_before, layers_of
 
 SIZE = 8  # stands in for open sizes
 _TRIES = 3
+TOLERANCE = 1e-3  # of the scale; half precision too rounds to less than that
 
 
 def probed(operation: Any, node: Any) -> Registered | None:
@@ -50,7 +53,7 @@ def probed(operation: Any, node: Any) -> Registered | None:
     try:
         if not _by_channel(operation, node, tensors[0]):
             return None
-        entry = _entry(operation, channels)
+        entry = _entry(operation, node, tensors[0], axes)
     except Exception:  # a third-party layer may raise anything; it then has no rule
         return None
     if entry is False:
@@ -96,25 +99,24 @@ def _by_channel(layer: Any, node: Any, tensor: Any) -> bool:
 
 
 def _call(layer: Any, node: Any, tensor: Any, x: np.ndarray, training: bool) -> np.ndarray | None:
-    values = [(variable, ops.copy(variable.value)) for variable in layer.variables]
     given = ops.cast(ops.convert_to_tensor(x), tensor.dtype)
     arguments, keywords = node.arguments.fill_in({id(tensor): given})
     if layer._call_has_training_arg:
         keywords = {**keywords, "training": training}
-    try:
+    with as_before(layer):
         output = layer(*arguments, **keywords)
         return np.asarray(ops.convert_to_numpy(ops.cast(output, "float32")))
-    finally:
-        for variable, value in values:
-            variable.assign(value)
 
 
-def _entry(layer: Any, channels: int) -> str | bool | None:
+def _entry(layer: Any, node: Any, tensor: Any, axes: Sequence[int | None]) -> str | bool | None:
     """The key of the layer's config that is its width; None if the width follows its input; False if neither works."""
+    channels = int(tensor.shape[-1])
+    if not layer.variables:
+        return None if _same_without_first(layer, layer, node, tensor) else False
     config = layer.get_config()
     shape = (layer.get_build_config() or {}).get("input_shape")
     if shape is None:
-        return None if not layer.variables else False
+        return False
     narrow = (*shape[:-1], channels - 1)
     wanted = [_narrowed(variable.shape, channels) for variable in layer.variables]
     names: Sequence[str | None] = (None, *(name for name, value in config.items() if value == channels))
@@ -125,9 +127,22 @@ def _entry(layer: Any, channels: int) -> str | bool | None:
             new(np.zeros((1, *(size or SIZE for size in narrow[1:])), "float32"))
         except Exception:  # a width that does not fit its input
             continue
-        if [tuple(variable.shape) for variable in new.variables] == wanted:
-            return name
+        if [tuple(variable.shape) for variable in new.variables] != wanted:
+            continue
+        for old, cut, axis in zip(layer.variables, new.variables, axes, strict=True):
+            value = ops.convert_to_numpy(old)
+            cut.assign(value if axis is None or axis < 0 else np.delete(value, 0, axis))
+        return name if _same_without_first(layer, new, node, tensor) else False
     return False
+
+
+def _same_without_first(layer: Any, narrow: Any, node: Any, tensor: Any) -> bool:
+    """Whether in inference `narrow` gives for all channels but the first what the layer gives for them."""
+    x = np.random.default_rng(0).normal(size=(2, *(size or SIZE for size in tensor.shape[1:]))).astype("float32")
+    whole, part = _call(layer, node, tensor, x, False), _call(narrow, node, tensor, x[..., 1:], False)
+    if whole is None or part is None or part.shape != whole[..., 1:].shape:
+        return False
+    return difference(whole[..., 1:], part) <= TOLERANCE
 
 
 def _narrowed(shape: Any, channels: int) -> tuple[int, ...]:

@@ -20,6 +20,8 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils import tracking
 
 from shrinknet.errors import ModelError
+from shrinknet.graph.following import is_recorded
+from shrinknet.internals import layers_of
 
 _ROLES = ("activation", "function", "initializer", "regularizer", "constraint", "output_shape", "mask")
 Pairs = list[tuple[Any, Any]]
@@ -59,6 +61,7 @@ def clone_layer(layer: Any, kind: Any = None, *, resized: bool = False, **change
     finally:
         attributes.update(own)
     vars(new).update(own)
+    new.name = layer.name  # Keras leaves it out of some configurations
     return new
 
 
@@ -120,6 +123,10 @@ def _carry_own(old: Any, new: Any) -> Pairs:
             old.save_assets(folder)
             new.load_assets(folder)
     pairs = list(zip(own_variables(old), own_variables(new), strict=True))
+    if isinstance(old, keras.layers.Layer) and new.name != old.name:  # one that the copy of a layer made itself
+        new.name = old.name
+        for one, other in pairs:
+            other._path = one.path
     if hasattr(old, "save_own_variables") and hasattr(new, "load_own_variables"):
         store: dict[str, Any] = {}
         old.save_own_variables(store)
@@ -128,7 +135,34 @@ def _carry_own(old: Any, new: Any) -> Pairs:
     for one, other in pairs:  # bit for bit: a file format may round or convert
         if one.shape == other.shape and one.dtype == other.dtype:
             other.assign(ops.copy(one.value))
+        other.trainable = one.trainable
     return pairs
+
+
+def refuse_untied(model: Any, pairs: Pairs) -> None:
+    """Refuses a copy in which a variable became two, as where one layer uses the weights of another.
+
+    Args:
+        model: the original; pairs: each of its variables with its counterpart in the copy.
+
+    Raises:
+        ModelError: names the layers that share the variable.
+    """
+    copies: dict[int, Any] = {}
+    for old, new in pairs:
+        if copies.setdefault(id(old), new) is new:
+            continue
+        inside = [layer for layer in layers_of(model) if layer is not model and not is_recorded(layer)]
+        users = [layer.name for layer in inside if any(one is old for one in layer.variables)]
+        raise ModelError(shared(users[0], users[-1], old))
+
+
+def shared(one: str, other: str, variable: Any) -> str:
+    """The sentence that refuses two layers with one variable."""
+    return (
+        f"The layers {one} and {other} share the variable {variable.path}, but their copies would not. Call one layer "
+        "in both places instead, or give each a weight of its own."
+    )
 
 
 def _array(value: Any) -> Any:

@@ -13,9 +13,9 @@ from keras import tree
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.following import follow, is_composite, is_recorded, leave_alone, name_of
-from shrinknet.internals import functional_of, input_structure, maker_of, nodes_of, output_structure
+from shrinknet.internals import functional_of, input_like, input_structure, maker_of, nodes_of, output_structure
 from shrinknet.network.assembling import assemble
-from shrinknet.network.copying import carry_state, copy_layer
+from shrinknet.network.copying import carry_state, copy_layer, refuse_untied
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> its replacement
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, replacement, args, kwargs) -> outputs
@@ -153,8 +153,7 @@ def plain_copy(model: Any) -> Any:
         return copies[-1][1]
 
     new = rebuild(model, make)
-    for old, copy in copies:
-        carry_state(old, copy)
+    refuse_untied(model, [pair for old, copy in copies for pair in carry_state(old, copy)])
     return new
 
 
@@ -202,4 +201,4 @@ def _input_like(tensor: Any, shape: Any) -> Any:
             shape[0],
             *(None if own is None else size for own, size in zip(tensor.shape[1:], shape[1:], strict=True)),
         )
-    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+    return input_like(tensor, shape, tensor.name)

@@ -17,13 +17,14 @@ from shrinknet.errors import ModelError, NotEquivalentError, ShrinknetError
 from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
 from shrinknet.graph.following import first_line, follow, is_over_time, is_recorded, leave_alone, open_shapes, sublayers
-from shrinknet.internals import in_mode, layers_of
+from shrinknet.internals import as_array, as_before, in_mode, input_like, input_structure, layers_of
 from shrinknet.layers import switched_class
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate
+from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate, refuse_untied, shared
 from shrinknet.network.guarded import guarded, keep_frozen
-from shrinknet.network.proving import as_array, as_before, prove
+from shrinknet.network.locating import first_difference
+from shrinknet.network.proving import TOLERANCE, prove, sample_blamed
 from shrinknet.network.rebuild import Rebuilder
 
 _LOG = logging.getLogger("shrinknet")
@@ -48,18 +49,20 @@ def switched(model: Any, sample: Any = None) -> Any:
 
     Raises:
         ModelError: the model is not built, cannot be followed, or shares variables between layers.
+        DataError: the sample is not what the model takes.
         NotEquivalentError: the copy computes different outputs.
     """
     refuse_foreign(model)
     recorded = written_out(model, sample)
     if not all(layer.built for layer in layers_of(recorded)):
         inputs = drawn_inputs(recorded) if sample is None else sample
-        with _in_a_sentence(model):
+        with _in_a_sentence(model), sample_blamed(recorded, inputs), as_before(recorded):
             recorded(inputs, training=False)  # makes what Keras makes at the first call
     trace(recorded)  # refuses what cannot be used before anything is copied
     _refuse_tied(recorded)
     with _in_a_sentence(model):
         net, pairs, builder = _copy(recorded)
+    refuse_untied(recorded, pairs)
     kind = plain_class(type(model))
     if is_remade(kind) or isinstance(model, keras.Sequential):
         net.__class__ = guarded(type(net))
@@ -69,7 +72,7 @@ def switched(model: Any, sample: Any = None) -> Any:
     carry_optimizer(model, net, pairs=pairs)
     keep_frozen(net)
     with _in_a_sentence(model):
-        _prove(model, net, sample)
+        _prove(model, recorded, net, sample)
     return net
 
 
@@ -161,8 +164,13 @@ def written_out(model: Any, sample: Any = None) -> Any:
         return model
     inputs = _inputs_like(model)
     if inputs is None and sample is not None and model.weights:
-        inputs = tree.map_structure(
-            lambda one: keras.Input(tuple(one.shape)[1:], dtype=keras.backend.standardize_dtype(one.dtype)), sample
+        inputs = _named(
+            tree.map_structure(
+                lambda one: keras.KerasTensor(
+                    (None, *tuple(one.shape)[1:]), dtype=keras.backend.standardize_dtype(one.dtype)
+                ),
+                sample,
+            )
         )
     if inputs is None:
         called = bool(model.weights) and not any(not layer.built for layer in layers_of(model) if layer is not model)
@@ -174,7 +182,7 @@ def written_out(model: Any, sample: Any = None) -> Any:
         )
         raise ModelError(f"The {type(model).__name__} {model.name} {problem}")
     try:
-        followed = follow(model, (inputs,), {})
+        followed = follow(model, (inputs,), {}, as_given=True)
     except ModelError as error:
         raise ModelError(
             f"The model {model.name} has a call() of its own that cannot be followed: {error}. Python code that "
@@ -197,28 +205,43 @@ def _inputs_like(model: Any) -> Any:
     """New symbolic inputs in the structure that a model takes; None if it is unknown."""
     recorded = getattr(model, "_inputs_struct", None)
     if recorded is not None:
-        return tree.map_structure(
-            lambda one: keras.Input(batch_shape=one.shape, dtype=one.dtype, name=one.name), recorded
+        return tree.map_structure(lambda one: input_like(one, name=one.name), recorded)
+    shapes = _input_shapes(model) if model.built else None
+    if shapes is None:
+        return None
+    return _named(tree.map_structure(lambda shape: keras.KerasTensor((None, *shape[1:])), shapes))
+
+
+def _named(tensors: Any) -> Any:
+    """New inputs like these tensors; in a dictionary each has the name of its key, as Keras expects."""
+    named = [
+        input_like(
+            tensor,
+            name="_".join(map(str, path)).replace("/", "_") if any(isinstance(key, str) for key in path) else None,
         )
-    shapes = _input_shapes(model) if model.built else []
-    return tree.map_structure(lambda shape: keras.Input(shape[1:]), shapes[0]) if shapes else None
+        for path, tensor in tree.flatten_with_path(tensors)
+    ]
+    return tree.pack_sequence_as(tensors, named)
 
 
 class _Shape(tuple):  # type: ignore[type-arg]
     """A shape as a leaf of a structure."""
 
 
-def _input_shapes(model: Any) -> list[Any]:
-    """The shapes that a subclassed model was built for, each a structure of shapes; empty if they are unknown."""
+def _input_shapes(model: Any) -> Any:
+    """The shapes that a subclassed model was built for, in the structure of its inputs; None if they are unknown."""
     config = model.get_build_config() or {}
     shape = config.get("input_shape") or next(iter((config.get("shapes_dict") or {}).values()), None)
-    if shape is None:
-        return []
-    if _is_shape(shape):
-        return [_Shape(shape)]
-    if isinstance(shape, dict):
-        return [{key: _Shape(one) for key, one in shape.items()}]
-    return [[_Shape(one) for one in shape]]
+    return None if shape is None else _as_leaves(shape)
+
+
+def _as_leaves(shapes: Any) -> Any:
+    """A structure of shapes in which each shape is a leaf."""
+    if _is_shape(shapes):
+        return _Shape(shapes)
+    if isinstance(shapes, dict):
+        return {key: _as_leaves(one) for key, one in shapes.items()}
+    return [_as_leaves(one) for one in shapes]
 
 
 def _is_shape(value: Any) -> bool:
@@ -240,28 +263,38 @@ def _refuse_tied(model: Any) -> None:
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
             other = holders.setdefault(id(variable), layer)
             if other is not layer and layer not in sublayers(other) and other not in sublayers(layer):
-                raise ModelError(
-                    f"The layers {other.name} and {layer.name} share the variable {variable.path}, but their copies "
-                    "would not. Call one layer in both places instead."
-                )
+                raise ModelError(shared(other.name, layer.name, variable))
 
 
 # -- checks that the copy computes the same as the model
 
 
-def _prove(model: Any, net: Any, sample: Any) -> None:
+def _prove(model: Any, recorded: Any, net: Any, sample: Any) -> None:
     """Compares the copy with the model.
 
     Raises:
-        NotEquivalentError: they differ.
+        NotEquivalentError: they differ; the message names the first layer that does.
     """
+    sample = drawn_inputs(net) if sample is None else sample
     try:
-        prove(model, net, drawn_inputs(net) if sample is None else sample)
+        prove(model, net, sample)
     except Mismatch as mismatch:
         raise NotEquivalentError(
             f"The switched copy of {model.name} is not the same function as the model: {mismatch}. Nothing was "
-            "returned. This is a bug in shrinknet: please report it with the model's get_config()."
+            f"returned. {_blame(first_difference(recorded, net, sample, TOLERANCE))}"
         ) from None
+
+
+def _blame(found: tuple[str, Any] | None) -> str:
+    """What to do about the first layer of a copy that computes something else."""
+    where = f" It is first seen at {found[0]} ({type(found[1]).__name__})." if found else ""
+    if found is None or type(found[1]).__module__.split(".")[0] in ("keras", "shrinknet"):
+        return f"This is a bug in shrinknet: please report it with the model's get_config().{where}"
+    return (
+        f"The layer {found[0]} ({type(found[1]).__name__}) has state that Keras does not save, such as an attribute "
+        "that was changed after construction: return it from get_config(), or write and read it in "
+        "save_own_variables() and load_own_variables()."
+    )
 
 
 def same_function(
@@ -278,7 +311,7 @@ def same_function(
     drawn = {id(one): _drawn(one, shape, random) for one, shape in zip(tensors, shapes, strict=True)}
     given, named = tree.map_structure(lambda leaf: drawn.get(id(leaf), leaf), (arguments, keywords))
     flat = [drawn[id(one)] for one in tensors]
-    inner = (flat if len(flat) > 1 else flat[0],)
+    inner = (tree.pack_sequence_as(input_structure(followed), flat),)
     for training in modes:
         try:
             one = _results(layer, layer, given, named, training)
