@@ -11,7 +11,7 @@ import pytest
 from keras import layers, ops
 
 from shrinknet import export
-from shrinknet.errors import OptionError
+from shrinknet.errors import DataError, ExportError, OptionError
 
 pytestmark = pytest.mark.tensorflow("exports are written by TensorFlow")
 RANDOM = np.random.default_rng(0)
@@ -86,3 +86,27 @@ def test_a_format_that_does_not_exist_is_refused_before_anything_is_written(
     with pytest.raises(OptionError, match=r"litrt.*litert"):
         export(line(16), tmp_path / "new", formats=("keras", "litrt"))
     assert not (tmp_path / "new").exists()
+
+
+def words() -> Any:
+    """A text and a number in, two numbers out."""
+    text, number = keras.Input((1,), dtype="string", name="text"), keras.Input((1,), name="number")
+    codes = layers.Hashing(8, output_mode="one_hot")(text)
+    return keras.Model([text, number], layers.Dense(2)(layers.Dense(8)(layers.Concatenate()([codes, number]))))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_model_that_takes_text(given: bool, tmp_path: Path) -> None:
+    sample = [np.array([["a"], ["b"]]), np.ones((2, 1), "float32")] if given else None
+    assert [one.difference for one in export(words(), tmp_path, ("keras", "savedmodel"), sample)] == [0.0, 0.0]
+    with pytest.raises(ExportError, match="the format has no operation for StringToHash"):
+        export(words(), tmp_path, ("litert",), sample)
+
+
+def test_a_sample_of_text_and_numbers_mixed_up(tmp_path: Path) -> None:
+    text, number = np.array([["a"]]), np.ones((1, 1))
+    with pytest.raises(DataError, match=r"sample of text as text; received float64"):
+        export(words(), tmp_path, ("keras",), [number, number])
+    for array in (text, text.astype(object)):
+        with pytest.raises(DataError, match=r"sample of number as numbers; received"):
+            export(words(), tmp_path, ("keras",), [text, array])

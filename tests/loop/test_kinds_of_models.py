@@ -155,6 +155,16 @@ def test_a_finished_run_goes_on_and_keeps_what_was_decided(more: dict[str, Any],
     assert len(second.records) == more["max_trials"] and second.records[0] == first.records[0]
 
 
+@pytest.mark.tensorflow("text exists there only")
+def test_a_network_of_text() -> None:
+    text = keras.Input((1,), dtype="string")
+    codes = layers.Hashing(8, output_mode="one_hot")(text)
+    model = keras.Model(text, layers.Dense(1, activation="sigmoid")(layers.Dense(4, activation="relu")(codes)))
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    words = np.array([["a"], ["b"], ["c"], ["d"]] * 4)
+    assert minimize(model, (words, np.arange(16) % 2), (words, np.arange(16) % 2), **FEW).summary.before.parameters
+
+
 def test_losses_do_not_add_up_by_default() -> None:
     result = minimize(classifier(), DATA, DATA, **{**FEW, "max_trials": 3})
     assert {trial.reference for trial in result.records} == {result.baseline}

@@ -66,6 +66,17 @@ def test_a_vocabulary_is_carried() -> None:
     same(net, slim(net), given)
 
 
+@pytest.mark.tensorflow("text exists there only")
+@pytest.mark.parametrize("kind", [list, dict])
+def test_text_next_to_numbers_needs_no_sample(kind: type) -> None:
+    inputs = {"text": keras.Input((1,), dtype="string", name="text"), "number": keras.Input((1,), name="number")}
+    codes = layers.Hashing(8, output_mode="one_hot")(inputs["text"])
+    hidden = layers.Dense(4, name="hidden")(layers.Concatenate()([codes, inputs["number"]]))
+    net = switched(keras.Model(inputs if kind is dict else list(inputs.values()), layers.Dense(2)(hidden)))
+    Switches(net).disable(Filter("hidden", 1))
+    assert slim(net).get_layer("hidden").units == 3
+
+
 def test_seeds_are_carried() -> None:
     model = keras.Model(x := image(), head(layers.Dropout(0.5, seed=3)(layers.Conv2D(4, 3)(x))))
     model(X, training=True)  # advances the seed

@@ -237,8 +237,9 @@ def _difference(source: Source, received: ArrayList, exporter: Exporter, agreeme
 def reason(error: Exception) -> str:
     """Why a library failed: a few words extracted from a possibly very long message."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    listed = re.findall(r"^\s*(?:Flex|Custom) ops: (.+)$|'tf\.(\w+)' op is neither", text, re.MULTILINE)
-    operations = dict.fromkeys(name for pair in listed for name in pair if name)
+    missing = r"^\s*(?:Flex|Custom) ops: (.+)$|'tf\.(\w+)' op is neither|No Op registered for (\w+)"
+    listed = re.findall(missing, text, re.MULTILINE)
+    operations = dict.fromkeys(name for groups in listed for name in groups if name)
     if operations:
         return f"the format has no operation for {', '.join(operations)}"
     if "TensorListReserve" in text:
