@@ -16,7 +16,12 @@ from shrinknet.errors import DataError, ExportError, OptionError
 pytestmark = pytest.mark.tensorflow("exports are written by TensorFlow")
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.normal(1.0, 2.0, (3, 12, 12, 3)).astype("float32")
-FUNCTIONS = ("gelu", "elu", "selu", "mish", "silu", "softplus", "hard_silu", "hard_sigmoid", "exponential", "softsign")
+FUNCTIONS = ("gelu", "elu", "selu", "mish", "silu", "softplus", "hard_silu", "hard_sigmoid", "exponential", "softsign",
+             "celu")  # fmt: skip
+
+
+def twice(x: Any) -> Any:
+    return ops.logaddexp(x, x)
 
 
 def adapted() -> Any:
@@ -46,9 +51,20 @@ def test_onnx_with_every_activation(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     image = keras.Input((12, 12, 3))
     each = [layers.Activation(name)(layers.Conv2D(2, 3)(image)) for name in FUNCTIONS]
+    each += [function(layers.Conv2D(2, 3, activation="relu")(image)) for function in (ops.expm1, ops.log1p, twice)]
     each += [ops.gelu(layers.Conv2D(2, 3)(image), approximate=False), layers.GroupNormalization(2)(each[0])]
     model = keras.Model(image, layers.Concatenate()(each))
     assert export(model, tmp_path, formats=("onnx",), sample=IMAGES)[0].difference < 1e-4
+
+
+@pytest.mark.parametrize("format", ["savedmodel", "onnx", "litert"])
+def test_augmentation_is_left_out(format: str, tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+    image = keras.Input((12, 12, 3))
+    x = layers.RandomRotation(0.2)(layers.RandomContrast(0.5)(image))
+    model = keras.Model(image, layers.Conv2D(2, 1)(x))
+    assert export(model, tmp_path, formats=(format,), sample=IMAGES)[0].difference < 1e-5
 
 
 def line(size: int | None) -> Any:

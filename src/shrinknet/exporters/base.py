@@ -138,6 +138,11 @@ def _typed(array: np.ndarray, name: str, dtype: str) -> np.ndarray:
     )
 
 
+def predicting(model: Any) -> Callable[[Any], Any]:
+    """The model as a function of its inputs that predicts: Keras's layers for augmentation train unless told not to."""
+    return lambda inputs: model(inputs, training=False)
+
+
 def in_batches(run: Callable[[ArrayList], ArrayList], source: Source) -> ArrayList:
     """Runs a function on the whole sample, batch by batch."""
     size = source.batch or 32
