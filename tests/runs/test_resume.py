@@ -32,9 +32,9 @@ from marking import slow
 
 import shrinknet.runs.fingerprint
 import shrinknet.runs.journal
-from shrinknet import minimize, switched
+from shrinknet import load_strategy, minimize, switched
 from shrinknet.engine.data import read_data
-from shrinknet.errors import OptionError, RunError
+from shrinknet.errors import OptionError, RunError, StrategyError
 from shrinknet.filters import Filter
 from shrinknet.loop.pace import make_pace
 from shrinknet.loop.proposals import ByCount
@@ -446,6 +446,15 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: pathlib.
     with pytest.raises(RunError, match="contains other files"):
         story(tmp_path / "photographs")
     assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["cat.png"]
+
+
+def test_a_name_that_no_disk_takes_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(RunError, match=r"could not be written: File name too long"):
+        story(tmp_path / ("n" * 300))
+    with pytest.raises(RunError, match=r"not a run folder.*found nothing"):
+        RunStore(tmp_path / ("n" * 300))
+    with pytest.raises(StrategyError, match="does not exist"):
+        load_strategy("n" * 300 + ".py")
 
 
 def test_mistakes_are_told_before_a_folder_is_made(tmp_path: pathlib.Path) -> None:
