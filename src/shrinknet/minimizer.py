@@ -90,7 +90,7 @@ def minimize(
             number means filters.
         threshold: share of the reference score that a cut must keep, in (0, 1]; higher is stricter.
         max_drop: instead of a share, how much worse than the reference a score may be, in its own unit; for scores that
-            can be zero or negative, as R2.
+            can be zero or negative, as R2. A score has one of the two.
         score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
             the loss. With a list of them, every one guards a cut; the first is the score that is reported. `threshold`,
             `max_drop` and `mode` are then for all, or dictionaries such as {"accuracy": 0.98, "auc": 0.95}.
