@@ -129,7 +129,9 @@ def minimize(
         latency: measure the latency of both networks in LiteRT for the summary, a second or two each.
         callbacks: Keras callbacks; objects with `on_trial_begin(number)` or `on_trial_end(trial)`. For a Keras callback
             the warm-up, each trial and the final training are one training each. `val_*` is measured at the end of an
-            epoch if a callback may look at it. Callbacks with a state, as EarlyStopping, restart when a run is resumed.
+            epoch, between `on_test_begin` and `on_test_end`, if a callback may look at it. With hooks for batches, of
+            training or tests, Keras's slower `fit` trains. Callbacks with a state, as EarlyStopping, restart when a
+            run is resumed.
         verbose: "auto": a progress bar on a terminal; 0: nothing; 1 or 2: a line a trial.
         details: fields of the objects above, each as a keyword: warmup_patience; trial_optimizer, reset, schedule,
             train, checks, distill, compact; final_optimizer, final_distill; max_trials, max_seconds; candidates,
