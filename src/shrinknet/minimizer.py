@@ -257,9 +257,11 @@ class Asked:
 
     def to_dict(self, options: Options, optimizer: Any) -> dict[str, Any]:
         """What decides what the run computes, in plain values: `options` complete, and what the trials train with."""
+        strategy, patience = _apart(self.strategy)
         return {
             **options.to_dict(),
-            "strategy": of_strategy(self.strategy),
+            "strategy": of_strategy(strategy),
+            "patience": patience,
             "pace": str(self.pace),
             "trial_optimizer": of_setting(None if options.training.optimizer is None else optimizer),
             "final_optimizer": of_setting(options.final.optimizer),
@@ -275,6 +277,15 @@ class Asked:
         if chosen == "refit":
             chosen = ("refit", {"saves": unit_of(self.options.goals)})
         return load_strategy(chosen, seed=seed)
+
+
+def _apart(strategy: Any) -> tuple[Any, Any]:
+    """A strategy without its patience, which only says how long it searches; and that, None if it was not given."""
+    if not isinstance(strategy, tuple) or "patience" not in strategy[1]:
+        return strategy, None
+    name, parameters = strategy
+    rest = {key: value for key, value in parameters.items() if key != "patience"}
+    return (name, rest) if rest else name, parameters["patience"]
 
 
 def _settled(seed: int | None, folder: RunFolder | None) -> int:

@@ -388,6 +388,23 @@ def test_another_model_is_refused(
         story(folder)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"warmup_patience": 2}, {"warmup_patience": 4}),
+        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": ("norm-l1", {"patience": 9})}),
+        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
+    ],
+)
+def test_patience_may_change(before: dict[str, Any], after: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    options = {"run_dir": tmp_path / "run", "threshold": 1.0, "warmup_steps": 4, "steps": 1, "latency": False}
+    first = tiny_runs.run(**options, **before, max_trials=1)
+    began = (tmp_path / "run" / "run.json").read_bytes()
+    assert tiny_runs.run(**options, **after, max_trials=1).records == first.records
+    assert "strategy" in after or (tmp_path / "run" / "run.json").read_bytes() == began  # it answered at once
+    assert tiny_runs.run(**options, **after, max_trials=3).records[:1] == first.records
+
+
 def test_other_data_are_refused_unless_they_are_meant(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crashing, "Y", crashing.Y + 1)
     with pytest.raises(RunError, match=r"training data: was 12 samples, float32.*sha256 \w+, now 12 samples"):

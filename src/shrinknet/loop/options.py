@@ -196,4 +196,4 @@ def check_keywords(keywords: Mapping[str, Any]) -> None:
 
 
 # Settings that may change when a run is resumed: they only say how far it goes.
-LIMITS = ("target", "max_trials", "max_seconds")
+LIMITS = ("target", "max_trials", "max_seconds", "patience")
