@@ -126,3 +126,9 @@ def test_a_sample_of_text_and_numbers_mixed_up(tmp_path: Path) -> None:
     for array in (text, text.astype(object)):
         with pytest.raises(DataError, match=r"sample of number as numbers; received"):
             export(words(), tmp_path, ("keras",), [text, array])
+
+
+def test_one_format_by_its_name(tmp_path: Path) -> None:
+    assert [one.format for one in export(line(16), tmp_path, "keras")] == ["keras"]
+    with pytest.raises(OptionError, match=r"Unknown format 'tflite'"):
+        export(line(16), tmp_path, "tflite")

@@ -50,6 +50,21 @@ def test_a_metric_with_several_numbers_is_no_score_and_does_no_harm(metric: Any)
         minimize(model, (X, labels), (X, labels), score="several", mode="max", **FEW)
 
 
+class OwnTest(keras.Model):  # type: ignore[misc]
+    def test_step(self, data: Any) -> Any:
+        return super().test_step(data)
+
+
+@pytest.mark.parametrize("kind", [keras.Model, OwnTest])
+def test_the_numbers_of_a_metric_with_names_are_scores(kind: Any) -> None:
+    """As in the results of Keras's `evaluate`."""
+    model = three_classes([Extremes(name="several")], "sparse_categorical_crossentropy", kind)
+    result = minimize(model, (X, LABELS), (X, LABELS), score="high", mode="max", **FEW)
+    assert result.baseline == 1.0
+    with pytest.raises(ScoreError, match=r"no score named 'several'; this model has .*low, high"):
+        minimize(model, (X, LABELS), (X, LABELS), score="several", mode="max", **FEW)
+
+
 class Agreeing(keras.Model):  # type: ignore[misc]
     """Has results of its own, which are no metrics."""
 

@@ -317,7 +317,31 @@ def test_a_subclassed_model_is_followed_and_cut() -> None:
 def test_a_subclassed_model_that_looks_at_numbers_is_refused() -> None:
     model = Subclassed(branch=True)
     model(X)
-    with pytest.raises(ModelError, match=r"call\(\) of its own that cannot be followed.*keras.Model"):
+    with pytest.raises(
+        ModelError, match=r"call\(\) of its own that cannot be followed.*values of a tensor.*keras.Model"
+    ):
+        switched(model)
+
+
+class Scaling(keras.Model):  # type: ignore[misc]
+    """Has a weight that belongs to none of its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = layers.Conv2D(2, 1)
+
+    def build(self, shape: Any) -> None:
+        self.own = self.add_weight(shape=(2,), initializer="ones", name="own")
+        super().build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.out(x) * self.own
+
+
+def test_a_subclassed_model_with_a_weight_of_its_own_is_refused_for_that() -> None:
+    model = Scaling()
+    model(X)
+    with pytest.raises(ModelError, match=r"weights that belong to none of its layers \(.*own\)\. Use keras\.Model"):
         switched(model)
 
 

@@ -198,13 +198,13 @@ class CommonEngine(ABC):
             if told is not None:
                 told.on_test_batch_begin(number)
             size = len(keras.tree.flatten(batch)[0])
-            results = step(batch)
+            results = flat(step(batch))
             if told is not None:
                 told.on_test_batch_end(number, results)
             for name, value in results.items():
                 logs[name] = logs.get(name, 0.0) + size * np.asarray(ops.convert_to_numpy(value), "float64")
             samples += size
-        metrics = self.net.get_metrics_result()
+        metrics = flat(self.net.get_metrics_result())
         if set(metrics) == set(logs):
             return plain_results(metrics)
         return plain_results({name: value / samples for name, value in logs.items()})
@@ -226,7 +226,15 @@ def batches_of(feed: Feed) -> Iterator[Batch]:
 
 def plain_results(results: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics as floats; those with several numbers, such as F1Score per class, as arrays or structures."""
-    return {name: keras.tree.map_structure(_plain, value) for name, value in results.items()}
+    return {name: keras.tree.map_structure(_plain, value) for name, value in flat(results).items()}
+
+
+def flat(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of which those of a metric that gives a dictionary have its names, as in Keras's `evaluate`."""
+    found: dict[str, Any] = {}
+    for name, value in results.items():
+        found |= flat(value) if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def _plain(value: Any) -> Any:
