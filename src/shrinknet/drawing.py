@@ -67,7 +67,7 @@ def _draw(tensor: Any, random: np.random.Generator, batch: int, size: int, kind:
     shape = (first or batch, *(size if one is None else one for one in rest))
     dtype = str(tensor.dtype)
     if dtype == "string":
-        return ops.convert_to_tensor(random.choice(_WORDS, shape)) if keras.backend.backend() == "tensorflow" else None
+        return random.choice(_WORDS, shape)  # Keras refuses tensors next to arrays
     if dtype == "bool":
         return random.random(shape) < 0.5
     if "int" in dtype:

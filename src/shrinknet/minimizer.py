@@ -91,7 +91,7 @@ def minimize(
             number means filters.
         threshold: share of the reference score that a cut must keep, in (0, 1]; higher is stricter.
         max_drop: instead of a share, how much worse than the reference a score may be, in its own unit; for scores that
-            can be zero or negative, as R2.
+            can be zero or negative, as R2. A score has one of the two.
         score: name of a compiled metric, "loss", or a function of the model; None: the first compiled metric, else
             the loss. With a list of them, every one guards a cut; the first is the score that is reported. `threshold`,
             `max_drop` and `mode` are then for all, or dictionaries such as {"accuracy": 0.98, "auc": 0.95}.
@@ -130,7 +130,9 @@ def minimize(
         latency: measure the latency of both networks in LiteRT for the summary, a second or two each.
         callbacks: Keras callbacks; objects with `on_trial_begin(number)` or `on_trial_end(trial)`. For a Keras callback
             the warm-up, each trial and the final training are one training each. `val_*` is measured at the end of an
-            epoch if a callback may look at it. Callbacks with a state, as EarlyStopping, restart when a run is resumed.
+            epoch, between `on_test_begin` and `on_test_end`, if a callback may look at it. With hooks for batches, of
+            training or tests, Keras's slower `fit` trains. Callbacks with a state, as EarlyStopping, restart when a
+            run is resumed.
         verbose: "auto": a progress bar on a terminal; 0: nothing; 1 or 2: a line a trial.
         details: fields of the objects above, each as a keyword: warmup_patience; trial_optimizer, reset, schedule,
             train, checks, distill, compact; final_optimizer, final_distill; max_trials, max_seconds; candidates,
@@ -266,9 +268,11 @@ class Asked:
 
     def to_dict(self, options: Options, optimizer: Any) -> dict[str, Any]:
         """What decides what the run computes, in plain values: `options` complete, and what the trials train with."""
+        strategy, patience = _apart(self.strategy)
         return {
             **options.to_dict(),
-            "strategy": of_strategy(self.strategy),
+            "strategy": of_strategy(strategy),
+            "patience": patience,
             "pace": str(self.pace),
             "trial_optimizer": of_setting(None if options.training.optimizer is None else optimizer),
             "final_optimizer": of_setting(options.final.optimizer),
@@ -284,6 +288,15 @@ class Asked:
         if chosen == "refit":
             chosen = ("refit", {"saves": unit_of(self.options.goals)})
         return load_strategy(chosen, seed=seed)
+
+
+def _apart(strategy: Any) -> tuple[Any, Any]:
+    """A strategy without its patience, which only says how long it searches; and that, None if it was not given."""
+    if not isinstance(strategy, tuple) or "patience" not in strategy[1]:
+        return strategy, None
+    name, parameters = strategy
+    rest = {key: value for key, value in parameters.items() if key != "patience"}
+    return (name, rest) if rest else name, parameters["patience"]
 
 
 def _settled(seed: int | None, folder: RunFolder | None) -> int:

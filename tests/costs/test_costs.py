@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from keras import layers
 from zoo import disable_half
 
-from shrinknet import Switches, cost, slim, switched
+from shrinknet import Switches, cost, plan, slim, switched
 from shrinknet.costs.timing import latencies
 from shrinknet.errors import ModelError
 
@@ -117,6 +117,14 @@ def test_peak_activation_memory_of_a_residual_block() -> None:
     x = layers.Conv2D(3, 1)(layers.Conv2D(5, 1)(stem := layers.Conv2D(3, 1)(inputs)))
     held = 16 * (3 + 5 + 3) * np.dtype("float32").itemsize
     assert cost(keras.Model(inputs, layers.Add()([stem, x]))).peak_activation_bytes == held
+
+
+@pytest.mark.tensorflow("text exists there only")
+def test_text_is_counted_by_its_references() -> None:
+    text = keras.Input((1,), dtype="string")
+    net = switched(keras.Model(text, layers.Dense(8, name="hidden")(layers.Hashing(8, output_mode="one_hot")(text))))
+    assert cost(net).peak_activation_bytes == 2 * 8 * 4  # of the codes and of what is computed from them
+    assert "hidden" in str(plan(net))
 
 
 def test_undefined_sizes_are_refused() -> None:

@@ -295,6 +295,62 @@ def test_epoch_callbacks_hear_of_one_training_as_in_fit(kind: str) -> None:
     assert events.heard == expected.heard == ["begin", "epoch 0", "done 0", "epoch 1", "done 1", "end"] * 2
 
 
+class Validations(keras.callbacks.Callback):  # type: ignore[misc]
+    """Records its parameters, and the hooks that `fit` calls around a validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Any] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.heard.append(dict(self.params))
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.heard.append("begin")
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.heard.append(sorted(logs))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.heard.append(epoch)
+
+
+class BatchValidations(Validations):
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.heard.append(f"batch {batch}")
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.heard.append(f"{batch} {sorted(logs)}")
+
+
+class OwnTest(keras.Model):  # type: ignore[misc]
+    def test_step(self, data: Any) -> Any:
+        return super().test_step(data)
+
+
+@fit_too
+@pytest.mark.parametrize("kind_of_callback", [Validations, BatchValidations])
+@pytest.mark.parametrize("kind_of_model", [keras.Model, OwnTest])
+def test_callbacks_hear_of_validations_as_in_fit(kind: str, kind_of_callback: Any, kind_of_model: Any) -> None:
+    received, expected = kind_of_callback(), kind_of_callback()
+    engine_for(switched(maps(kind=kind_of_model)), (X, Y), kind, callbacks=[received]).train(4, trial=1)
+    settings = {"batch_size": 4, "validation_batch_size": 4, "verbose": 0, "callbacks": [expected]}
+    switched(maps(kind=kind_of_model)).fit(X, Y, epochs=2, validation_data=(X, Y), **settings)
+    assert received.heard == expected.heard
+    assert expected.heard[0] == {"epochs": 2, "steps": 2, "verbose": 0}
+
+
+@both_kinds
+@pytest.mark.parametrize("on_epoch", [True, False])
+def test_averages_are_swapped_in_as_in_fit(kind: str, on_epoch: bool) -> None:
+    nets = [switched(maps(optimizer=keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))) for _ in range(2)]
+    swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=on_epoch) for _ in range(2)]
+    engine_for(nets[0], (X, Y), kind, callbacks=[swap[0], Validations()], batch_size=8).train(2, trial=1)
+    nets[1].fit(X, Y, batch_size=8, epochs=2, callbacks=[swap[1]], validation_data=(X, Y), verbose=0)
+    for one, other in zip(nets[0].get_weights(), nets[1].get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @both_kinds
 def test_stop_training_ends_the_training_and_only_that(kind: str) -> None:
     events, net = Events(stop_after=1), switched(maps())

@@ -11,12 +11,17 @@ import pytest
 from keras import layers, ops
 
 from shrinknet import export
-from shrinknet.errors import OptionError
+from shrinknet.errors import DataError, ExportError, OptionError
 
 pytestmark = pytest.mark.tensorflow("exports are written by TensorFlow")
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.normal(1.0, 2.0, (3, 12, 12, 3)).astype("float32")
-FUNCTIONS = ("gelu", "elu", "selu", "mish", "silu", "softplus", "hard_silu", "hard_sigmoid", "exponential", "softsign")
+FUNCTIONS = ("gelu", "elu", "selu", "mish", "silu", "softplus", "hard_silu", "hard_sigmoid", "exponential", "softsign",
+             "celu")  # fmt: skip
+
+
+def twice(x: Any) -> Any:
+    return ops.logaddexp(x, x)
 
 
 def adapted() -> Any:
@@ -46,9 +51,20 @@ def test_onnx_with_every_activation(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     image = keras.Input((12, 12, 3))
     each = [layers.Activation(name)(layers.Conv2D(2, 3)(image)) for name in FUNCTIONS]
+    each += [function(layers.Conv2D(2, 3, activation="relu")(image)) for function in (ops.expm1, ops.log1p, twice)]
     each += [ops.gelu(layers.Conv2D(2, 3)(image), approximate=False), layers.GroupNormalization(2)(each[0])]
     model = keras.Model(image, layers.Concatenate()(each))
     assert export(model, tmp_path, formats=("onnx",), sample=IMAGES)[0].difference < 1e-4
+
+
+@pytest.mark.parametrize("format", ["savedmodel", "onnx", "litert"])
+def test_augmentation_is_left_out(format: str, tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+    image = keras.Input((12, 12, 3))
+    x = layers.RandomRotation(0.2)(layers.RandomContrast(0.5)(image))
+    model = keras.Model(image, layers.Conv2D(2, 1)(x))
+    assert export(model, tmp_path, formats=(format,), sample=IMAGES)[0].difference < 1e-5
 
 
 def line(size: int | None) -> Any:
@@ -86,3 +102,33 @@ def test_a_format_that_does_not_exist_is_refused_before_anything_is_written(
     with pytest.raises(OptionError, match=r"litrt.*litert"):
         export(line(16), tmp_path / "new", formats=("keras", "litrt"))
     assert not (tmp_path / "new").exists()
+
+
+def words() -> Any:
+    """A text and a number in, two numbers out."""
+    text, number = keras.Input((1,), dtype="string", name="text"), keras.Input((1,), name="number")
+    codes = layers.Hashing(8, output_mode="one_hot")(text)
+    return keras.Model([text, number], layers.Dense(2)(layers.Dense(8)(layers.Concatenate()([codes, number]))))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_model_that_takes_text(given: bool, tmp_path: Path) -> None:
+    sample = [np.array([["a"], ["b"]]), np.ones((2, 1), "float32")] if given else None
+    assert [one.difference for one in export(words(), tmp_path, ("keras", "savedmodel"), sample)] == [0.0, 0.0]
+    with pytest.raises(ExportError, match="the format has no operation for StringToHash"):
+        export(words(), tmp_path, ("litert",), sample)
+
+
+def test_a_sample_of_text_and_numbers_mixed_up(tmp_path: Path) -> None:
+    text, number = np.array([["a"]]), np.ones((1, 1))
+    with pytest.raises(DataError, match=r"sample of text as text; received float64"):
+        export(words(), tmp_path, ("keras",), [number, number])
+    for array in (text, text.astype(object)):
+        with pytest.raises(DataError, match=r"sample of number as numbers; received"):
+            export(words(), tmp_path, ("keras",), [text, array])
+
+
+def test_one_format_by_its_name(tmp_path: Path) -> None:
+    assert [one.format for one in export(line(16), tmp_path, "keras")] == ["keras"]
+    with pytest.raises(OptionError, match=r"Unknown format 'tflite'"):
+        export(line(16), tmp_path, "tflite")

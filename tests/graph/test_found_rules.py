@@ -10,7 +10,7 @@ import pytest
 from keras import layers, ops
 
 from shrinknet import Filter, Switches, cost, slim, switched
-from shrinknet.errors import NotEquivalentError
+from shrinknet.errors import ModelError, NotEquivalentError
 from shrinknet.graph import elementwise, movement, per_channel
 from shrinknet.graph.rules.readers import input_cells
 
@@ -177,6 +177,15 @@ def test_declarations_in_one_line() -> None:
     for layer in (Twice(), Shifted(), Shuffle(), layers.Activation(leaky)):
         switches, _ = cut(between(layer))
         assert {filter.layer for filter in switches.filters} == {"first", "next"}
+
+
+def test_a_weight_that_is_not_there_is_named() -> None:
+    class Misnamed(Shifted):
+        """Declared with another name than its weight has."""
+
+    per_channel(Misnamed, "gamma")
+    with pytest.raises(ModelError, match=r"per_channel\(Misnamed, 'gamma'\).*no weight.*Name.*offset"):
+        switched(between(Misnamed()))
 
 
 def test_time_distributed_is_looked_through() -> None:

@@ -26,6 +26,7 @@ from shrinknet.loop.presets import THRESHOLD, filled
 from shrinknet.loop.proposals import ByCost
 from shrinknet.loop.view import floors
 from shrinknet.loop.workbench import Data, Workbench
+from shrinknet.minimizer import check_options
 from shrinknet.runs.points import SPACING, net_at, points
 
 
@@ -159,6 +160,15 @@ def test_presets_fill_only_what_is_open() -> None:
     assert shown == "baseline" == filled("default", {**given_, "reference": shown}, {})[0]["reference"]
     assert filled("thesis", {**given_, "reference": shown}, {})[0]["reference"] == "last"
     assert filled("thesis", {**given_, "reference": "baseline"}, {})[0]["reference"] == "baseline"
+
+
+def test_a_drop_replaces_the_threshold_of_a_preset() -> None:
+    given_ = {"threshold": None, "max_drop": 0.1, "target": None}
+    assert filled("thesis", given_, {})[0]["threshold"] is None
+    assert filled("thesis", {**given_, "threshold": 0.9}, {})[0]["threshold"] == 0.9  # and both are refused
+    check_options(preset="thesis", max_drop=0.1)
+    with pytest.raises(OptionError, match="not both"):
+        check_options(preset="thesis", max_drop=0.1, threshold=0.9)
 
 
 @pytest.mark.slow

@@ -50,6 +50,21 @@ def test_a_metric_with_several_numbers_is_no_score_and_does_no_harm(metric: Any)
         minimize(model, (X, labels), (X, labels), score="several", mode="max", **FEW)
 
 
+class OwnTest(keras.Model):  # type: ignore[misc]
+    def test_step(self, data: Any) -> Any:
+        return super().test_step(data)
+
+
+@pytest.mark.parametrize("kind", [keras.Model, OwnTest])
+def test_the_numbers_of_a_metric_with_names_are_scores(kind: Any) -> None:
+    """As in the results of Keras's `evaluate`."""
+    model = three_classes([Extremes(name="several")], "sparse_categorical_crossentropy", kind)
+    result = minimize(model, (X, LABELS), (X, LABELS), score="high", mode="max", **FEW)
+    assert result.baseline == 1.0
+    with pytest.raises(ScoreError, match=r"no score named 'several'; this model has .*low, high"):
+        minimize(model, (X, LABELS), (X, LABELS), score="several", mode="max", **FEW)
+
+
 class Agreeing(keras.Model):  # type: ignore[misc]
     """Has results of its own, which are no metrics."""
 
@@ -239,6 +254,16 @@ def test_a_finished_run_goes_on_and_keeps_what_was_decided(more: dict[str, Any],
     first = run(max_trials=1, **options)
     second = run(**{**options, **more})
     assert len(second.records) == more["max_trials"] and second.records[0] == first.records[0]
+
+
+@pytest.mark.tensorflow("text exists there only")
+def test_a_network_of_text() -> None:
+    text = keras.Input((1,), dtype="string")
+    codes = layers.Hashing(8, output_mode="one_hot")(text)
+    model = keras.Model(text, layers.Dense(1, activation="sigmoid")(layers.Dense(4, activation="relu")(codes)))
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    words = np.array([["a"], ["b"], ["c"], ["d"]] * 4)
+    assert minimize(model, (words, np.arange(16) % 2), (words, np.arange(16) % 2), **FEW).summary.before.parameters
 
 
 def test_losses_do_not_add_up_by_default() -> None:

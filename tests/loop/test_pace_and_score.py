@@ -208,6 +208,13 @@ def test_thresholds_are_for_all_scores_or_by_name() -> None:
         Options(threshold={"accuracy": 1.5})
 
 
+@pytest.mark.parametrize("threshold", [0.9, {"loss": 0.9}])
+@pytest.mark.parametrize("max_drop", [0.0, {"loss": 0.1}])
+def test_a_score_has_a_threshold_or_a_max_drop(threshold: Any, max_drop: Any) -> None:
+    with pytest.raises(OptionError, match=r"threshold or max_drop for a score, not both.*Leave one out"):
+        Options(threshold=threshold, max_drop=max_drop)
+
+
 @pytest.mark.parametrize(
     ("epoch", "steps", "final"), [(2, 50, 40), (16, 50, 320), (25, 50, 500), (235, 235, 1_175), (9_000, 500, 5_000)]
 )

@@ -66,6 +66,17 @@ def test_a_vocabulary_is_carried() -> None:
     same(net, slim(net), given)
 
 
+@pytest.mark.tensorflow("text exists there only")
+@pytest.mark.parametrize("kind", [list, dict])
+def test_text_next_to_numbers_needs_no_sample(kind: type) -> None:
+    inputs = {"text": keras.Input((1,), dtype="string", name="text"), "number": keras.Input((1,), name="number")}
+    codes = layers.Hashing(8, output_mode="one_hot")(inputs["text"])
+    hidden = layers.Dense(4, name="hidden")(layers.Concatenate()([codes, inputs["number"]]))
+    net = switched(keras.Model(inputs if kind is dict else list(inputs.values()), layers.Dense(2)(hidden)))
+    Switches(net).disable(Filter("hidden", 1))
+    assert slim(net).get_layer("hidden").units == 3
+
+
 def test_seeds_are_carried() -> None:
     model = keras.Model(x := image(), head(layers.Dropout(0.5, seed=3)(layers.Conv2D(4, 3)(x))))
     model(X, training=True)  # advances the seed
@@ -341,7 +352,31 @@ def test_a_subclassed_model_that_takes_a_dictionary(keys: tuple[str, ...], train
 def test_a_subclassed_model_that_looks_at_numbers_is_refused() -> None:
     model = Subclassed(branch=True)
     model(X)
-    with pytest.raises(ModelError, match=r"call\(\) of its own that cannot be followed.*keras.Model"):
+    with pytest.raises(
+        ModelError, match=r"call\(\) of its own that cannot be followed.*values of a tensor.*keras.Model"
+    ):
+        switched(model)
+
+
+class Scaling(keras.Model):  # type: ignore[misc]
+    """Has a weight that belongs to none of its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = layers.Conv2D(2, 1)
+
+    def build(self, shape: Any) -> None:
+        self.own = self.add_weight(shape=(2,), initializer="ones", name="own")
+        super().build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.out(x) * self.own
+
+
+def test_a_subclassed_model_with_a_weight_of_its_own_is_refused_for_that() -> None:
+    model = Scaling()
+    model(X)
+    with pytest.raises(ModelError, match=r"weights that belong to none of its layers \(.*own\)\. Use keras\.Model"):
         switched(model)
 
 

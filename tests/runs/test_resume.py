@@ -32,9 +32,9 @@ from marking import slow
 
 import shrinknet.runs.fingerprint
 import shrinknet.runs.journal
-from shrinknet import minimize, switched
+from shrinknet import load_strategy, minimize, switched
 from shrinknet.engine.data import read_data
-from shrinknet.errors import OptionError, RunError
+from shrinknet.errors import OptionError, RunError, StrategyError
 from shrinknet.filters import Filter
 from shrinknet.loop.pace import make_pace
 from shrinknet.loop.proposals import ByCount
@@ -388,6 +388,23 @@ def test_another_model_is_refused(
         story(folder)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"warmup_patience": 2}, {"warmup_patience": 4}),
+        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": ("norm-l1", {"patience": 9})}),
+        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
+    ],
+)
+def test_patience_may_change(before: dict[str, Any], after: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    options = {"run_dir": tmp_path / "run", "threshold": 1.0, "warmup_steps": 4, "steps": 1, "latency": False}
+    first = tiny_runs.run(**options, **before, max_trials=1)
+    began = (tmp_path / "run" / "run.json").read_bytes()
+    assert tiny_runs.run(**options, **after, max_trials=1).records == first.records
+    assert "strategy" in after or (tmp_path / "run" / "run.json").read_bytes() == began  # it answered at once
+    assert tiny_runs.run(**options, **after, max_trials=3).records[:1] == first.records
+
+
 def test_other_data_are_refused_unless_they_are_meant(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crashing, "Y", crashing.Y + 1)
     with pytest.raises(RunError, match=r"training data: was 12 samples, float32.*sha256 \w+, now 12 samples"):
@@ -446,6 +463,15 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: pathlib.
     with pytest.raises(RunError, match="contains other files"):
         story(tmp_path / "photographs")
     assert [path.name for path in (tmp_path / "photographs").iterdir()] == ["cat.png"]
+
+
+def test_a_name_that_no_disk_takes_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(RunError, match=r"could not be written: File name too long"):
+        story(tmp_path / ("n" * 300))
+    with pytest.raises(RunError, match=r"not a run folder.*found nothing"):
+        RunStore(tmp_path / ("n" * 300))
+    with pytest.raises(StrategyError, match="does not exist"):
+        load_strategy("n" * 300 + ".py")
 
 
 def test_mistakes_are_told_before_a_folder_is_made(tmp_path: pathlib.Path) -> None:

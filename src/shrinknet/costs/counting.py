@@ -175,5 +175,7 @@ def _peak_activation(graph: ChannelGraph, gone: np.ndarray) -> int | None:
 
 
 def bytes_each(dtype: Any) -> int:
-    """Bytes of one number of a dtype, by its name."""
+    """Bytes of one number of a dtype, by its name; of a text those of TensorFlow's reference to it."""
+    if dtype == "string":
+        return 24
     return np.dtype("float16" if dtype == "bfloat16" else str(dtype)).itemsize

@@ -9,29 +9,37 @@ import keras
 import numpy as np
 from keras import ops
 
-_BATCH_LEVEL = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+_TEST_BATCH = ("on_test_batch_begin", "on_test_batch_end")
+_BATCH_LEVEL = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end", *_TEST_BATCH)
+_TEST_LEVEL = ("on_test_begin", "on_test_end", *_TEST_BATCH)
 
 
 def needs_fit(callback: Any) -> bool:
-    """Whether a Keras callback has hooks for batches, which only `fit` calls.
-
-    Hooks may be methods of its class or, as those of LambdaCallback, attributes of the object.
-    """
+    """Whether a Keras callback has hooks for batches, which only `fit` and `evaluate` call."""
     if not isinstance(callback, keras.callbacks.Callback):
         return False
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_freq == "epoch":
-        return False  # its batch hook then does nothing
+        return _has(callback, _BATCH_LEVEL, keras.callbacks.ModelCheckpoint)  # whose batch hook then does nothing
+    return _has(callback, _BATCH_LEVEL)
+
+
+def _has(callback: Any, hooks: Sequence[str], base: Any = keras.callbacks.Callback) -> bool:
+    """Whether a callback has any of these hooks, other than those of a base class.
+
+    Hooks may be methods of its class or, as those of LambdaCallback, attributes of the object.
+    """
     kind = type(callback)
-    own = any(getattr(kind, name) is not getattr(keras.callbacks.Callback, name) for name in _BATCH_LEVEL)
-    return own or any(name in vars(callback) for name in _BATCH_LEVEL)
+    return any(getattr(kind, name) is not getattr(base, name) or name in vars(callback) for name in hooks)
 
 
 def needs_validation(callback: Any) -> bool:
-    """Whether a Keras callback may look at `val_*` in the logs of an epoch.
+    """Whether a Keras callback may look at `val_*` in the logs of an epoch, or at the validation itself.
 
-    Of the callbacks that Keras ships it is known; one of the user's may if it has a hook for the end of an epoch.
+    Of the callbacks that Keras ships it is known; one of the user's may if it has a hook for the end of an epoch, or
+    one for tests.
     """
-    kind = type(callback)
+    if _has(callback, _TEST_LEVEL) and not isinstance(callback, keras.callbacks.SwapEMAWeights):
+        return True
     if isinstance(callback, keras.callbacks.ModelCheckpoint):
         if not callback.save_best_only:
             return "{val_" in str(callback.filepath)
@@ -39,8 +47,7 @@ def needs_validation(callback: Any) -> bool:
         return False
     if isinstance(callback, _MONITORING):
         return str(callback.monitor).startswith("val_")
-    own = kind.on_epoch_end is not keras.callbacks.Callback.on_epoch_end
-    return own or "on_epoch_end" in vars(callback)
+    return _has(callback, ("on_epoch_end",))
 
 
 _BLIND = (
@@ -59,18 +66,22 @@ class TrainingCallbacks(keras.callbacks.CallbackList):
 
     Args:
         net: what is trained; callbacks: the user's.
-        evaluate: gives the results on the validation data; called at the end of an epoch where a callback needs them.
+        validate: gives the results on the validation data, and calls the hooks for tests of the list that it is given;
+            called at the end of an epoch where a callback needs them.
+        params: what callbacks find in their `params`: epochs, steps, verbose.
 
     Attributes:
         ends_epoch: whether the batches to come end their epoch.
         batches: number of batches that `fit` has trained on since `begin_part`.
     """
 
-    def __init__(self, net: Any, callbacks: Sequence[Any], evaluate: Callable[[], Mapping[str, Any]]) -> None:
-        super().__init__(list(callbacks), add_history=True, model=net)
+    def __init__(
+        self, net: Any, callbacks: Sequence[Any], validate: Callable[[Any], Mapping[str, Any]], **params: int
+    ) -> None:
+        super().__init__(list(callbacks), add_history=True, model=net, **params)
         self.ends_epoch = True
         self.batches = 0
-        self._evaluate = evaluate if any(map(needs_validation, callbacks)) else None
+        self._validate = validate if any(map(needs_validation, callbacks)) else None
         self._epoch: int | None = None  # that has begun and not ended
         self._batches_before = 0  # of this epoch, in earlier parts
         self._metrics: list[np.ndarray] = []  # values of the metrics' variables at the end of the last part
@@ -121,8 +132,8 @@ class TrainingCallbacks(keras.callbacks.CallbackList):
             return
         self._epoch = None
         self._logs = dict(logs or {})
-        if self._evaluate is not None:
-            self._logs |= {f"val_{name}": value for name, value in self._evaluate().items()}
+        if self._validate is not None:
+            self._logs |= {f"val_{name}": value for name, value in self._validate(self).items()}
         super().on_epoch_end(epoch, self._logs)
 
 

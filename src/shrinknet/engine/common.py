@@ -66,11 +66,9 @@ class CommonEngine(ABC):
 
     def train(self, steps: int, trial: int, start: int = 0, total: int | None = None) -> int:
         """See `Engine`."""
-        if self._open is None or self._open[0] != trial or not start:
-            self._open = (trial, TrainingCallbacks(self.net, self.callbacks, self.evaluate))
-            self.net.stop_training = False
-            self._open[1].begin_training()
         whole = total or start + steps
+        if self._open is None or self._open[0] != trial or not start:
+            self._open = (trial, self._begun(whole))
         told, done, ends = self._open[1], 0, start + steps >= whole
         for epoch, first, count, completes in self._parts(start, steps):
             told.begin_part(completes or (ends and first + count == start + steps))
@@ -83,6 +81,28 @@ class CommonEngine(ABC):
             self.end_training()
         self.on_step(start + done, whole)
         return done
+
+    def _begun(self, steps: int) -> TrainingCallbacks:
+        """The callbacks of a training that begins and may take this number of steps."""
+        each = steps_of_an_epoch(self.feed)
+        told = TrainingCallbacks(
+            self.net,
+            self.callbacks,
+            self._validate,
+            verbose=0,
+            epochs=max(1, -(-steps // each)),
+            steps=min(each, steps),
+        )
+        self.net.stop_training = False
+        told.begin_training()
+        return told
+
+    def _validate(self, told: TrainingCallbacks) -> dict[str, Any]:
+        """Evaluates on the validation data, for callbacks that hear when it begins and ends."""
+        told.on_test_begin()
+        results = self.evaluate()
+        told.on_test_end(results)
+        return results
 
     def _progress(self, before: int, whole: int, done: int) -> None:
         self.on_step(before + done, whole)
@@ -163,21 +183,28 @@ class CommonEngine(ABC):
         """Whether the model's class overrides `test_step`, whose results may not be metrics."""
         return type(self.net).test_step is not keras.Model.test_step
 
-    def evaluate_own(self, feed: Feed, step: Callable[[Batch], Mapping[str, Any]]) -> dict[str, Any]:
+    def evaluate_own(
+        self, feed: Feed, step: Callable[[Batch], Mapping[str, Any]], told: TrainingCallbacks | None = None
+    ) -> dict[str, Any]:
         """Evaluates a feed with the model's own `test_step`: returns its metrics, or the mean of its results.
 
         Args:
-            step: runs the model's `test_step` on a batch.
+            step: runs the model's `test_step` on a batch; told: hears of each batch.
         """
         self.net.reset_metrics()
         logs: dict[str, Any] = {}
         samples = 0
-        for batch in batches_of(feed):
+        for number, batch in enumerate(batches_of(feed)):
+            if told is not None:
+                told.on_test_batch_begin(number)
             size = len(keras.tree.flatten(batch)[0])
-            for name, value in step(batch).items():
+            results = flat(step(batch))
+            if told is not None:
+                told.on_test_batch_end(number, results)
+            for name, value in results.items():
                 logs[name] = logs.get(name, 0.0) + size * np.asarray(ops.convert_to_numpy(value), "float64")
             samples += size
-        metrics = self.net.get_metrics_result()
+        metrics = flat(self.net.get_metrics_result())
         if set(metrics) == set(logs):
             return plain_results(metrics)
         return plain_results({name: value / samples for name, value in logs.items()})
@@ -199,7 +226,15 @@ def batches_of(feed: Feed) -> Iterator[Batch]:
 
 def plain_results(results: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics as floats; those with several numbers, such as F1Score per class, as arrays or structures."""
-    return {name: keras.tree.map_structure(_plain, value) for name, value in results.items()}
+    return {name: keras.tree.map_structure(_plain, value) for name, value in flat(results).items()}
+
+
+def flat(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of which those of a metric that gives a dictionary have its names, as in Keras's `evaluate`."""
+    found: dict[str, Any] = {}
+    for name, value in results.items():
+        found |= flat(value) if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def _plain(value: Any) -> Any:

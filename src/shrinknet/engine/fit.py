@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from shrinknet.engine.callbacks import TrainingCallbacks
 from shrinknet.engine.common import CommonEngine, Part, plain_results
 from shrinknet.engine.data import Arrays, Batch, Feed, Stream
 from shrinknet.errors import DataError
@@ -66,16 +67,26 @@ class FitEngine(CommonEngine):
     def evaluate(self, feed: Feed | None = None) -> dict[str, Any]:
         """See `Engine`."""
         feed = self.validation if feed is None else feed
-        if self.has_own_test_step:
-            return self.evaluate_own(feed, self._test_on)
+        return self.evaluate_own(feed, self._test_on) if self.has_own_test_step else self._evaluate(feed)
+
+    def _validate(self, told: TrainingCallbacks) -> dict[str, Any]:
+        """As in every engine; callbacks also hear of the batches."""
+        if not self.has_own_test_step:
+            return self._evaluate(self.validation, told)
+        told.on_test_begin()
+        results = self.evaluate_own(self.validation, self._test_on, told)
+        told.on_test_end(results)
+        return results
+
+    def _evaluate(self, feed: Feed, told: TrainingCallbacks | None = None) -> dict[str, Any]:
+        """Evaluates with Keras's `evaluate`, which calls the hooks for tests."""
+        common = {"verbose": 0, "return_dict": True, "callbacks": told}
         if isinstance(feed, Arrays):
             size = feed.batch_size
             rows = [np.arange(start, min(start + size, feed.samples)) for start in range(0, feed.samples, size)]
-            results = self.net.evaluate(_Batches(feed, rows), verbose=0, return_dict=True)
-        else:
-            feed.passes += 1
-            results = self.net.evaluate(feed.source, steps=feed.limit, verbose=0, return_dict=True)
-        return plain_results(results)
+            return plain_results(self.net.evaluate(_Batches(feed, rows), **common))
+        feed.passes += 1
+        return plain_results(self.net.evaluate(feed.source, steps=feed.limit, **common))
 
     def _test_on(self, batch: Batch) -> dict[str, Any]:
         return dict(self.net.test_on_batch(*batch, return_dict=True))

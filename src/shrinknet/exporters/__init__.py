@@ -100,7 +100,7 @@ class Exports(tuple[Exported, ...]):
 def export(
     model: Any,
     folder: str | os.PathLike[str],
-    formats: Sequence[str] = DEFAULT_FORMATS,
+    formats: str | Sequence[str] = DEFAULT_FORMATS,
     sample: Any = None,
     *,
     threads: int = 1,
@@ -113,9 +113,10 @@ def export(
         model: a Sequential or Functional Keras model without switches, as `slim` returns it.
         folder: where to write; created if it does not exist. Files are named after the model, and only complete files
             replace existing ones.
-        formats: names of formats: "keras", "savedmodel", "litert", "litert-float16", "litert-dynamic", "litert-int8",
-            "onnx" (needs the extra `onnx`). A file may differ from the model by 1e-6 of the outputs' scale (keras),
-            1e-5 (savedmodel), 1e-4 (litert, onnx), 1e-2 (litert-float16), 0.1 (litert-dynamic) and 0.2 (litert-int8).
+        formats: name of a format, or several: "keras", "savedmodel", "litert", "litert-float16", "litert-dynamic",
+            "litert-int8", "onnx" (needs the extra `onnx`). A file may differ from the model by 1e-6 of the outputs'
+            scale (keras), 1e-5 (savedmodel), 1e-4 (litert, onnx), 1e-2 (litert-float16), 0.1 (litert-dynamic) and 0.2
+            (litert-int8).
         sample: inputs with a batch axis, as the model takes them: an array, a list with one array for each input, or a
             dict by their names. int8 takes its ranges from the sample, which must then be real data, a hundred samples
             or more. None: random numbers.
@@ -142,6 +143,7 @@ def export(
         format  path                      bytes  difference  latency ms  latency p95 ms  threads
         keras   production/digits.keras  16,394           0       1.172           1.383        2
     """
+    formats = (formats,) if isinstance(formats, str) else formats
     unknown = [name for name in formats if name not in EXPORTERS]
     if unknown:
         raise OptionError(f"Unknown format {unknown[0]!r}; known are {', '.join(EXPORTERS)}.")
@@ -237,8 +239,9 @@ def _difference(source: Source, received: ArrayList, exporter: Exporter, agreeme
 def reason(error: Exception) -> str:
     """Why a library failed: a few words extracted from a possibly very long message."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    listed = re.findall(r"^\s*(?:Flex|Custom) ops: (.+)$|'tf\.(\w+)' op is neither", text, re.MULTILINE)
-    operations = dict.fromkeys(name for pair in listed for name in pair if name)
+    missing = r"^\s*(?:Flex|Custom) ops: (.+)$|'tf\.(\w+)' op is neither|No Op registered for (\w+)"
+    listed = re.findall(missing, text, re.MULTILINE)
+    operations = dict.fromkeys(name for groups in listed for name in groups if name)
     if operations:
         return f"the format has no operation for {', '.join(operations)}"
     if "TensorListReserve" in text:

@@ -119,7 +119,28 @@ def _fitting(value: Any, name: str, tensor: Any) -> np.ndarray:
         raise DataError(f"Expected the sample of {name} as (samples, {sizes}); received shape {array.shape}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"The sample of {name} contains numbers that are not finite. Leave those samples out.")
-    return array.astype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
+    return _typed(array, name, str(tensor.dtype))
+
+
+def _typed(array: np.ndarray, name: str, dtype: str) -> np.ndarray:
+    """The array in a type of Keras's; text as Python objects."""
+    kind = array.dtype.kind
+    try:
+        if dtype == "string" and kind in "SUO":
+            return array.astype(object)
+        if dtype != "string" and kind not in "SU":
+            return array.astype("float32" if dtype == "bfloat16" else dtype)
+    except (TypeError, ValueError):  # objects that are no numbers
+        pass
+    raise DataError(
+        f"Expected the sample of {name} as {'text' if dtype == 'string' else 'numbers'}; received {array.dtype}. Pass "
+        "what the model takes at this input."
+    )
+
+
+def predicting(model: Any) -> Callable[[Any], Any]:
+    """The model as a function of its inputs that predicts: Keras's layers for augmentation train unless told not to."""
+    return lambda inputs: model(inputs, training=False)
 
 
 def in_batches(run: Callable[[ArrayList], ArrayList], source: Source) -> ArrayList:

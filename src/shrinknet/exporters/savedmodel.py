@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from shrinknet.costs.timing import latency
-from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow, tensorflow_threads
+from shrinknet.exporters.base import ArrayList, Source, needs_tensorflow, predicting, tensorflow_threads
 
 
 class SavedModelExporter:
-    """Writes with Keras's own exporter, and loads back the signature `serving_default`."""
+    """Writes with Keras's archive, and loads back the signature `serving_default`."""
 
     name = "savedmodel"
     suffix = ".savedmodel"
@@ -20,7 +21,10 @@ class SavedModelExporter:
 
     def write(self, source: Source, path: Path) -> None:
         needs_tensorflow(self)
-        source.model.export(str(path), format="tf_saved_model", verbose=False, input_signature=source.signature)
+        archive = keras.export.ExportArchive()
+        archive.track(source.model)
+        archive.add_endpoint("serve", predicting(source.model), source.signature)
+        archive.write_out(str(path), verbose=False)
 
     def load(self, source: Source, path: Path, threads: int) -> SavedModelRunner:
         return SavedModelRunner(path, source)

@@ -104,7 +104,7 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> bool:
 
 
 def _check_kind(path: Path) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         raise ModelError(f"There is no model file {path}.")
     if path.is_dir():
         kind = "is a SavedModel" if (path / "saved_model.pb").exists() else "is a folder"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from shrinknet.errors import ModelError
@@ -55,10 +56,22 @@ def per_channel(kind: type, *weights: str, axis: int = -1) -> None:
     def owns(call: Call) -> list[np.ndarray]:
         channels = call.channels(0, axis)
         for name in weights:
-            call.owns(getattr(call.operation, name), 0, channels)
+            call.owns(_weight(call, name), 0, channels)
         return [call.labels[0]]
 
     rule(kind, pointwise=True)(owns)
+
+
+def _weight(call: Call, name: str) -> Any:
+    """The weight in an attribute of the layer; None if the layer has been told to do without it."""
+    weight = getattr(call.operation, name, False)
+    if weight is None or isinstance(weight, keras.Variable):
+        return weight
+    known = [key for key, value in vars(call.operation).items() if isinstance(value, keras.Variable)]
+    raise ModelError(
+        f"per_channel({call.kind}, {name!r}) was declared, and the layer {call.path} has no weight in an attribute of "
+        f"this name. Name the attributes that hold its weights: {', '.join(known) or 'it has none'}."
+    )
 
 
 def movement(*kinds: type) -> None:

@@ -35,6 +35,11 @@ class Options:
             share("threshold", threshold, "the share of the score to keep")
         for drop in _each(self.max_drop):
             at_least("max_drop", drop, 0, whole=False)
+        if _overlap(self.threshold, self.max_drop):
+            raise OptionError(
+                f"Expected threshold or max_drop for a score, not both; received threshold={self.threshold!r} and "
+                f"max_drop={self.max_drop!r}. Leave one out, or name each score in one of two dictionaries."
+            )
         one_of("reference", self.reference, ("last", "baseline"))
         goals_of(self.target)
 
@@ -103,6 +108,13 @@ def _each(value: Any) -> Sequence[Any]:
     if isinstance(value, Mapping):
         return list(value.values())
     return [] if value is None else [value]
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    """Whether a score has a value in both; a plain value is for all scores."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return not one.keys().isdisjoint(other)
+    return bool(_each(one) and _each(other))
 
 
 def _for(value: float | Mapping[str, float] | None, name: str) -> float | None:
@@ -184,4 +196,4 @@ def check_keywords(keywords: Mapping[str, Any]) -> None:
 
 
 # Settings that may change when a run is resumed: they only say how far it goes.
-LIMITS = ("target", "max_trials", "max_seconds")
+LIMITS = ("target", "max_trials", "max_seconds", "patience")

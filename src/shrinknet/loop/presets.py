@@ -67,6 +67,8 @@ def filled(preset: str, given: Mapping[str, Any], details: Mapping[str, Any]) ->
     }  # fmt: skip
     if given.get("repair", AUTO) is None:
         values["repair"] = None
+    if values["max_drop"] is not None:
+        values["threshold"] = given["threshold"]  # it replaces a preset's
     if values["threshold"] is None and values["max_drop"] is None and values["target"] is None:
         values["threshold"] = THRESHOLD
     keywords = {

@@ -184,9 +184,10 @@ def written_out(model: Any, sample: Any = None) -> Any:
     try:
         followed = follow(model, (inputs,), {}, as_given=True)
     except ModelError as error:
+        how = "Python code that depends on the values of a tensor cannot be followed; use" if error.__cause__ else "Use"
         raise ModelError(
-            f"The model {model.name} has a call() of its own that cannot be followed: {error}. Python code that "
-            "depends on the values of a tensor cannot be followed; use keras.Model(inputs, outputs) instead."
+            f"The model {model.name} has a call() of its own that cannot be followed: {error}. {how} "
+            "keras.Model(inputs, outputs) instead, or leave that to a layer."
         ) from error
     try:
         same_function(model, followed, (inputs,), {})

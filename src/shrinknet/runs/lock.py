@@ -32,9 +32,9 @@ def refuse_if_held(folder: str | os.PathLike[str]) -> None:
         RunError: the folder is being written; the message says by which process.
     """
     path = pathlib.Path(folder) / NAME
-    if not _LOCKS or not path.is_file():
+    if not _LOCKS or not os.path.isfile(path):  # which, unlike Path.is_file, raises nothing
         return
-    with contextlib.suppress(PermissionError), open(path, "rb") as file:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
         _lock(file.fileno(), path, fcntl.LOCK_SH)
 
 

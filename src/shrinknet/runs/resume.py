@@ -18,6 +18,7 @@ from shrinknet.runs.store import RunStore
 
 ANCHOR = "anchor "  # prefix of the names of arrays that belong to the target of repairs
 DATA = "data"  # the part of a run's identity that the user may change
+FREE = ("warmup_patience",)  # settings that may change: what is decided stays, and a warm-up that goes on heeds them
 _LOG = logging.getLogger("shrinknet")
 
 
@@ -84,7 +85,8 @@ def compare(
     Raises:
         RunError: they differ; the message names every difference.
     """
-    found = differences(*({k: v for k, v in run["config"].items() if k not in limits} for run in (old, new)))
+    free = {*limits, *FREE}
+    found = differences(*({k: v for k, v in run["config"].items() if k not in free} for run in (old, new)))
     for what, parts in new["identity"].items():
         if what != DATA or not new_data:
             found += differences(old["identity"].get(what, {}), parts)

@@ -63,8 +63,9 @@ class RunStore:
         self.journal = Journal(self.path, self.disk)
         if create:
             self._create()
-        elif not any((self.path / name).is_file() for name in (JOURNAL, "run.json")):
-            found = "nothing" if not self.path.exists() else "a folder" if self.path.is_dir() else "a file"
+        elif not any(os.path.isfile(self.path / name) for name in (JOURNAL, "run.json")):
+            isdir = os.path.isdir(self.path)  # unlike the methods of Path, these raise nothing
+            found = "nothing" if not os.path.exists(self.path) else "a folder" if isdir else "a file"
             raise RunError(
                 f"{self.path} is not a run folder: expected run.json and {JOURNAL} in it, found {found} without "
                 "them. Pass the folder that was given as --run or run_dir."
@@ -154,7 +155,7 @@ class RunStore:
     # -- the folder
 
     def _create(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise RunError(f"{self.path} is a file, expected a folder for a run. Choose another name.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -172,8 +172,8 @@ def _from_name(name: str) -> Any:
 def _from_file(path: Path) -> Any:
     """The object called `strategy` in a plug-in file, otherwise its one class that has ask and tell."""
     path = path.expanduser()
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):
+        what = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
         raise StrategyError(f"The plug-in file {path} {what}; expected the path of a single .py file.")
     module = _import(path)
     named = getattr(module, "strategy", None)
