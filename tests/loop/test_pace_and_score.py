@@ -199,6 +199,10 @@ def test_a_guard_can_only_reject(guard: float | None, accepted: bool) -> None:
 def test_thresholds_are_for_all_scores_or_by_name() -> None:
     scorer = Scorer("accuracy", True, guards=(Scorer("loss", False),))
     assert Options(threshold=0.9).criterion(scorer) == Criterion(0.9, guards={"loss": Criterion(0.9, False)})
+    own = Options(threshold=0.9, max_drop={"loss": 0.1}).criterion(scorer)
+    assert own == Criterion(0.9, guards={"loss": Criterion(None, False, 0.1)})
+    own = Options(threshold={"loss": 0.9}, max_drop=0.1).criterion(scorer)
+    assert own == Criterion(None, max_drop=0.1, guards={"loss": Criterion(0.9, False)})
     mixed = Options(threshold={"accuracy": 0.9}, max_drop={"loss": 0.1})
     assert mixed.criterion(scorer) == Criterion(0.9, guards={"loss": Criterion(None, False, 0.1)})
     for threshold in ({"accuracy": 0.9}, {"accuracy": 0.9, "loss": 0.9, "auc": 0.9}):
@@ -208,8 +212,7 @@ def test_thresholds_are_for_all_scores_or_by_name() -> None:
         Options(threshold={"accuracy": 1.5})
 
 
-@pytest.mark.parametrize("threshold", [0.9, {"loss": 0.9}])
-@pytest.mark.parametrize("max_drop", [0.0, {"loss": 0.1}])
+@pytest.mark.parametrize(("threshold", "max_drop"), [(0.9, 0.0), ({"loss": 0.9}, {"loss": 0.1, "accuracy": 0.1})])
 def test_a_score_has_a_threshold_or_a_max_drop(threshold: Any, max_drop: Any) -> None:
     with pytest.raises(OptionError, match=r"threshold or max_drop for a score, not both.*Leave one out"):
         Options(threshold=threshold, max_drop=max_drop)

@@ -38,7 +38,7 @@ class Options:
         if _overlap(self.threshold, self.max_drop):
             raise OptionError(
                 f"Expected threshold or max_drop for a score, not both; received threshold={self.threshold!r} and "
-                f"max_drop={self.max_drop!r}. Leave one out, or name each score in one of two dictionaries."
+                f"max_drop={self.max_drop!r}. Leave one out, or name in a dictionary the scores that are exceptions."
             )
         one_of("reference", self.reference, ("last", "baseline"))
         goals_of(self.target)
@@ -69,10 +69,18 @@ class Options:
                 f"{', '.join(sorted(named))}."
             )
         own, *guards = (
-            Criterion(_for(self.threshold, one.name), one.higher_is_better, _for(self.max_drop, one.name))
+            Criterion(threshold, one.higher_is_better, drop)
             for one in (scorer, *scorer.guards)
+            for threshold, drop in (self._bounds(one.name),)
         )
         return replace(own, guards=dict(zip(names[1:], guards, strict=True)))
+
+    def _bounds(self, name: str) -> tuple[float | None, float | None]:
+        """The threshold and the max_drop of a score, one of them None."""
+        threshold, drop = _for(self.threshold, name), _for(self.max_drop, name)
+        if threshold is None or drop is None:
+            return threshold, drop
+        return (threshold, None) if isinstance(self.threshold, Mapping) else (None, drop)
 
     def with_steps(self, epoch: int) -> Options:
         """A copy with the steps that were left open filled in.
@@ -111,10 +119,10 @@ def _each(value: Any) -> Sequence[Any]:
 
 
 def _overlap(one: Any, other: Any) -> bool:
-    """Whether a score has a value in both; a plain value is for all scores."""
+    """Whether a score has a value in both. A plain value is for all scores that a dictionary does not name."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return not one.keys().isdisjoint(other)
-    return bool(_each(one) and _each(other))
+    return not isinstance(one, Mapping) and not isinstance(other, Mapping) and None not in (one, other)
 
 
 def _for(value: float | Mapping[str, float] | None, name: str) -> float | None:
