@@ -69,8 +69,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "copy-not-compared-with-the-model",
         0,
         "network/switching.py",
-        "    _prove(model, net, sample)\n    return net",
-        "    return net",
+        "        _prove(model, recorded, net, sample)\n    return net",
+        "        pass\n    return net",
         (f"{ANY_MODEL}::test_a_copy_that_is_another_function_is_never_returned",),
     ),
     Mutant(

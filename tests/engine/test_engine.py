@@ -329,8 +329,15 @@ class OwnTest(keras.Model):  # type: ignore[misc]
 
 
 @fit_too
-@pytest.mark.parametrize("kind_of_callback", [Validations, BatchValidations])
-@pytest.mark.parametrize("kind_of_model", [keras.Model, OwnTest])
+@pytest.mark.parametrize(
+    ("kind_of_callback", "kind_of_model"),
+    [
+        (Validations, keras.Model),
+        slow(Validations, OwnTest),
+        slow(BatchValidations, keras.Model),
+        (BatchValidations, OwnTest),
+    ],
+)
 def test_callbacks_hear_of_validations_as_in_fit(kind: str, kind_of_callback: Any, kind_of_model: Any) -> None:
     received, expected = kind_of_callback(), kind_of_callback()
     engine_for(switched(maps(kind=kind_of_model)), (X, Y), kind, callbacks=[received]).train(4, trial=1)
@@ -341,7 +348,7 @@ def test_callbacks_hear_of_validations_as_in_fit(kind: str, kind_of_callback: An
 
 
 @both_kinds
-@pytest.mark.parametrize("on_epoch", [True, False])
+@pytest.mark.parametrize("on_epoch", [True, slow(False)])
 def test_averages_are_swapped_in_as_in_fit(kind: str, on_epoch: bool) -> None:
     nets = [switched(maps(optimizer=keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))) for _ in range(2)]
     swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=on_epoch) for _ in range(2)]
@@ -363,7 +370,7 @@ def test_stop_training_ends_the_training_and_only_that(kind: str) -> None:
 
 
 @fit_too
-@pytest.mark.parametrize("source", ["arrays", "known", "unknown", "endless"])
+@pytest.mark.parametrize("source", ["arrays", slow("known"), slow("unknown"), "endless"])
 def test_parts_are_one_training_for_callbacks(kind: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if source != "arrays" and BACKEND != "tensorflow":
         pytest.skip("tf.data needs TensorFlow")

@@ -55,7 +55,7 @@ class OwnTest(keras.Model):  # type: ignore[misc]
         return super().test_step(data)
 
 
-@pytest.mark.parametrize("kind", [keras.Model, OwnTest])
+@pytest.mark.parametrize("kind", [keras.Model, slow(OwnTest)])
 def test_the_numbers_of_a_metric_with_names_are_scores(kind: Any) -> None:
     """As in the results of Keras's `evaluate`."""
     model = three_classes([Extremes(name="several")], "sparse_categorical_crossentropy", kind)
@@ -114,7 +114,7 @@ LIMITS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", [slow(name) if name in ("MaxNorm", "MinMaxNorm") else name for name in LIMITS])
 def test_a_constraint_sees_only_what_is_left(name: str) -> None:
     image = keras.Input((8, 8, 1))
     x = layers.Conv2D(6, 3, activation="relu", name="first")(image)
@@ -169,7 +169,7 @@ def between(name: str, optimizer: Any = None) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", UNSOUND)
+@pytest.mark.parametrize("name", [slow(name) if name in ("taps", "slope") else name for name in UNSOUND])
 def test_what_counts_disabled_channels_is_refused_and_the_rest_trains_as_the_slim_network(name: str) -> None:
     net = switched(between(name))
     gone = [Filter("first", index) for index in range(3)]
@@ -192,7 +192,7 @@ def test_a_run_leaves_such_filters_alone_and_says_so(caplog: pytest.LogCaptureFi
     assert "6 filters are left alone. The layer norm adds a loss" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [keras.optimizers.Lamb, keras.optimizers.Adafactor])
+@pytest.mark.parametrize("kind", [keras.optimizers.Lamb, slow(keras.optimizers.Adafactor)])
 def test_optimizers_that_measure_whole_kernels_are_refused_before_anything_is_trained(kind: Any) -> None:
     model = between("sign", kind(0.01))
     with pytest.raises(OptimizerError, match=rf"{kind.__name__} measures whole kernels.*trial_optimizer='adam'"):

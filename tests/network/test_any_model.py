@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from marking import slow
 
 from shrinknet import Filter, Switches, slim, switched
 from shrinknet.errors import ModelError, NotEquivalentError
@@ -327,8 +328,10 @@ class Keyed(keras.Model):  # type: ignore[misc]
 
 
 @pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # a layer has the name of the key
-@pytest.mark.parametrize("keys", [("x",), ("z", "a"), ("hidden",)])
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(
+    ("keys", "trained"),
+    [(("x",), False), (("z", "a"), True), slow(("x",), True), slow(("z", "a"), False), (("hidden",), False)],
+)
 def test_a_subclassed_model_that_takes_a_dictionary(keys: tuple[str, ...], trained: bool) -> None:
     x = {key: RANDOM.normal(size=(8, 5)).astype("float32") for key in keys}
     model = Keyed(*keys)

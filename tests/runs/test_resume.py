@@ -392,8 +392,8 @@ def test_another_model_is_refused(
     ("before", "after"),
     [
         ({"warmup_patience": 2}, {"warmup_patience": 4}),
-        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": ("norm-l1", {"patience": 9})}),
-        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
+        slow({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": ("norm-l1", {"patience": 9})}),
+        slow({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
     ],
 )
 def test_patience_may_change(before: dict[str, Any], after: dict[str, Any], tmp_path: pathlib.Path) -> None:
