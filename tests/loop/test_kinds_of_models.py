@@ -14,6 +14,8 @@ from tiny_runs import DATA, X, Y, classifier, run
 
 from shrinknet import Filter, Switches, minimize, slim, switched
 from shrinknet.errors import DataError, FilterError, ModelError, OptimizerError, ScoreError, ShrinknetError
+from shrinknet.graph import rule
+from shrinknet.graph.rules.readers import convolution
 
 pytestmark = pytest.mark.usefixtures("no_latency")
 FEW = {"warmup_steps": 4, "steps": 2, "max_trials": 1, "final_steps": 0, "seed": 1, "verbose": 0}
@@ -184,6 +186,21 @@ def test_what_counts_disabled_channels_is_refused_and_the_rest_trains_as_the_sli
     for one in (net, small):
         one.fit(X, Y, batch_size=48, epochs=4, shuffle=False, verbose=0)
     np.testing.assert_allclose(net.predict(X, verbose=0), small.predict(X, verbose=0), atol=1e-5)
+
+
+def test_a_loss_on_what_a_layer_reads_counts_it() -> None:
+    @keras.saving.register_keras_serializable("kinds")
+    class Careful(layers.Conv2D):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            self.add_loss(ops.mean(ops.square(x)))
+            return super().call(x)
+
+    rule(Careful, reads=[("kernel", -2)], count="filters")(lambda call: convolution(call))
+    image = keras.Input((8, 8, 1))
+    x = Careful(4, 3, name="second")(layers.Conv2D(6, 3, activation="relu", name="first")(image))
+    switches = Switches(switched(keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))))
+    with pytest.raises(FilterError, match="The layer second adds a loss"):
+        switches.disable(Filter("first", 0))
 
 
 def test_a_run_leaves_such_filters_alone_and_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -97,8 +97,7 @@ class LiteRTInt8Exporter(LiteRTExporter):
 def _with_constants(source: Source) -> Any:
     """The model as a TensorFlow function whose weights are constants.
 
-    Variables would be written to a SavedModel, and read and frozen by the converter: 10 s instead of 1 s for a
-    MobileNetV2.
+    Variables would be written to a SavedModel, and read and frozen by the converter, which takes most of the time.
     """
     import keras
     import tensorflow as tf

@@ -13,7 +13,6 @@ from shrinknet.errors import ModelError
 from shrinknet.loop.workbench import Workbench
 from shrinknet.repair import Fold, Refit, fold
 from shrinknet.repair.reference import Reference, reference_of
-from shrinknet.repair.refitting import repaired
 
 
 class Mender:
@@ -62,8 +61,7 @@ class Mender:
             fold(self.bench.net, settings=self.settings)
         elif self._reference is not None:
             try:
-                evidence = self.bench.evidence()
-                evidence.reuse(repaired(evidence.calibration, self._reference).seen)
+                self.bench.evidence().repaired(self._reference)
             except ModelError:
                 return False
         return True

@@ -137,7 +137,8 @@ def _losses(graph: ChannelGraph, changed: np.ndarray) -> Iterator[str]:
     """Layers of the user's that add losses in their calls."""
     for call in graph.calls:
         kind: Any = type(call.operation)
-        if adds_losses(kind) and any(changed[graph.solved[labels]].any() for labels, _ in call.given):
+        touched = (labels for labels, _ in (*call.taken, *call.given))
+        if adds_losses(kind) and any(changed[graph.solved[labels]].any() for labels in touched):
             yield f"The layer {call.path} adds a loss, which counts the channel, so it cannot be disabled."
 
 

@@ -18,8 +18,8 @@ from shrinknet.network.switches import Switches
 from shrinknet.repair.gradients import sensed
 from shrinknet.repair.program import Step
 from shrinknet.repair.readers import Reader
-from shrinknet.repair.reference import Block, Calibration
-from shrinknet.repair.refitting import shifts
+from shrinknet.repair.reference import Block, Calibration, Reference
+from shrinknet.repair.refitting import Repaired, repaired, shifts
 from shrinknet.repair.regression import Regression
 from shrinknet.strategies.equations import Equations, Signal
 
@@ -65,12 +65,18 @@ class Evidence:
             self._known = key, gathered.equations(self._weights() if weighted else {})
         return self._known[1]
 
-    def reuse(self, seen: Mapping[str, Regression]) -> None:
-        """Takes the sums over what each reader reads that a refit has just added up: the next equations need no walk.
+    def repaired(self, reference: Reference) -> Repaired:
+        """Refits the network. What that adds up serves the next equations, which then need no walk of their own.
 
-        They count until the network is changed, and give the same bits as a walk.
+        They have the same bits as after a walk. Where a reader is wide, nothing is kept: equations have another form.
         """
+        self._seen = None
+        if any(map(wide, self.calibration.readers.values())):
+            return repaired(self.calibration, reference)
+        seen: dict[str, Regression] = {}
+        done = repaired(self.calibration, reference, seen)
         self._seen = self._digest(), seen
+        return done
 
     def _digest(self) -> int:
         digest = 0
@@ -150,9 +156,8 @@ class Gathered:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that matters was added up, in the form in which equations are given."""
-        matter = {path: reader for path, reader in self._calibration.readers.items() if self._matters(reader)}
-        return matter.keys() <= self._sums.keys() and not any(map(wide, matter.values()))
+        """Whether everything that matters was added up."""
+        return all(path in self._sums for path, one in self._calibration.readers.items() if self._matters(one))
 
     def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         """Adds up the rows of the calls that are due."""

@@ -14,7 +14,7 @@ repairs the others after it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,8 +57,6 @@ class Repaired:
 
     missed: Mapping[str, float]
     kept: tuple[str, ...]
-    seen: Mapping[str, Regression] = field(default_factory=dict, repr=False, compare=False)
-    """Path of a reader -> the sums over what it reads now. Only where each reader was seen once, as it is now."""
 
     def __str__(self) -> str:
         return table({"layer": path, "missed": share} for path, share in self.missed.items())
@@ -112,28 +110,36 @@ def _uncut(calibration: Calibration) -> Reference:
         switches.disable(*disabled)
 
 
-def repaired(calibration: Calibration, reference: Reference) -> Repaired:
-    """As `refit`, with both at hand."""
-    work = _Work(calibration, reference)
+def repaired(calibration: Calibration, reference: Reference, seen: dict[str, Regression] | None = None) -> Repaired:
+    """As `refit`, with both at hand.
+
+    Args:
+        seen: takes for each reader, by its path, the sums over what it reads now; it is left empty where a second walk
+            changes that. None: they are dropped, which saves the memory of all kernels' normal equations.
+    """
+    work = _Work(calibration, reference, seen)
     calibration.walk(work.handle)
-    if not work.waiting:
-        return Repaired(work.missed, tuple(work.kept), work.seen)
-    work.finish()
-    calibration.walk(work.handle)
+    if work.waiting:
+        work.finish()
+        calibration.walk(work.handle)
+        if seen is not None:
+            seen.clear()
     return Repaired(work.missed, tuple(work.kept))
 
 
 class _Work:
     """One refit: what was added up so far, and what was solved."""
 
-    def __init__(self, calibration: Calibration, reference: Reference) -> None:
+    def __init__(
+        self, calibration: Calibration, reference: Reference, seen: dict[str, Regression] | None = None
+    ) -> None:
         self.reference = reference
+        self.seen = seen
         self.settings = calibration.settings
         self.disabled = calibration.switches.read("disabled")
         self.frozen = calibration.switches.read("frozen")
         self.missed: dict[str, float] = {}
         self.kept: list[str] = []
-        self.seen: dict[str, Regression] = {}
         self.waiting: dict[str, tuple[Reader, Regression]] = {}
         self.done: set[str] = set()
 
@@ -161,8 +167,10 @@ class _Work:
         for row in rows:
             sums.add(row.x, row.y)
             kept += [row] if seen else []
-        self.seen[reader.path] = sums
         self._solve(reader, sums, kept)
+        if self.seen is not None:
+            sums.forget_factors()
+            self.seen[reader.path] = sums
 
     def _rows(self, reader: Reader, blocks: Iterator[Block], targets: tuple[np.ndarray, ...]) -> Iterator[_Rows]:
         """What is read and what shall come of it, block by block."""

@@ -63,6 +63,10 @@ class Regression:
         self._xx += turned @ x
         self._xy += turned @ y
 
+    def forget_factors(self) -> None:
+        """Drops what solving has kept; it can be made again from the sums."""
+        self._factors.clear()
+
     def retargeted(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Regression:
         """The same columns with other outputs: the blocks that `add` was given, in the same order, with these."""
         other = copy.copy(self)
