@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from keras import ops
 from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 from keras.src.random.seed_generator import global_seed_generator
 
 from shrinknet.errors import ModelError
@@ -19,6 +21,7 @@ __all__ = [
     "Functional",
     "as_array",
     "as_before",
+    "caller_of_all",
     "compile_config",
     "functional_like_constructor",
     "functional_of",
@@ -32,6 +35,8 @@ __all__ = [
     "maker_of",
     "nodes_of",
     "output_structure",
+    "seeds_of",
+    "single_call",
 ]
 
 
@@ -111,6 +116,16 @@ def layers_of(model: Any) -> Iterator[Any]:
     return iter(model._flatten_layers())
 
 
+def single_call(operation: Any, given: Any, outputs: list[Any]) -> Any:
+    """What Keras would record of a call with one symbolic tensor."""
+    return types.SimpleNamespace(operation=operation, arguments=SymbolicArguments(given), outputs=outputs)
+
+
+def seeds_of(model: Any) -> list[Any]:
+    """The states of the random generators that the layers of a model hold, which a `.keras` file does not."""
+    return [generator.state for layer in layers_of(model) for generator in layer._seed_generators]
+
+
 def maker_of(tensor: Any) -> tuple[Any, int, Any]:
     """The operation that produced a symbolic tensor, the number of its call, and Keras's record of that call."""
     operation, number, _ = tensor._keras_history
@@ -123,6 +138,12 @@ def is_training_call(keywords: Mapping[str, Any]) -> bool:
         return bool(keywords["training"])
     context = global_state.get_global_attribute("current_call_ctx")
     return bool(getattr(context, "training", None)) if context is not None else False
+
+
+def caller_of_all() -> Any:
+    """The layer or model whose call led to this one, directly or through others; None outside of any call."""
+    context = global_state.get_global_attribute("current_call_ctx")
+    return None if context is None else context.entry_layer
 
 
 @contextlib.contextmanager

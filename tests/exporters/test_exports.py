@@ -132,3 +132,25 @@ def test_one_format_by_its_name(tmp_path: Path) -> None:
     assert [one.format for one in export(line(16), tmp_path, "keras")] == ["keras"]
     with pytest.raises(OptionError, match=r"Unknown format 'tflite'"):
         export(line(16), tmp_path, "tflite")
+
+
+@keras.saving.register_keras_serializable("exports")
+class Sampling(layers.Layer):  # type: ignore[misc]
+    """Draws in inference, too, as in a variational autoencoder."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.seed_generator = keras.random.SeedGenerator(3)
+
+    def call(self, x: Any) -> Any:
+        return x + keras.random.normal(ops.shape(x), seed=self.seed_generator)
+
+
+@pytest.mark.parametrize("format", ["keras", "savedmodel"])
+def test_random_numbers_are_compared_from_the_same_seeds(format: str, tmp_path: Path) -> None:
+    image = keras.Input((12, 12, 3))
+    model = keras.Model(image, Sampling(name="draw")(layers.Conv2D(2, 1)(image)))
+    model(IMAGES)
+    seed = np.array(model.get_layer("draw").seed_generator.state)
+    assert export(model, tmp_path, formats=(format,), sample=IMAGES)[0].difference < 1e-6
+    np.testing.assert_array_equal(model.get_layer("draw").seed_generator.state, seed)

@@ -238,6 +238,9 @@ def test_frozen_filters_are_not_trained_in_another_model_of_the_same_layers(how:
     assert not np.array_equal(kernel, before)
     Switches(net).thaw(Filter("conv", 1))
     outer.fit(X, LABELS, verbose=0)
+    Switches(net).freeze(Filter("conv", 1))  # the compiled step of the other model knows nothing of it
+    with pytest.raises(ModelError, match="conv has frozen filters"):
+        outer.fit(X, LABELS, verbose=0)
 
 
 @pytest.mark.parametrize("how", ["functional", "sequential"])

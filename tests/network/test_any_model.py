@@ -588,14 +588,6 @@ def test_a_layer_that_uses_a_weight_of_another_is_refused() -> None:
         switched(predictor)
 
 
-def test_a_layer_that_is_also_called_at_every_time_step_is_refused() -> None:
-    dense = layers.Dense(5, name="shared")
-    x, y = keras.Input((3, 5)), keras.Input((5,))
-    model = keras.Model([x, y], layers.Dense(2)(layers.TimeDistributed(dense, name="each")(x)[:, 0] + dense(y)))
-    with pytest.raises(ModelError, match=r"share the variable .*shared/kernel"):
-        switched(model)
-
-
 def test_a_lambda_with_functions_of_its_own_is_copied() -> None:
     x = image()
     shuffled = layers.Lambda(lambda t: t * 2.0, output_shape=lambda shape: shape)(layers.Conv2D(4, 3)(x))

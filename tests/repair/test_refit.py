@@ -138,7 +138,8 @@ def test_the_walk_computes_what_the_network_computes(name: str) -> None:
     def visit(station: Any, tensors: Any) -> None:
         for step in station:
             seen[step.takes[0]] = [
-                numpy(tensor)[: inputs.real(chunk)] for chunk, tensor in enumerate(tensors.chunks(step.takes[0]))
+                numpy(tensor)[: inputs.real(chunk, inputs.batch)]
+                for chunk, tensor in enumerate(tensors.chunks(step.takes[0]))
             ]
 
     walk(program, inputs, visit, budget=2**30)

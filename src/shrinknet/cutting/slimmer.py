@@ -22,11 +22,11 @@ from shrinknet.errors import DataError, NotEquivalentError, ShrinknetError
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
 from shrinknet.graph.calls import is_users, registered
-from shrinknet.graph.following import first_line, is_over_time
+from shrinknet.graph.following import first_line
 from shrinknet.internals import layers_of
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import carry_state, clone_around, clone_layer, copy_layer
+from shrinknet.network.copying import carry_state, clone_layer, copy_layer
 from shrinknet.network.proving import prove
 from shrinknet.network.rebuild import rebuild
 from shrinknet.network.switches import Switches
@@ -243,8 +243,6 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
-        if is_over_time(operation):
-            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
         cut = plan.cuts.get(path, LayerCut({}, ()))
         plain = getattr(type(operation), "plain_class", type(operation))
         if path in plan.cuts:

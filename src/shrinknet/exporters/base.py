@@ -17,7 +17,7 @@ from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import DataError, ExportError, ModelError
 from shrinknet.exporters.precision import in_single_precision, is_half
 from shrinknet.graph.tracing import input_specs
-from shrinknet.internals import functional_of, input_structure, output_structure
+from shrinknet.internals import as_before, functional_of, input_structure, output_structure
 
 ArrayList = list[np.ndarray]
 
@@ -91,8 +91,9 @@ class Source:
 
     @cached_property
     def expected(self) -> ArrayList:
-        """The model's outputs for the sample, one array for each output."""
-        outputs = in_batches(functools.partial(run_model, self.model), self)
+        """The model's outputs for the sample, one array for each output; its seeds are restored, as files hold them."""
+        with as_before(self.model):
+            outputs = in_batches(functools.partial(run_model, self.model), self)
         if not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
             what = "the sample" if self.real else "random numbers; pass real data as the sample"
             raise ModelError(f"The outputs of {self.model.name} are not all finite numbers on {what}.")

@@ -10,7 +10,7 @@ import numpy as np
 
 from shrinknet.costs.timing import latency
 from shrinknet.exporters.base import ArrayList, Source, run_model, tensorflow_threads
-from shrinknet.internals import input_structure, layers_of
+from shrinknet.internals import input_structure, layers_of, seeds_of
 from shrinknet.network.compiled import uncompiled
 
 
@@ -18,7 +18,7 @@ class KerasExporter:
     """Writes with `model.save`, without loss and optimizer.
 
     Loads the file in Keras's safe mode. If that fails because the model contains the user's own code, loads it with the
-    classes of the model, as its owner would.
+    classes of the model, as its owner would. Random numbers are compared from the same seeds.
     """
 
     name = "keras"
@@ -31,10 +31,13 @@ class KerasExporter:
 
     def load(self, source: Source, path: Path, threads: int) -> KerasRunner:
         try:
-            return KerasRunner(keras.models.load_model(path, compile=False))
+            model = keras.models.load_model(path, compile=False)
         except (TypeError, ValueError):
             own = {type(layer).__name__: type(layer) for layer in layers_of(source.model)}
-            return KerasRunner(keras.models.load_model(path, own, compile=False, safe_mode=False))
+            model = keras.models.load_model(path, own, compile=False, safe_mode=False)
+        for seed, other in zip(seeds_of(source.model), seeds_of(model), strict=False):
+            other.assign(seed)
+        return KerasRunner(model)
 
 
 class KerasRunner:

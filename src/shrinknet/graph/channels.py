@@ -41,7 +41,7 @@ class ChannelGraph:
         weights: every labelled axis of every variable.
         counts: path -> key in the layer's config -> the channels that it counts.
         pins: channel -> why it cannot be cut.
-        layers: path -> layer, in network order.
+        layers: path where it is called first -> layer, in network order.
         calls: the network's operations in order, as the rules saw them.
         averages: (layer, channels) for each layer that takes statistics over channels.
         constants: (path, number of the call) -> the channels that constant arguments of an operation are combined

@@ -35,8 +35,12 @@ def is_composite(operation: Any) -> bool:
 
 
 def is_over_time(operation: Any) -> bool:
-    """Whether an operation applies a layer that has a rule to every time step."""
-    return type(operation) is keras.layers.TimeDistributed and registered(type(operation.layer)) is not None
+    """Whether an operation applies a layer that can be looked into, or a nested model, to every time step."""
+    if type(operation) is not keras.layers.TimeDistributed:
+        return False
+    layer = operation.layer
+    inside = isinstance(layer, keras.Model) and is_recorded(layer)
+    return inside or registered(type(layer)) is not None or is_composite(layer)
 
 
 def leave_alone(layer: Any, reason: str) -> None:

@@ -27,7 +27,7 @@ from shrinknet.graph.following import (
     why_left_alone,
 )
 from shrinknet.graph.probing import probed
-from shrinknet.internals import functional_of, given_to, layers_of, nodes_of
+from shrinknet.internals import functional_of, given_to, layers_of, nodes_of, single_call
 
 
 def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
@@ -87,6 +87,7 @@ class _Walker:
         self.has_switches = has_switches  # if so, every layer that can be followed is already a nested model
         self.followed: dict[int, Any] = {}  # id of a composite layer -> its model, or the reason why there is none
         self.hidden: dict[str, str] = {}
+        self.paths: dict[int, str] = {}  # id of an operation -> where it is called first, which names it
         self.layers: dict[str, Any] = {}
         self.calls: list[Call] = []
         self.times: Counter[str] = Counter()
@@ -102,29 +103,19 @@ class _Walker:
 
     def visit(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
         operation, reason = node.operation, None
+        path = self.paths.setdefault(id(operation), path)
         if isinstance(operation, keras.Model) and is_recorded(operation):
             by_tensor = {id(one): item for one, item in zip(node.arguments.keras_tensors, inputs, strict=True)}
             given = [by_tensor[id(tensor)] for tensor in given_to(functional_of(operation), node)]
             return self.as_called(node, self.enter(functional_of(operation), operation, given, path))
         if is_over_time(operation):
-            return self.at_each_time(node, inputs, f"{path}/{operation.layer.name}")
+            return self.at_each_time(node, inputs, path)
         if is_composite(operation):
-            inner = self.inner(node)
+            inner = self.inner(operation, node.arguments.args, node.arguments.kwargs)
             if isinstance(inner, keras.Model):
                 return self.as_called(node, self.enter(inner, operation, inputs, path))
             reason = str(inner)
-        outputs = node.outputs
-        if self.fixed:
-            specs = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
-            arguments, keywords = node.arguments.fill_in(specs)
-            try:
-                outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
-            except Exception as error:
-                sizes = ", ".join(str(tuple(spec.shape[1:])) for _, spec in inputs)
-                raise ModelError(
-                    f"The input_shape does not fit the model: {path} cannot take {sizes} "
-                    f"({str(error).strip().splitlines()[0][:160]}). Give the shape of a larger sample."
-                ) from error
+        outputs = self.specs(node, inputs, path)
         known = registered(type(operation)) or self.found(node) or Registered(rules.unknown)
         if self.has_switches and (known.reads or known.count) and not _has_switches(operation):
             reason = why_left_alone(operation) or f"{operation.name} has settings for which there is no rule"
@@ -158,35 +149,42 @@ class _Walker:
             return outputs
         return [(labels, tensor) for (labels, _), tensor in zip(outputs, node.outputs, strict=True)]
 
+    def specs(self, node: Any, inputs: list[Tensor], path: str) -> list[Any]:
+        """The symbolic outputs of a call, with the sizes that these inputs give them."""
+        if not self.fixed:
+            return list(node.outputs)
+        known = {id(tensor): spec for tensor, (_, spec) in zip(node.arguments.keras_tensors, inputs, strict=True)}
+        arguments, keywords = node.arguments.fill_in(known)
+        try:
+            return list(keras.tree.flatten(node.operation.compute_output_spec(*arguments, **keywords)))
+        except Exception as error:
+            sizes = ", ".join(str(tuple(spec.shape[1:])) for _, spec in inputs)
+            raise ModelError(
+                f"The input_shape does not fit the model: {path} cannot take {sizes} "
+                f"({str(error).strip().splitlines()[0][:160]}). Give the shape of a larger sample."
+            ) from error
+
     def at_each_time(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:
-        """TimeDistributed: applies the rule of its layer to tensors without their time axis."""
-        layer = node.operation.layer
-        labels = [self.book.settle(one) for one, _ in inputs]
-        if any(one.ndim > 1 and one.shape[1] > 1 for one in labels):
-            self.book.pins.append((labels[0].reshape(-1), f"its channels lie along the time axis of {path}"))
-        before = len(self.book.products)
-        call = Call(
-            layer,
-            path,
-            [np.take(one, 0, 1) if one.ndim > 1 else one for one in labels],
-            [(spec.shape[0], *spec.shape[2:]) for _, spec in inputs],
-            [(tensor.shape[0], *tensor.shape[2:]) for tensor in node.outputs],
-            node.arguments,
-            self.book,
-            self.times[path],
-        )
-        self.times[path] += 1
-        self.layers.setdefault(path, layer)
-        self.calls.append(call)
-        known = registered(type(layer)) or Registered(rules.unknown)
-        outputs = [np.expand_dims(one, 1) for one in call.checked(known.rule(call))]
-        steps = node.outputs[0].shape[1]
-        self.book.products[before:] = [
+        """TimeDistributed: visits its layer with tensors that lack the time axis."""
+        layer, outer = node.operation.layer, self.specs(node, inputs, path)
+        path = f"{path}/{layer.name}"
+        labels, spec = self.book.settle(inputs[0][0]), inputs[0][1]
+        if labels.ndim > 1 and labels.shape[1] > 1:
+            self.book.pins.append((labels.reshape(-1), f"its channels lie along the time axis of {path}"))
+        each = np.take(labels, 0, 1) if labels.ndim > 1 else labels
+        frame = keras.KerasTensor((spec.shape[0], *spec.shape[2:]), dtype=spec.dtype)
+        steps, products, calls = spec.shape[1], len(self.book.products), len(self.calls)
+        frames = [keras.KerasTensor((one.shape[0], *one.shape[2:]), dtype=one.dtype) for one in outer]
+        outputs = self.visit(single_call(layer, frame, frames), [(each, frame)], path)
+        self.book.products[products:] = [
             (where, kernel, None if times is None or steps is None else times * steps)
-            for where, kernel, times in self.book.products[before:]
+            for where, kernel, times in self.book.products[products:]
         ]
-        call.taken, call.given = inputs, list(zip(outputs, node.outputs, strict=True))
-        return call.given
+        whole: dict[int, Tensor] = {}
+        for call in self.calls[calls:]:
+            call.taken = [whole.setdefault(id(one), _at_all_times(one, steps)) for one in call.taken]
+            call.given = [whole.setdefault(id(one), _at_all_times(one, steps)) for one in call.given]
+        return [(np.expand_dims(one, 1), tensor) for (one, _), tensor in zip(outputs, outer, strict=True)]
 
     def found(self, node: Any) -> Registered | None:
         """The rule that probing found for a layer without one; each layer is probed once."""
@@ -196,14 +194,13 @@ class _Walker:
             _PROBED[node.operation] = probed(node.operation, node)
         return _PROBED[node.operation]
 
-    def inner(self, node: Any) -> Any:
+    def inner(self, operation: Any, arguments: Any, keywords: Any) -> Any:
         """The model that following a composite layer gave, or the reason why it was not followed."""
-        operation = node.operation
         if self.has_switches:
             return why_left_alone(operation) or f"the layer {operation.name} is left as it is"
         if id(operation) not in self.followed:
             try:
-                self.followed[id(operation)] = follow(operation, node.arguments.args, node.arguments.kwargs)
+                self.followed[id(operation)] = follow(operation, arguments, keywords)
             except ModelError as error:
                 self.followed[id(operation)] = f"the layer {operation.name} ({type(operation).__name__}): {error}"
         return self.followed[id(operation)]
@@ -230,6 +227,12 @@ class _Walker:
             self.book.tie(known, labels)
         outputs = self.walk(functional, items, path + "/")
         return [(self.book.settle(labels), spec) for labels, spec in outputs]
+
+
+def _at_all_times(frame: Tensor, steps: int | None) -> Tensor:
+    """The tensor of all time steps, of which a layer inside a TimeDistributed sees one."""
+    labels, spec = frame
+    return np.expand_dims(labels, 1), keras.KerasTensor((spec.shape[0], steps, *spec.shape[1:]), dtype=spec.dtype)
 
 
 def _has_switches(layer: Any) -> bool:

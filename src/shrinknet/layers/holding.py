@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shrinknet.errors import ModelError
-from shrinknet.internals import is_training_call
+from shrinknet.internals import caller_of_all, is_training_call
 
 _HOLDER = "_shrinknet_holder"  # key in the __dict__ of a network and of its layers: they have frozen filters
 
@@ -20,6 +21,8 @@ class Holder:
     """What a network shares with its layers that have frozen filters; a copy of the network shares a copy of it."""
 
 
+_TRAINED_WITH: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+"""A network or layer -> the models in whose training it was called."""
 _TRAINED: contextvars.ContextVar[Holder | None] = contextvars.ContextVar("trained", default=None)
 
 
@@ -43,10 +46,14 @@ def hold(net: Any, layers: Mapping[Any, bool]) -> None:
     vars(net)[_HOLDER] = holder
     for layer, frozen in layers.items():
         vars(layer)[_HOLDER] = holder if frozen else None
+    for part in (net, *(layer for layer, frozen in layers.items() if frozen)) if holder else ():
+        for other in _TRAINED_WITH.get(part, ()):
+            if other is not net and getattr(other, "train_function", None) is not None:
+                other.train_function = None  # it was traced when nothing was frozen: Keras traces it again
 
 
 def refuse_foreign_training(part: Any, keywords: Mapping[str, Any]) -> None:
-    """Refuses to train frozen filters in anything but their own network.
+    """Refuses to train frozen filters in anything but their own network, and notes in what a part is trained.
 
     Args:
         part: the network or layer that is called; keywords: of the call.
@@ -54,8 +61,13 @@ def refuse_foreign_training(part: Any, keywords: Mapping[str, Any]) -> None:
     Raises:
         ModelError: it has frozen filters, and is called for a training that would change them.
     """
+    if not is_training_call(keywords):
+        return
+    outer = caller_of_all()
+    if outer is not None and outer is not part:
+        _TRAINED_WITH.setdefault(part, weakref.WeakSet()).add(outer)
     holder = vars(part).get(_HOLDER)
-    if holder is not None and holder is not _TRAINED.get() and is_training_call(keywords):
+    if holder is not None and holder is not _TRAINED.get():
         raise ModelError(
             f"{part.name} has frozen filters, which stay frozen only while their switched network trains itself, with "
             "its own fit, train_on_batch or train_step. Inside another model or a custom training loop they would "

@@ -12,10 +12,18 @@ import keras
 from keras import tree
 
 from shrinknet.errors import ModelError
-from shrinknet.graph.following import follow, is_composite, is_recorded, leave_alone, name_of
-from shrinknet.internals import functional_of, input_like, input_structure, maker_of, nodes_of, output_structure
+from shrinknet.graph.following import follow, is_composite, is_over_time, is_recorded, leave_alone, name_of
+from shrinknet.internals import (
+    functional_of,
+    input_like,
+    input_structure,
+    maker_of,
+    nodes_of,
+    output_structure,
+    single_call,
+)
 from shrinknet.network.assembling import assemble
-from shrinknet.network.copying import carry_state, copy_layer, refuse_untied
+from shrinknet.network.copying import carry_state, clone_around, copy_layer, refuse_untied
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> its replacement
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, replacement, args, kwargs) -> outputs
@@ -86,6 +94,9 @@ class Rebuilder:
     def call(self, path: str, node: Any, arguments: Any, keywords: Any) -> Any:
         """Calls the replacement of a node's operation, which is made at the first call."""
         operation = node.operation
+        if is_over_time(operation):
+            return self.perform(path, lambda given, **named: self._over_time(path, operation, given)(given, **named),
+                                arguments, keywords)  # fmt: skip
         inner = self._inner(operation, node)
         if inner is None:
             if id(operation) not in self.made:
@@ -103,6 +114,23 @@ class Rebuilder:
             return self.made[id(operation)](*given, **named)
 
         return self.perform(path, nested, arguments, keywords)
+
+    def _over_time(self, path: str, wrapper: Any, given: Any) -> Any:
+        """The replacement of a TimeDistributed, around that of its layer, or of the model inside it."""
+        if id(wrapper) not in self.made:
+            layer, path = wrapper.layer, f"{path}/{wrapper.layer.name}"
+            frame = keras.KerasTensor((given.shape[0], *given.shape[2:]), dtype=given.dtype)
+            call = single_call(layer, frame, [])
+            self.calls.setdefault(id(layer), []).append(call)
+            inner = self._inner(layer, call)
+            made = self.made.get(id(layer)) or (
+                self.make(path, layer) if inner is None else self.model(inner, path + "/", frame)
+            )
+            self._remember(layer, made)
+            if id(layer) in self.reasons:
+                leave_alone(made, self.reasons[id(layer)])
+            self._remember(wrapper, clone_around(wrapper, made))
+        return self.made[id(wrapper)]
 
     def counterpart(self, value: Any) -> Any:
         """The replacement of a layer or model; a model between tensors of the network is made from the new tensors."""

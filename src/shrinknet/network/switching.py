@@ -16,12 +16,12 @@ from shrinknet.drawing import drawn_inputs
 from shrinknet.errors import ModelError, NotEquivalentError, ShrinknetError
 from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
-from shrinknet.graph.following import first_line, follow, is_over_time, is_recorded, leave_alone, open_shapes, sublayers
+from shrinknet.graph.following import first_line, follow, is_recorded, leave_alone, open_shapes, sublayers
 from shrinknet.internals import as_array, as_before, in_mode, input_like, input_structure, layers_of
 from shrinknet.layers import switched_class
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
-from shrinknet.network.copying import Pairs, carry_state, clone_around, clone_layer, duplicate, refuse_untied, shared
+from shrinknet.network.copying import Pairs, carry_state, clone_layer, duplicate, refuse_untied, shared
 from shrinknet.network.guarded import guarded, keep_frozen
 from shrinknet.network.locating import first_difference
 from shrinknet.network.proving import TOLERANCE, prove, sample_blamed
@@ -108,8 +108,6 @@ def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
-        if is_over_time(operation):
-            return clone_around(operation, make(f"{path}/{operation.layer.name}", operation.layer))
         _refuse_quantized(path, operation)
         try:
             if undescribed and id(operation) in undescribed:

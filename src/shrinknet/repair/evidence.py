@@ -91,6 +91,7 @@ class Evidence:
         for one in sensed(self.calibration, self._targets()):
             if one.reader.gated:
                 products = one.reader.by_channel(one.inputs * one.input_gradients)
+                products = products.reshape(one.samples, -1, products.shape[-1])  # frames of a sample are its places
                 total = np.zeros((graph.size, len(products)), "float32")
                 np.add.at(total, one.reader.inputs, products.sum(axis=1).T)
                 chunks.setdefault(one.chunk, []).append(total)

@@ -28,6 +28,7 @@ class Sensed:
 
     Attributes:
         chunk: its number.
+        samples: how many samples it has; where time steps are folded into the first axis, each has several rows.
         reader: the reader.
         inputs, input_gradients: what it reads, and the gradient of each sample's loss that comes through this reader,
             float32, shape of the tensor.
@@ -35,6 +36,7 @@ class Sensed:
     """
 
     chunk: int
+    samples: int
     reader: Reader
     inputs: np.ndarray
     input_gradients: np.ndarray
@@ -70,10 +72,10 @@ def sensed(calibration: Calibration, targets: Any) -> Iterator[Sensed]:
             return net.compute_loss(y=expected, y_pred=outputs, training=False) * inputs.batch
 
         values, gradients = _differentiated(forward)
-        real = inputs.real(chunk)
         for place, reader in enumerate(calls):
+            real = inputs.real(chunk, len(values[2 * place]))
             read, through, behind = values[2 * place], gradients[2 * place], gradients[2 * place + 1]
-            yield Sensed(chunk, reader, read[:real], through[:real], behind[:real])
+            yield Sensed(chunk, inputs.real(chunk, inputs.batch), reader, read[:real], through[:real], behind[:real])
 
 
 def _outputs(calibration: Calibration, tensors: Any, watch: Watch, calls: list[Reader]) -> Any:

@@ -13,8 +13,11 @@ from functools import cached_property
 from typing import Any
 
 import keras
+from keras import ops
+from keras.src.backend import get_keras_mask, set_keras_mask
 
-from shrinknet.internals import functional_of, given_to, nodes_of
+from shrinknet.graph.following import is_over_time
+from shrinknet.internals import functional_of, given_to, nodes_of, single_call
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +26,7 @@ class Step:
 
     Attributes:
         operation: the Keras layer or operation.
-        path: its name; in a nested model the path, `body/conv2`.
+        path: its name; in a nested model the path, `body/conv2`, where it is called first.
         number: how often the operation was called before: 0 but for shared layers.
         arguments: Keras's symbolic arguments of the call.
         takes, gives: numbers of the tensors that come in and go out.
@@ -43,6 +46,27 @@ class Step:
         if getattr(self.operation, "_call_has_training_arg", False):
             keywords = {**keywords, "training": False}
         return keras.tree.flatten(self.operation(*arguments, **keywords))
+
+
+class Folded(Step):
+    """The time steps of a tensor as samples of their own: the first axis holds those of each sample side by side."""
+
+    def run(self, tensors: Sequence[Any]) -> list[Any]:
+        """The tensor without its time axis."""
+        (tensor,) = tensors
+        return [ops.reshape(tensor, (-1, *tensor.shape[2:]))]
+
+
+class Unfolded(Step):
+    """The time axis back again; takes the tensor, and the one that was folded."""
+
+    def run(self, tensors: Sequence[Any]) -> list[Any]:
+        """The tensor with its time axis."""
+        tensor, before = tensors
+        whole = ops.reshape(tensor, (*before.shape[:2], *tensor.shape[1:]))
+        if (mask := get_keras_mask(before)) is not None:
+            set_keras_mask(whole, mask)
+        return [whole]
 
 
 @dataclass(frozen=True)
@@ -138,6 +162,7 @@ class _Recorder:
         self.steps: list[Step] = []
         self.size = 0
         self.times: Counter[str] = Counter()
+        self.paths: dict[int, str] = {}  # id of an operation -> where it is called first, which names it
 
     def fresh(self, count: int) -> tuple[int, ...]:
         self.size += count
@@ -146,16 +171,27 @@ class _Recorder:
     def walk(self, functional: Any, inputs: Sequence[int], prefix: str) -> list[int]:
         known = {id(tensor): slot for tensor, slot in zip(functional.inputs, inputs, strict=True)}
         for node in nodes_of(functional):
-            path = prefix + node.operation.name
-            if isinstance(node.operation, keras.Model):
-                nested = functional_of(node.operation)
-                entries = [known[id(tensor)] for tensor in given_to(nested, node)]
-                outputs = self.walk(nested, entries, path + "/")
-            else:
-                takes = tuple(known[id(tensor)] for tensor in node.arguments.keras_tensors)
-                outputs = list(self.fresh(len(node.outputs)))
-                step = Step(node.operation, path, self.times[path], node.arguments, takes, tuple(outputs))
-                self.times[path] += 1
-                self.steps.append(step)
+            takes = tuple(known[id(tensor)] for tensor in node.arguments.keras_tensors)
+            outputs = self.visit(node, takes, prefix + node.operation.name)
             known.update({id(tensor): slot for tensor, slot in zip(node.outputs, outputs, strict=True)})
         return [known[id(tensor)] for tensor in functional.outputs]
+
+    def visit(self, node: Any, takes: tuple[int, ...], path: str) -> Sequence[int]:
+        operation = node.operation
+        path = self.paths.setdefault(id(operation), path)
+        if isinstance(operation, keras.Model):
+            nested = functional_of(operation)
+            known = dict(zip(map(id, node.arguments.keras_tensors), takes, strict=True))
+            return self.walk(nested, [known[id(tensor)] for tensor in given_to(nested, node)], path + "/")
+        if is_over_time(operation):
+            frame = keras.KerasTensor((None, *node.arguments.keras_tensors[0].shape[2:]))
+            call = single_call(operation.layer, frame, node.outputs)
+            inner = self.visit(call, self.add(Folded, node, takes[:1], path), f"{path}/{operation.layer.name}")
+            return self.add(Unfolded, node, (*inner, takes[0]), path)
+        return self.add(Step, node, takes, path)
+
+    def add(self, kind: type[Step], node: Any, takes: tuple[int, ...], path: str) -> tuple[int, ...]:
+        gives = self.fresh(len(node.outputs))
+        self.steps.append(kind(node.operation, path, self.times[path], node.arguments, takes, gives))
+        self.times[path] += 1
+        return gives

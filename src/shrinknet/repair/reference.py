@@ -120,13 +120,13 @@ class Calibration:
                 return
             for chunk, tensor in enumerate(tensors.chunks(station[0].takes[0])):
                 array = np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
-                look(reader, reader.by_channel(array[: self.inputs.real(chunk)]))
+                look(reader, reader.by_channel(array[: self.inputs.real(chunk, len(array))]))
 
         walk(self.program, self.inputs, visit, budget=self.settings.memory)
 
     def _blocks(self, reader: Reader, station: tuple[Step, ...], tensors: Activations) -> Iterator[Block]:
-        batch = self.inputs.batch
         for step in station:
+            batch = self.inputs.batch
             table, images, at = None, np.zeros(0, int), np.zeros(0, int)
             others = [tensors.chunks(slot) for slot in reader.beside if slot in tensors]
             joined = zip(*others, strict=True) if len(others) == len(reader.beside) > 0 else itertools.repeat(())
@@ -134,7 +134,8 @@ class Calibration:
                 fields = reader.fields(tensor)
                 if chunk == 0:
                     table = reader.table(tensor)
-                    images, at = self._sampled(step, fields.shape[1] if table is None else len(table))
+                    each, batch = len(fields) // batch, len(fields)  # frames of a sample, where time steps are folded
+                    images, at = self._sampled(step, each, fields.shape[1] if table is None else len(table))
                 first, last = np.searchsorted(images, [chunk * batch, (chunk + 1) * batch])
                 if last > first:
                     rows = slice(int(first), int(last))
@@ -142,10 +143,10 @@ class Calibration:
                     beside = reader.sums(terms, *where) if terms else None
                     yield Block(step.number, rows, reader.rows(fields, table, *where), beside)
 
-    def _sampled(self, step: Step, places: int) -> tuple[np.ndarray, np.ndarray]:
+    def _sampled(self, step: Step, each: int, places: int) -> tuple[np.ndarray, np.ndarray]:
         settings = self.settings
         name = f"{step.path} {step.number}"
-        return sampled(self.inputs.size, places, settings.positions, seed=settings.seed, name=name)
+        return sampled(self.inputs.size * each, places, settings.positions, seed=settings.seed, name=name)
 
 
 def remember(net: Any, data: Any, settings: Refit | None = None) -> Reference:

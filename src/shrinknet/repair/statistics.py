@@ -57,7 +57,8 @@ def _rows(layer: Any, station: tuple[Step, ...], tensors: Activations, inputs: I
     """What the calls of a layer take, chunk by chunk, shape (rows, channels)."""
     for step in station:
         for chunk, tensor in enumerate(tensors.chunks(step.takes[0])):
-            array = ops.convert_to_numpy(ops.cast(tensor, "float32"))[: inputs.real(chunk)]
+            array = ops.convert_to_numpy(ops.cast(tensor, "float32"))
+            array = array[: inputs.real(chunk, len(array))]
             yield np.moveaxis(array, layer.axis, -1).reshape(-1, array.shape[layer.axis])
 
 

@@ -71,9 +71,9 @@ class Inputs:
         places = np.arange(number * self.batch, (number + 1) * self.batch)
         return self._chosen[np.minimum(places, self.size - 1)]
 
-    def real(self, number: int) -> int:
-        """How many samples of a chunk are no repeats."""
-        return min(self.batch, self.size - number * self.batch)
+    def real(self, number: int, rows: int) -> int:
+        """How many of a tensor's rows in a chunk come of samples that are no repeats; a sample has one, or more."""
+        return min(self.batch, self.size - number * self.batch) * (rows // self.batch)
 
     def chunk(self, number: int) -> list[Any]:
         """The tensors of one chunk, in the order of the network's inputs."""
