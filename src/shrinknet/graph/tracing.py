@@ -180,10 +180,11 @@ class _Walker:
             (where, kernel, None if times is None or steps is None else times * steps)
             for where, kernel, times in self.book.products[products:]
         ]
-        whole: dict[int, Tensor] = {}
-        for call in self.calls[calls:]:
-            call.taken = [whole.setdefault(id(one), _at_all_times(one, steps)) for one in call.taken]
-            call.given = [whole.setdefault(id(one), _at_all_times(one, steps)) for one in call.given]
+        inside = self.calls[calls:]
+        each_frame = {id(one): one for call in inside for one in (*call.taken, *call.given)}
+        whole = {key: _at_all_times(one, steps) for key, one in each_frame.items()}
+        for call in inside:
+            call.taken, call.given = ([whole[id(one)] for one in some] for some in (call.taken, call.given))
         return [(np.expand_dims(one, 1), tensor) for (one, _), tensor in zip(outputs, outer, strict=True)]
 
     def found(self, node: Any) -> Registered | None:
