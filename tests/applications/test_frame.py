@@ -28,6 +28,7 @@ FEW += ["--final-steps", "10"]
 FEW += ["--formats", "keras", "--json"]
 
 
+@pytest.mark.slow
 def test_the_example_in_the_design_is_a_whole_application(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     task, command = re.findall(
