@@ -111,6 +111,71 @@ def test_a_switched_network_counts_as_the_slim_one_layer_by_layer() -> None:
             assert getattr(ours[name], what) == getattr(small[name], what), (name, what)
 
 
+LSTM = 16 * (8 * 4 * 5 + 5 * 4 * 5)  # steps * (inputs * gates * units + units * gates * units)
+RECURRENT: dict[str, tuple[Any, int]] = {
+    "LSTM": (lambda: layers.LSTM(5), LSTM),
+    "GRU": (lambda: layers.GRU(5), LSTM * 3 // 4),
+    "SimpleRNN": (lambda: layers.SimpleRNN(5), LSTM // 4),
+    "a cell": (lambda: layers.RNN(layers.LSTMCell(5)), LSTM),
+    "two cells": (lambda: layers.RNN([layers.LSTMCell(5), layers.SimpleRNNCell(3)]), LSTM + 16 * (5 * 3 + 3 * 3)),
+    "both directions": (lambda: layers.Bidirectional(layers.LSTM(5)), 2 * LSTM),
+    "einsum": (lambda: layers.EinsumDense("abc,cd->abd", (16, 7)), 16 * 8 * 7),
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_what_is_multiplied_in_each_step_counts_in_switched_networks_too(kind: str) -> None:
+    make, expected = RECURRENT[kind]
+    x = layers.Conv1D(8, 3, padding="same", name="first")(entry := keras.Input((16, 4)))
+    model = keras.Model(entry, layers.Dense(2)(layers.Flatten()(make()(x))))
+    net = switched(model)
+    switches = Switches(net)
+    counts = [[layer.multiply_adds for layer in cost(one).layers] for one in (model, net)]
+    assert counts[0] == counts[1] and counts[0][1] == expected
+    switches.disable(*switches.filters[:3])
+    assert cost(net).multiply_adds == cost(slim(net)).multiply_adds < sum(counts[0]) - 3 * 16 * 3 * 4
+
+
+def test_a_recurrent_convolution_counts_each_step_and_place() -> None:
+    each = row((3, 12, 12, 2), layers.ConvLSTM2D(5, 3, strides=2))
+    assert each.multiply_adds == 3 * 5 * 5 * 3 * 3 * (2 + 5) * 4 * 5
+
+
+@keras.saving.register_keras_serializable("costs")
+class Doubled(layers.Layer):  # type: ignore[misc]
+    """Computes something else in training, so that it is left as it is."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.conv = layers.Conv2D(6, 3, padding="same")
+
+    def build(self, shape: Any) -> None:
+        self.conv.build(shape)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], 6)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.conv(x) * 2.0 if training else self.conv(x)
+
+
+def test_a_layer_that_is_left_as_it_is_costs_as_much() -> None:
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="next")(Doubled(name="left")(image))
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    net = switched(model)
+    assert "left/conv2d" in str(Switches(net).unswitchable) and not cost(net).notes
+    assert cost(net).multiply_adds == cost(model).multiply_adds
+    assert cost(net).layers[0].multiply_adds == 8 * 8 * 9 * 3 * 6
+
+
+def test_a_nested_model_of_any_size_counts_with_the_sizes_it_is_called_with() -> None:
+    head = keras.Sequential([keras.Input((None, None, 4)), layers.Conv2D(4, 3, padding="same")])
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, [head(layers.Conv2D(4, 1)(image)), head(layers.Conv2D(4, 1, strides=2)(image))])
+    assert cost(model).multiply_adds == (8 * 8 + 4 * 4) * (3 * 4 + 9 * 4 * 4)
+
+
 def test_peak_activation_memory_of_a_residual_block() -> None:
     """While the second convolution runs, its input, its output and the shortcut are in memory."""
     inputs = keras.Input((4, 4, 2))

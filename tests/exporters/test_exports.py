@@ -134,6 +134,20 @@ def test_one_format_by_its_name(tmp_path: Path) -> None:
         export(line(16), tmp_path, "tflite")
 
 
+@pytest.mark.parametrize(("format", "said"), [("savedmodel", "did not compute"), ("onnx", "could not be run")])
+def test_a_file_that_is_right_for_one_number_of_samples_only_is_refused(format: str, said: str, tmp_path: Path) -> None:
+    """As those that Keras writes of a TimeDistributed over any number of steps."""
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+    frames = keras.Input((None, 12, 12, 3))
+    each = layers.TimeDistributed(layers.Conv2D(2, 3))(frames)
+    model = keras.Model(frames, layers.GlobalAveragePooling3D()(each))
+    x = RANDOM.normal(size=(4, 4, 12, 12, 3)).astype("float32")
+    with pytest.raises(ExportError, match=said):
+        export(model, tmp_path, formats=(format,), sample=x if format == "savedmodel" else x[:2])
+    assert not any(tmp_path.iterdir())
+
+
 @keras.saving.register_keras_serializable("exports")
 class Sampling(layers.Layer):  # type: ignore[misc]
     """Draws in inference, too, as in a variational autoencoder."""

@@ -68,7 +68,26 @@ def in_a_clip() -> Any:
     return keras.Model(clips, layers.Dense(2)(layers.GlobalAveragePooling1D()(each(clips))))
 
 
+def reshaped(target: tuple[int, ...]) -> Any:
+    """A movement in each time step, which is another one when channels are missing."""
+    frames = keras.Input((4, 8, 8, 2))
+    x = layers.TimeDistributed(layers.Conv2D(6, 3, strides=4, padding="same", name="first"), name="each")(frames)
+    x = layers.TimeDistributed(layers.Dense(3, name="next"))(layers.TimeDistributed(layers.Reshape(target))(x))
+    return keras.Model(frames, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def twice(inner: Any) -> Any:
+    """Frames of clips."""
+    clips = keras.Input((3, 4, 8, 8, 2))
+    x = layers.TimeDistributed(layers.TimeDistributed(inner, name="frame"), name="each")(clips)
+    return keras.Model(clips, layers.Dense(2)(layers.Flatten()(x)))
+
+
 MODELS = {
+    "a movement": (lambda: reshaped((4, 6)), {"each/first": 6}),
+    "a movement of all channels": (lambda: reshaped((-1,)), {"each/first": 6}),
+    "time steps in time steps": (lambda: twice(layers.Conv2D(6, 3, name="first")), {"each/frame/first": 6}),
+    "a nested model in time steps of time steps": (lambda: twice(cnn()), {"each/frame/cnn/first": 6}),
     "a nested model": (lambda: around(cnn()), {"each/cnn/first": 6, "each/cnn/second": 5, "each/cnn/last": 4}),
     "any number of frames": (lambda: around(cnn(), steps=None), {"each/cnn/first": 6, "each/cnn/second": 5}),
     "a composite layer": (lambda: around(Block(name="block")), {"each/block/first": 6}),
@@ -85,6 +104,7 @@ def test_what_is_applied_to_each_time_step_is_cut(kind: str) -> None:
     counts = {path: sum(filter.layer == path for filter in switches.filters) for path in expected}
     assert counts == expected
     assert difference(small(x), net(x)) < 1e-5 and small.count_params() < model.count_params()
+    assert cost(net, x.shape[1:]).multiply_adds == cost(small, x.shape[1:]).multiply_adds
     assert set(small.get_layer("each").get_config()) == set(model.get_layer("each").get_config())
 
 

@@ -244,6 +244,28 @@ def test_frozen_filters_are_not_trained_in_another_model_of_the_same_layers(how:
         outer.fit(X, LABELS, verbose=0)
 
 
+@pytest.mark.tensorflow("JAX does not tell that gradients are computed")
+def test_frozen_filters_are_not_trained_by_gradients_of_ones_own() -> None:
+    import tensorflow as tf
+
+    net = switched(three_classes([], "sparse_categorical_crossentropy"))
+    Switches(net).freeze(Filter("conv", 1))
+    with tf.GradientTape(), pytest.raises(ModelError, match="has frozen filters"):
+        net(X)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:  # what the inputs do is no training
+        tape.watch(images := tf.constant(X))
+        outputs = net(images)
+    assert tape.gradient(outputs, images) is not None
+    net.fit(X, LABELS, verbose=0)
+    net.trainable = False
+    image = keras.Input((8, 8, 1))
+    outer = keras.Model(image, layers.Dense(3, activation="softmax")(net(image)))
+    outer.compile("sgd", "sparse_categorical_crossentropy")
+    before = np.array(net.get_layer("conv").kernel)
+    outer.fit(X, LABELS, verbose=0)
+    np.testing.assert_array_equal(before, net.get_layer("conv").kernel)
+
+
 @pytest.mark.parametrize("how", ["functional", "sequential"])
 def test_what_is_frozen_holds_inside_of_another_model_or_it_is_an_error(how: str) -> None:
     net = switched(three_classes([], "sparse_categorical_crossentropy"))

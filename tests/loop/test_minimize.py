@@ -114,6 +114,18 @@ def test_each_end(options: dict[str, Any], reason: str) -> None:
     assert reason in result.summary.stopped
     if "target" in options:
         assert result.summary.after.filters == 6
+    assert "The target is missed" not in result.summary.stopped
+
+
+def test_a_target_that_is_missed_is_said_to_be() -> None:
+    result = run(strategy="sequential", threshold=0.01, mode="max", score=lambda net: 1.0, target=3, max_trials=1)
+    assert result.summary.stopped.startswith("The limit of 1 trials is reached. The target is missed: ")
+
+
+@pytest.mark.parametrize("data", [(X, None), (X,), X])
+def test_data_without_targets_are_told_what_to_do(data: Any) -> None:
+    with pytest.raises(DataError, match=r"Expected training data as \(x, y\).*takes any, such as np.zeros"):
+        minimize(classifier(), data, DATA, threshold=0.5, max_trials=1)
 
 
 def test_interrupt_rolls_back_the_open_trial_and_returns_what_was_decided() -> None:

@@ -598,6 +598,16 @@ def test_a_lambda_with_functions_of_its_own_is_copied() -> None:
     same(model, switched(model))
 
 
+def test_a_class_that_only_holds_models_is_told_which_to_pass() -> None:
+    class Gan(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(name="gan")
+            self.generator = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+
+    with pytest.raises(ModelError, match=r"has no call\(\), only models inside it\. Pass .* gan\.generator"):
+        switched(Gan())
+
+
 def test_what_is_no_keras_model_is_refused() -> None:
     with pytest.raises(ModelError, match="Expected a Keras model; received str"):
         switched("model.keras")

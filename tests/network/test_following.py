@@ -92,7 +92,19 @@ def test_weights_that_nothing_is_computed_with_are_not_missed() -> None:
 
 def test_weights_that_are_read_without_their_layer_are_missed() -> None:
     net = switched(around(Reading(name="block")), X)
-    assert "uses weights that belong to none of its layers" in Switches(net).unswitchable["block/conv"]
+    assert "uses the weights of its layer norm without its inputs" in Switches(net).unswitchable["block/conv"]
+
+
+class Positions(Plain):
+    """It calls a layer with constants."""
+
+    def call(self, x: Any) -> Any:
+        return self.conv(x) + self.norm(ops.ones((1, 1, 1, 4)))
+
+
+def test_a_layer_called_with_constants_is_named() -> None:
+    net = switched(around(Positions(name="block")), X)
+    assert "uses the weights of its layer norm without its inputs" in Switches(net).unswitchable["block/conv"]
 
 
 class Late(Plain):

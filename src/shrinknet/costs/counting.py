@@ -104,17 +104,18 @@ def _multiply_adds(graph: ChannelGraph, size: Callable[[Any], int]) -> tuple[dic
         found[path] = found.get(path, 0) + round(times * size(kernel))
     told, notes = set(found), []
     for call in graph.calls:
-        if call.path in told:
-            continue
-        try:
-            number = multiply_adds(call)
-        except TypeError:  # a size is None
-            raise open_size(call.path) from None
-        if number is None:
-            notes.append(
-                f"The multiply-adds of {call.path} ({call.kind}) are not counted: there is no formula for this layer."
-            )
-        found[call.path] = found.get(call.path, 0) + (number or 0)
+        alone = [] if call.path in told else [call]
+        for one in alone if call.inside is None else call.inside:
+            try:
+                number = multiply_adds(one)
+            except TypeError:  # a size is None
+                raise open_size(call.path) from None
+            if number is None:
+                path = call.path if one is call else f"{call.path}/{one.path}"
+                notes.append(
+                    f"The multiply-adds of {path} ({one.kind}) are not counted: there is no formula for this layer."
+                )
+            found[call.path] = found.get(call.path, 0) + (number or 0)
     return found, tuple(dict.fromkeys(notes))
 
 

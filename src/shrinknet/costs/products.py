@@ -14,6 +14,7 @@ from keras import KerasTensor, layers
 from keras.src.ops import numpy as operations
 
 from shrinknet.graph.calls import Call, registered
+from shrinknet.graph.rules.common import einsum_size
 
 Sizes = tuple[Any, ...]
 
@@ -24,11 +25,11 @@ def multiply_adds(call: Call) -> int | None:
     Raises:
         TypeError: a required size is undefined.
     """
-    formula = _FORMULAS.get(type(call.operation))
+    formula = _FORMULAS.get(getattr(type(call.operation), "plain_class", type(call.operation)))
     if formula is not None:
         return formula(call)
     kernels = [weight for weight in getattr(call.operation, "weights", ()) if len(weight.shape) > 1]
-    return None if kernels and registered(type(call.operation)) is None else 0
+    return None if kernels and (call.refused or registered(type(call.operation)) is None) else 0
 
 
 def _shapes(call: Call) -> list[Sizes]:
@@ -73,27 +74,6 @@ def _einsum_dense(call: Call) -> int | None:
     return einsum_size(layer.equation, [call.shapes[0], tuple(layer.kernel.shape)])
 
 
-def einsum_size(equation: str, shapes: list[Sizes]) -> int | None:
-    """The number of products in an einsum for one sample: the product of the sizes of all its letters but the batch's.
-
-    None unless there are two operands, since otherwise it depends on the order of evaluation.
-
-    Example:
-        >>> einsum_size("bij,bjk->bik", [(None, 2, 3), (None, 3, 4)])
-        24
-    """
-    operands = equation.replace(" ", "").split("->")[0].split(",")
-    if len(operands) != 2 or len(shapes) != 2:
-        return None
-    sizes: dict[str, Any] = {}
-    for letters, shape in zip(operands, shapes, strict=True):
-        hidden = len(shape) - len(letters.replace("...", ""))
-        dots = "".join(chr(ord("\u0100") + index) for index in range(hidden, 0, -1))  # right-aligned
-        sizes.update(zip(letters.replace("...", dots), shape, strict=True))
-    batch = operands[0].replace("...", chr(ord("\u0100") + len(shapes[0]) - len(operands[0].replace("...", ""))))[:1]
-    return _size(tuple(size for letter, size in sizes.items() if letter != batch))
-
-
 def _attention(call: Call) -> int:
     """Scores between queries and keys, and values weighted by them."""
     query, value, *key = _shapes(call)
@@ -110,22 +90,6 @@ def _multi_head(call: Call) -> int:
     return heads * (projections + mixed + queries * value_width * call.output_shapes[0][-1])
 
 
-def _recurrent(call: Call) -> int:
-    return _shapes(call)[0][1] * _of_cell(call.operation)
-
-
-def _of_cell(layer: Any) -> int:
-    return _size(layer.cell.kernel.shape) + _size(layer.cell.recurrent_kernel.shape)
-
-
-_CELLS = (layers.SimpleRNN, layers.LSTM, layers.GRU)
-
-
-def _bidirectional(call: Call) -> int | None:
-    both = (call.operation.forward_layer, call.operation.backward_layer)
-    return _shapes(call)[0][1] * sum(map(_of_cell, both)) if all(type(layer) in _CELLS for layer in both) else None
-
-
 _FORMULAS: dict[type, Callable[[Call], int | None]] = {
     operations.Matmul: _matmul,
     operations.Dot: _matmul,
@@ -135,7 +99,5 @@ _FORMULAS: dict[type, Callable[[Call], int | None]] = {
     layers.EinsumDense: _einsum_dense,
     layers.Attention: _attention,
     layers.MultiHeadAttention: _multi_head,
-    **dict.fromkeys(_CELLS, _recurrent),
-    layers.Bidirectional: _bidirectional,
     layers.Embedding: lambda call: 0,  # a lookup
 }

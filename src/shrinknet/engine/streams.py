@@ -217,17 +217,19 @@ def as_batch(item: Any, what: str) -> Batch:
     Raises:
         DataError: the item is something else.
     """
-    if isinstance(item, Sequence) and not isinstance(item, str) and len(item) in (2, 3):
+    if isinstance(item, Sequence) and not isinstance(item, str) and len(item) in (2, 3) and item[1] is not None:
         batch = tuple(item)
         return batch[:2] if len(batch) == 3 and batch[2] is None else batch
     raise DataError(
-        f"Expected {what} as (x, y) or (x, y, sample_weight), arrays or batches of them; received {_describe(item)}."
+        f"Expected {what} as (x, y) or (x, y, sample_weight), arrays or batches of them; received {_describe(item)}. A "
+        "model that computes its loss without targets takes any, such as np.zeros(len(x))."
     )
 
 
 def _describe(item: Any) -> str:
     if isinstance(item, Sequence):
-        return f"a {type(item).__name__} of {len(item)}"
+        without = len(item) > 1 and item[1] is None
+        return f"a {type(item).__name__} of {len(item)}" + (" without targets" if without else "")
     return f"{type(item).__name__}" + (f" of shape {tuple(item.shape)}" if hasattr(item, "shape") else "")
 
 

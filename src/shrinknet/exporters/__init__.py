@@ -198,8 +198,11 @@ def _export(source: Source, folder: Path, exporter: Exporter, threads: int, agre
         _write(source, exporter, written)
         runner = _load(source, exporter, written, threads)
         judge = agreement if exporter.name in _ROUNDED else None
-        difference = _difference(source, in_batches(runner, source), exporter, judge)
-        timed = runner.latency(source.one)
+        difference = _difference(source, source.expected, _run(lambda: in_batches(runner, source)), exporter, judge)
+        alone = _run(lambda: runner(source.one))
+        if exporter.name not in _ROUNDED:
+            difference = max(difference, _difference(source, source.expected_alone, alone, exporter, None))
+        timed = _run(lambda: runner.latency(source.one))
         bytes = size(written)
         target = folder / written.name
         place(written, target)
@@ -224,14 +227,23 @@ def _load(source: Source, exporter: Exporter, path: Path, threads: int) -> Runne
         raise _NotWritten(f"it could not be loaded back, and was removed ({reason(error)}).") from error
 
 
-def _difference(source: Source, received: ArrayList, exporter: Exporter, agreement: Agreement | None) -> float:
+def _run(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        raise _NotWritten(f"it could not be run, and was removed ({reason(error)}).") from error
+
+
+def _difference(
+    source: Source, expected: ArrayList, received: ArrayList, exporter: Exporter, agreement: Agreement | None
+) -> float:
     """The largest difference in any output, as a share of that output's scale."""
     tolerance = max(exporter.tolerance, HALF_TOLERANCE) if source.is_half else exporter.tolerance
     try:
         if agreement is not None:
-            agreement.check(source.expected, received)
+            agreement.check(expected, received)
             tolerance = math.inf
-        return largest_difference(source.expected, received, tolerance, source.outputs)
+        return largest_difference(expected, received, tolerance, source.outputs)
     except Mismatch as mismatch:
         raise _Wrong(f"it did not compute what the model computes, and was removed ({mismatch}).") from None
 
@@ -245,7 +257,10 @@ def reason(error: Exception) -> str:
     if operations:
         return f"the format has no operation for {', '.join(operations)}"
     if "TensorListReserve" in text:
-        return "the format supports recurrent layers only with a fixed batch size: keras.Input(shape, batch_size=1)"
+        return (
+            "the format supports loops over time steps, as in recurrent layers, only where the batch and the number of "
+            "steps are fixed: keras.Input(shape, batch_size=1)"
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     where = lines.pop(0).rstrip(".") + ": " if len(lines) > 1 and lines[0].startswith("Exception encountered") else ""
     line = next((line for line in lines if "error:" in line), lines[0] if lines else "")

@@ -33,6 +33,7 @@ class Source:
         sample: one array for each input, each with a batch axis.
         real: whether the sample is the user's data or random numbers.
         inputs, outputs: the names in the files.
+        expected_alone: the outputs for the first sample, called alone, known with `expected`.
         name: of the model. batch: its fixed batch size; None: any.
     """
 
@@ -46,6 +47,7 @@ class Source:
         self.name = str(model.name)
         self.batch = self.tensors[0].shape[0]  # None: any
         self.real = sample is not None
+        self.expected_alone: ArrayList = []
         self.sample = self._checked(self._drawn() if sample is None else sample)
 
     def _drawn(self) -> Any:
@@ -94,6 +96,7 @@ class Source:
         """The model's outputs for the sample, one array for each output; its seeds are restored, as files hold them."""
         with as_before(self.model):
             outputs = in_batches(functools.partial(run_model, self.model), self)
+            self.expected_alone = run_model(self.model, self.one)
         if not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
             what = "the sample" if self.real else "random numbers; pass real data as the sample"
             raise ModelError(f"The outputs of {self.model.name} are not all finite numbers on {what}.")

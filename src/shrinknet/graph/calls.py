@@ -219,6 +219,7 @@ class Call:
         number: how often the operation was called before; 0 except for shared layers.
         taken, given: the input and output tensors; the same tensor is the same object in every call.
         refused: why no channel that passes through it can be cut; None if channels can.
+        inside: of a layer that is left as it is, the calls in it without kernels of their own; None: unknown.
     """
 
     operation: Any
@@ -232,6 +233,7 @@ class Call:
     taken: list[Tensor] = field(default_factory=list)
     given: list[Tensor] = field(default_factory=list)
     refused: str | None = None
+    inside: list[Call] | None = None
 
     @property
     def kind(self) -> str:

@@ -40,7 +40,7 @@ def is_over_time(operation: Any) -> bool:
         return False
     layer = operation.layer
     inside = isinstance(layer, keras.Model) and is_recorded(layer)
-    return inside or registered(type(layer)) is not None or is_composite(layer)
+    return inside or registered(type(layer)) is not None or is_composite(layer) or is_over_time(layer)
 
 
 def leave_alone(layer: Any, reason: str) -> None:
@@ -87,18 +87,24 @@ def follow(layer: Any, arguments: Any, keywords: Any, *, as_given: bool = False)
     if reason is not None:
         raise ModelError(reason)
     try:
-        followed = _recorded(layer, arguments, keywords, as_given)
+        followed = recorded(layer, arguments, keywords, as_given)
     except Exception as error:
         if not any(isinstance(one, keras.Sequential) for one in sublayers(layer)):
             raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
         with _spelled_out(layer):
             try:
-                followed = _recorded(layer, arguments, keywords, as_given)
+                followed = recorded(layer, arguments, keywords, as_given)
             except Exception:
                 raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
     missed = {id(one) for one in layer.variables} - {id(one) for one in (*followed.variables, *_seeds_inside(layer))}
     if missed and _has_constants(followed):  # else nothing was computed with them, and nothing depends on them
         names = ", ".join(one.path for one in layer.variables if id(one) in missed)
+        apart = [one.name for one in sublayers(layer) if not missed.isdisjoint(map(id, own_weights(one)))]
+        if apart:
+            raise ModelError(
+                f"it uses the weights of its layer {apart[0]} without its inputs (a call with constants, or none), "
+                "which Keras does not record"
+            )
         raise ModelError(f"its call uses weights that belong to none of its layers ({names[:160]})")
     if layer.activity_regularizer is not None:
         raise ModelError("it regularizes its output")
@@ -119,6 +125,12 @@ def first_line(error: Exception) -> str:
     line = (lines[wrapped] if lines else type(error).__name__)[:160]
     unknown = line.startswith("Attempt to convert a value (None)")
     return "it computes with a size that is open, such as that of the batch" if unknown else line
+
+
+def own_weights(layer: Any) -> list[Any]:
+    """The weights of a layer that belong to none of the layers inside it."""
+    inside = {id(weight) for one in sublayers(layer) for weight in one.weights}
+    return [weight for weight in layer.weights if id(weight) not in inside]
 
 
 def _leave_batch_open(followed: Any) -> bool:
@@ -166,7 +178,7 @@ def _seeds_inside(layer: Any) -> list[Any]:
     return [one.state for one in generators if isinstance(one, keras.random.SeedGenerator)]
 
 
-def _recorded(layer: Any, arguments: Any, keywords: Any, as_given: bool) -> Any:
+def recorded(layer: Any, arguments: Any, keywords: Any, as_given: bool = False) -> Any:
     """The layer's call with symbolic tensors, as Keras records it."""
     tensors = [leaf for leaf in tree.flatten((arguments, keywords)) if isinstance(leaf, keras.KerasTensor)]
     shapes = zip(tensors, open_shapes(tensors), strict=True)

@@ -6,6 +6,7 @@ import functools
 import weakref
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ from shrinknet.graph.following import (
     is_over_time,
     is_recorded,
     name_of,
+    recorded,
     sublayers,
     why_left_alone,
 )
@@ -46,6 +48,9 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     walker = _Walker(book, fixed=input_shape is not None, has_switches=has_switches)
     labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
     outputs = walker.walk(functional, list(zip(labels, input_specs(functional, input_shape), strict=True)), "")
+    sizes = [list(tensor.shape[1:]) for tensor in functional.inputs]
+    if input_shape is None and any(times is None for *_, times in book.products) and None not in sum(sizes, []):
+        return trace(model, sizes)  # a nested model leaves open what it is called with here
     for out, _ in outputs:
         book.pins.append((out.reshape(-1), "it reaches the model's output"))
     return _solve(book, walker, tuple(outputs))
@@ -71,6 +76,7 @@ def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]
     return specs
 
 
+_COUNTED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # a layer -> a model of what it computes
 _PROBED: weakref.WeakKeyDictionary[Any, Registered | None] = weakref.WeakKeyDictionary()  # a layer -> its rule
 
 
@@ -136,12 +142,31 @@ class _Walker:
         self.calls.append(call)
         pins = len(self.book.pins)
         call.taken, call.given = inputs, list(zip(call.checked(known.rule(call)), outputs, strict=True))
+        if reason is not None:
+            self.count_inside(call)
         if isinstance(operation, keras.layers.Layer):
             self.hide(operation, path, call.refused)
             if makes_channels(type(operation)) and known.count is None:
                 reasons = [why for _, why in self.book.pins[pins:]]
                 self.hidden[path] = call.refused or (reasons[-1] if reasons else "there is no rule for its filters")
         return call.given
+
+    def count_inside(self, call: Call) -> None:
+        """Notes what a layer that is left as it is multiplies by, as if it were looked into: it costs as much."""
+        walker = _Walker(Book(), self.fixed, has_switches=False)
+        inputs = [(walker.book.pinned("", spec_labels.ndim), spec) for spec_labels, spec in call.taken]
+        known = registered(type(call.operation))
+        try:
+            if known is not None:
+                labels = [one for one, _ in inputs]
+                known.rule(replace(call, labels=labels, book=walker.book))
+            else:
+                walker.walk(_to_count(call), inputs, "")
+        except Exception:  # what it computes is unknown, and so is what it costs
+            return
+        self.book.products += [(call.path, kernel, times) for _, kernel, times in walker.book.products]
+        told = {path for path, *_ in walker.book.products}
+        call.inside = [one for one in walker.calls if one.path not in told]
 
     def as_called(self, node: Any, outputs: list[Tensor]) -> list[Tensor]:
         """What a nested model gives in this call; inside, the sizes of the first call were recorded."""
@@ -228,6 +253,13 @@ class _Walker:
             self.book.tie(known, labels)
         outputs = self.walk(functional, items, path + "/")
         return [(self.book.settle(labels), spec) for labels, spec in outputs]
+
+
+def _to_count(call: Call) -> Any:
+    """What a composite layer computes, as a model that is looked at and not used; made once for each layer."""
+    if call.operation not in _COUNTED:
+        _COUNTED[call.operation] = recorded(call.operation, call.arguments.args, call.arguments.kwargs)
+    return _COUNTED[call.operation]
 
 
 def _at_all_times(frame: Tensor, steps: int | None) -> Tensor:

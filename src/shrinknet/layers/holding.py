@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
+
 from shrinknet.errors import ModelError
 from shrinknet.internals import caller_of_all, is_training_call
 
@@ -61,15 +63,24 @@ def refuse_foreign_training(part: Any, keywords: Mapping[str, Any]) -> None:
     Raises:
         ModelError: it has frozen filters, and is called for a training that would change them.
     """
-    if not is_training_call(keywords):
+    holder = vars(part).get(_HOLDER)
+    if not is_training_call(keywords) and (holder is None or not _is_differentiated(part)):
         return
     outer = caller_of_all()
     if outer is not None and outer is not part:
         _TRAINED_WITH.setdefault(part, weakref.WeakSet()).add(outer)
-    holder = vars(part).get(_HOLDER)
-    if holder is not None and holder is not _TRAINED.get():
+    if holder is not None and holder is not _TRAINED.get() and part.trainable_weights:
         raise ModelError(
             f"{part.name} has frozen filters, which stay frozen only while their switched network trains itself, with "
             "its own fit, train_on_batch or train_step. Inside another model or a custom training loop they would "
-            "change: thaw them, or train that network itself."
+            "change: thaw them, train that network itself, or set its trainable = False."
         )
+
+
+def _is_differentiated(part: Any) -> bool:
+    """Whether gradients of the weights are recorded at this moment; JAX does not tell."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from shrinknet.layers.holding_tensorflow import is_recorded
+
+    return is_recorded(part.trainable_weights)

@@ -68,7 +68,7 @@ def minimize_network(
     trials.catch_up()
     stopped, unfinished = "", True
     try:
-        stopped, unfinished = search.run(trials), False
+        stopped, unfinished = " ".join(filter(None, (search.run(trials), trials.missed()))), False
     except KeyboardInterrupt:
         stopped = "Interrupted: the open trial was rolled back."
         _LOG.warning("Interrupted. The open trial is rolled back; the accepted cuts are applied and measured now.")

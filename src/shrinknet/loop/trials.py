@@ -219,6 +219,11 @@ class Trials:
         """See `search.Process`."""
         return ByCost(ask, self.meter, self.options.scope.round_to)
 
+    def missed(self) -> str:
+        """That the target was not reached, in a sentence; empty: it was, or there is none."""
+        goals = self.options.goals
+        return f"The target is missed: {self.meter.told()} left." if goals and not self.meter.reached() else ""
+
     def reason_to_stop(self) -> str:
         """Why the run ends now; empty: it continues."""
         trials, stop = self.search.trials, self.options.stop

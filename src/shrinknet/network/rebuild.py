@@ -12,6 +12,7 @@ import keras
 from keras import tree
 
 from shrinknet.errors import ModelError
+from shrinknet.graph.calls import registered
 from shrinknet.graph.following import follow, is_composite, is_over_time, is_recorded, leave_alone, name_of
 from shrinknet.internals import (
     functional_of,
@@ -123,14 +124,29 @@ class Rebuilder:
             call = single_call(layer, frame, [])
             self.calls.setdefault(id(layer), []).append(call)
             inner = self._inner(layer, call)
-            made = self.made.get(id(layer)) or (
-                self.make(path, layer) if inner is None else self.model(inner, path + "/", frame)
-            )
+            if id(layer) in self.made:
+                made = self.made[id(layer)]
+            elif is_over_time(layer):
+                made = self._over_time(path, layer, frame)
+            elif inner is None:
+                made = self._alone(path, self.make(path, layer), frame)
+            else:
+                made = self.model(inner, path + "/", frame)
             self._remember(layer, made)
             if id(layer) in self.reasons:
                 leave_alone(made, self.reasons[id(layer)])
             self._remember(wrapper, clone_around(wrapper, made))
         return self.made[id(wrapper)]
+
+    def _alone(self, path: str, made: Any, frame: Any) -> Any:
+        """A layer that a wrapper holds, or a model of what `perform` does in its place: a movement may be another."""
+        known = registered(type(made))
+        if known is None or not known.moves:
+            return made
+        inputs = input_like(frame, frame.shape)
+        outputs = self.perform(path + "/", lambda tensor: tensor, (self.perform(path, made, (inputs,), {}),), {})
+        (output,) = tree.flatten(outputs)
+        return made if maker_of(output)[0] is made else keras.Model(inputs, output, name=made.name)
 
     def counterpart(self, value: Any) -> Any:
         """The replacement of a layer or model; a model between tensors of the network is made from the new tensors."""

@@ -171,6 +171,10 @@ def written_out(model: Any, sample: Any = None) -> Any:
             )
         )
     if inputs is None:
+        if type(model).call is keras.Model.call:
+            parts = [name for name, one in vars(model).items() if isinstance(one, keras.Model)]
+            hint = f"Pass a model that it holds, such as {model.name}.{parts[0]}." if parts else "It computes nothing."
+            raise ModelError(f"The {type(model).__name__} {model.name} has no call(), only models inside it. {hint}")
         called = bool(model.weights) and not any(not layer.built for layer in layers_of(model) if layer is not model)
         problem = (
             "has a call() of its own that cannot be followed: Keras could not build it with symbolic tensors. Python "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -75,3 +76,24 @@ def channel_axis(layer: Any) -> int:
 def places(shape: Shape, axis: int) -> Shape:
     """The sizes of a tensor without its batch and channel axes."""
     return tuple(size for index, size in enumerate(shape) if index not in (0, axis % len(shape)))
+
+
+def einsum_size(equation: str, shapes: list[Any]) -> int | None:
+    """The number of products in an einsum for one sample: the product of the sizes of all its letters but the batch's.
+
+    None unless there are two operands, since otherwise it depends on the order of evaluation.
+
+    Example:
+        >>> einsum_size("bij,bjk->bik", [(None, 2, 3), (None, 3, 4)])
+        24
+    """
+    operands = equation.replace(" ", "").split("->")[0].split(",")
+    if len(operands) != 2 or len(shapes) != 2:
+        return None
+    sizes: dict[str, Any] = {}
+    for letters, shape in zip(operands, shapes, strict=True):
+        hidden = len(shape) - len(letters.replace("...", ""))
+        dots = "".join(chr(ord("\u0100") + index) for index in range(hidden, 0, -1))  # right-aligned
+        sizes.update(zip(letters.replace("...", dots), shape, strict=True))
+    batch = operands[0].replace("...", chr(ord("\u0100") + len(shapes[0]) - len(operands[0].replace("...", ""))))[:1]
+    return math.prod(size for letter, size in sizes.items() if letter != batch)

@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers
 
 from shrinknet.graph.calls import Call, rule
-from shrinknet.graph.rules.common import activated, channel_axis, places
+from shrinknet.graph.rules.common import activated, channel_axis, einsum_size, places
 
 
 @rule(layers.Conv1D, layers.Conv2D, layers.Conv3D, reads=[("kernel", -2)], count="filters")
@@ -106,6 +106,14 @@ def input_cells(layer: Any) -> list[Any]:
     return [cell.cells[0] if isinstance(cell, layers.StackedRNNCells) else cell]
 
 
+def _all_cells(layer: Any) -> list[Any]:
+    """Every cell of a recurrent layer: those that are stacked, and those of both directions."""
+    if hasattr(layer, "forward_layer"):
+        return [*_all_cells(layer.forward_layer), *_all_cells(layer.backward_layer)]
+    cell = layer.cell
+    return list(cell.cells) if isinstance(cell, layers.StackedRNNCells) else [cell]
+
+
 @rule(layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN, reads=[("input_kernel", 0)])
 @rule(layers.Bidirectional, reads=[("input_kernel", 0), ("backward_kernel", 0)])
 @rule(layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D, reads=[("input_kernel", -2)])
@@ -121,8 +129,15 @@ def recurrent(call: Call) -> list[np.ndarray]:
     for index in range(1, len(call.labels)):
         call.pin(index, reason)  # initial states passed as inputs
     channels = call.channels(0, 2 if convolves and channel_axis(layer) == 1 else -1)
+    steps, result = call.shapes[0][1], call.output_shapes[0]
+    if convolves:
+        result = result[1:] if layer.return_sequences else result
+        steps_and_places = (steps, *places(result, channel_axis(layer)))
     for cell in cells:
         call.reads(cell.kernel, -2 if convolves else 0, channels)
+    for cell in _all_cells(layer):
+        for kernel in (cell.kernel, cell.recurrent_kernel):
+            call.multiplies(kernel, steps_and_places if convolves else (steps,))
     return [call.book.pinned(reason, len(shape)) for shape in call.output_shapes]
 
 
@@ -135,4 +150,7 @@ def einsum_dense(call: Call) -> list[np.ndarray]:
     if kernel[0] != inputs[-1] or kernel[0] in output or inputs.count(kernel[0]) != 1:
         return call.opaque(f"{call.path} does not contract the last axis of its input with the first of its kernel")
     call.reads(layer.kernel, 0, call.channels(0))
+    is_open = None in call.shapes[0][1:]
+    uses = None if is_open else einsum_size(layer.equation, [call.shapes[0], tuple(layer.kernel.shape)])
+    call.multiplies(layer.kernel, (uses,), 1 / math.prod(layer.kernel.shape))
     return [call.book.pinned(f"EinsumDense {call.path} produces it", len(shape)) for shape in call.output_shapes]
