@@ -168,3 +168,22 @@ def test_random_numbers_are_compared_from_the_same_seeds(format: str, tmp_path: 
     seed = np.array(model.get_layer("draw").seed_generator.state)
     assert export(model, tmp_path, formats=(format,), sample=IMAGES)[0].difference < 1e-6
     np.testing.assert_array_equal(model.get_layer("draw").seed_generator.state, seed)
+
+
+class Unkept(Sampling):
+    """No seed of Keras repeats what it draws."""
+
+    def call(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return x + tf.random.normal(tf.shape(x))
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_outputs_that_no_seed_repeats_are_named(tmp_path: Path) -> None:
+    image = keras.Input((12, 12, 3))
+    model = keras.Model(image, Unkept()(layers.Conv2D(2, 1)(image)))
+    with pytest.raises(ExportError, match="draws random numbers in inference without a seed"):
+        export(model, tmp_path, formats=("savedmodel",), sample=IMAGES)

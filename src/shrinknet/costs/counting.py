@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -13,6 +14,7 @@ from shrinknet.costs.products import multiply_adds
 from shrinknet.errors import ModelError
 from shrinknet.graph import ChannelGraph, trace
 from shrinknet.graph.calls import Tensor
+from shrinknet.graph.following import is_recorded
 from shrinknet.layers import Switched
 from shrinknet.records import Cost, LayerCost
 
@@ -36,7 +38,12 @@ def cost(model: Any, input_shape: Sequence[Any] | None = None) -> Cost:
         >>> cost(model).parameters == model.count_params()
         True
     """
-    graph = trace(model, input_shape)
+    try:
+        graph = trace(model, input_shape)
+    except ModelError as error:
+        if not isinstance(model, keras.Model) or is_recorded(model) or not model.built:
+            raise
+        raise ModelError(f"{error} Or count its copy with switches: cost(switched(model)).") from None
     return graph_cost(graph, switch_state(graph, "disabled"))
 
 

@@ -202,7 +202,7 @@ def _export(source: Source, folder: Path, exporter: Exporter, threads: int, agre
         alone = _run(lambda: runner(source.one))
         if exporter.name not in _ROUNDED:
             difference = max(difference, _difference(source, source.expected_alone, alone, exporter, None))
-        timed = _run(lambda: runner.latency(source.one))
+        timed: tuple[float, float] = _run(lambda: runner.latency(source.one))
         bytes = size(written)
         target = folder / written.name
         place(written, target)
@@ -245,6 +245,11 @@ def _difference(
             tolerance = math.inf
         return largest_difference(expected, received, tolerance, source.outputs)
     except Mismatch as mismatch:
+        if not source.repeats():
+            raise _NotWritten(
+                "the model draws random numbers in inference without a seed that Keras keeps, so that no file can be "
+                "compared with it. Draw them with a keras.random.SeedGenerator that is an attribute of the layer."
+            ) from None
         raise _Wrong(f"it did not compute what the model computes, and was removed ({mismatch}).") from None
 
 

@@ -102,6 +102,14 @@ class Source:
             raise ModelError(f"The outputs of {self.model.name} are not all finite numbers on {what}.")
         return outputs
 
+    def repeats(self) -> bool:
+        """Whether the model gives the same outputs again, from the same seeds."""
+        answers = []
+        for _ in range(2):
+            with as_before(self.model):
+                answers.append(run_model(self.model, self.one))
+        return all(map(np.array_equal, *answers))
+
     @property
     def is_half(self) -> bool:
         """Whether any part of it is computed in half precision."""

@@ -48,8 +48,9 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     walker = _Walker(book, fixed=input_shape is not None, has_switches=has_switches)
     labels = [book.pinned("it is a model input", len(tensor.shape)) for tensor in functional.inputs]
     outputs = walker.walk(functional, list(zip(labels, input_specs(functional, input_shape), strict=True)), "")
-    sizes = [list(tensor.shape[1:]) for tensor in functional.inputs]
-    if input_shape is None and any(times is None for *_, times in book.products) and None not in sum(sizes, []):
+    sizes = [tuple(tensor.shape[1:]) for tensor in functional.inputs]
+    is_open = any(None in shape for shape in sizes)
+    if input_shape is None and not is_open and any(times is None for *_, times in book.products):
         return trace(model, sizes)  # a nested model leaves open what it is called with here
     for out, _ in outputs:
         book.pins.append((out.reshape(-1), "it reaches the model's output"))
