@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from keras import layers
+from marking import slow
 from zoo import disable_half
 
 from shrinknet import Switches, cost, plan, slim, switched
@@ -123,7 +124,7 @@ RECURRENT: dict[str, tuple[Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize("kind", [slow(kind) if kind in ("GRU", "SimpleRNN", "a cell") else kind for kind in RECURRENT])
 def test_what_is_multiplied_in_each_step_counts_in_switched_networks_too(kind: str) -> None:
     make, expected = RECURRENT[kind]
     x = layers.Conv1D(8, 3, padding="same", name="first")(entry := keras.Input((16, 4)))

@@ -370,7 +370,7 @@ def test_stop_training_ends_the_training_and_only_that(kind: str) -> None:
 
 
 @fit_too
-@pytest.mark.parametrize("source", ["arrays", slow("known"), slow("unknown"), "endless"])
+@pytest.mark.parametrize("source", ["arrays", *map(slow, ("known", "unknown", "endless"))])
 def test_parts_are_one_training_for_callbacks(kind: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if source != "arrays" and BACKEND != "tensorflow":
         pytest.skip("tf.data needs TensorFlow")

@@ -30,7 +30,7 @@ def in_hdf5(folder: Path, values: np.ndarray) -> Any:
     return pytest.importorskip("h5py").File(folder / "values.h5", "w").create_dataset("values", data=values)
 
 
-@pytest.mark.parametrize("kind", [mapped, in_hdf5])
+@pytest.mark.parametrize("kind", [mapped, pytest.param(in_hdf5, marks=pytest.mark.slow)])
 def test_training_on_a_file_is_training_on_its_array(kind: Any, tmp_path: Path) -> None:
     nets = []
     for x in (X, kind(tmp_path, X)):

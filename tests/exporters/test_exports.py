@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from marking import slow
 
 from shrinknet import export
 from shrinknet.errors import DataError, ExportError, OptionError
@@ -134,7 +135,7 @@ def test_one_format_by_its_name(tmp_path: Path) -> None:
         export(line(16), tmp_path, "tflite")
 
 
-@pytest.mark.parametrize(("format", "said"), [("savedmodel", "did not compute"), ("onnx", "could not be run")])
+@pytest.mark.parametrize(("format", "said"), [("savedmodel", "did not compute"), slow("onnx", "could not be run")])
 def test_a_file_that_is_right_for_one_number_of_samples_only_is_refused(format: str, said: str, tmp_path: Path) -> None:
     """As those that Keras writes of a TimeDistributed over any number of steps."""
     if format == "onnx":

@@ -419,7 +419,7 @@ def _tf_data() -> Any:
     return tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)
 
 
-@pytest.mark.parametrize("data", [_tf_data, Batches])
+@pytest.mark.parametrize("data", [_tf_data, slow(Batches)])
 def test_batches_are_taken_from_whatever_gives_them(data: Any) -> None:
     options: dict[str, Any] = {
         "score": lambda net: 1.0,

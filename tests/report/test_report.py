@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marking import slow
 
 from shrinknet.errors import RunError
 from shrinknet.filters import Filter
@@ -395,7 +396,7 @@ def a_wide_network(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
                                 removed={f"{long}_0": [1]}, task="x" * 300, config={"k" * 90: "v" * 900}))  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [360, PHONE, 600, 768, 980, DESK])
+@pytest.mark.parametrize("width", [360, *map(slow, (PHONE, 600, 768, 980)), DESK])
 @pytest.mark.parametrize("run", ["page_of_a_run", "a_wide_network"])
 def test_it_fits_the_window_and_its_text_is_legible(
     browser: Any, request: pytest.FixtureRequest, run: str, width: int

@@ -121,7 +121,15 @@ KEPT = pytest.mark.tensorflow("the tiny run keeps three cuts, with its random nu
 
 @pytest.mark.parametrize(
     "trainings",
-    [1, slow(3), slow(4), slow(6), 8, pytest.param(9, marks=[KEPT, pytest.mark.slow]), pytest.param(11, marks=KEPT)],
+    [
+        slow(1),
+        slow(3),
+        slow(4),
+        slow(6),
+        8,
+        pytest.param(9, marks=[KEPT, pytest.mark.slow]),
+        pytest.param(11, marks=KEPT),
+    ],
 )
 def test_killed_in_any_phase(
     trainings: int, whole: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -592,7 +600,7 @@ JSON = st.recursive(
 PARTS = ["run", "warmup", "baseline", "trials", "position", "engine", "results", "elapsed", "generation"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(part=st.sampled_from(PARTS), value=JSON, inside=st.booleans())
 def test_a_checkpoint_of_anything_is_read_or_a_typed_error(
     begun: pathlib.Path, tmp_path_factory: pytest.TempPathFactory, part: str, value: Any, inside: bool
@@ -609,7 +617,7 @@ def test_a_checkpoint_of_anything_is_read_or_a_typed_error(
         assert saved is None or isinstance(saved.snapshot.trials, tuple)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(JSON | st.dictionaries(st.sampled_from(["number", "filters", "score", "x"]), JSON), min_size=1))
 def test_a_journal_of_anything_is_read_or_a_typed_error(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
     folder = tmp_path_factory.getbasetemp() / "rows"

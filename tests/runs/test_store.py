@@ -243,7 +243,7 @@ def test_an_array_file_is_not_believed(store: RunStore) -> None:
             store.read_arrays(name)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400))
 def test_readers_of_any_bytes_raise_typed_errors_only(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "fuzz"
@@ -274,7 +274,7 @@ def story(folder: pathlib.Path, disk: Disk | None = None) -> None:
         store.write_json("run", {"decided": number})
 
 
-@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("lasting", [False, slow(True)])
 @pytest.mark.parametrize("error", [full_disk(), Killed()], ids=["full", "kill"])
 def test_a_run_interrupted_at_any_action_goes_on_to_the_same_end(
     tmp_path: pathlib.Path, error: BaseException, lasting: bool

@@ -53,6 +53,7 @@ def check_points(found: dict[str, Any]) -> None:
     assert found["cases"]["kill"] == found["cases"]["once"] == found["cases"]["lasting"] > 0
 
 
+@pytest.mark.slow
 def test_failures_and_kills_at_some_disk_operations(tool: ModuleType) -> None:
     check_points(tool.points(every=97, first=2, recovery=1))
 

@@ -94,9 +94,8 @@ class TestUnet:
         assert first.shape == (1, 16, 32, 4)
         assert 0 < first.min() < first.max() < 1
 
-    @pytest.mark.parametrize(
-        "loss", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("bce", "dice")), "both"]
-    )
+    @pytest.mark.slow
+    @pytest.mark.parametrize("loss", ["bce", "dice", "both"])
     def test_it_trains_on_any_size(self, loss: str) -> None:
         from shrinknet.applications.steel import unet
 
