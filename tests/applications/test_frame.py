@@ -79,6 +79,7 @@ def test_colour_images_several_channels_and_vectors_are_shown(outputs: str, tmp_
     assert ("its own colour" in page) == (outputs == "maps")
 
 
+@pytest.mark.slow
 def test_a_network_that_trains_on_crops_costs_and_exports_whole_images(tmp_path: Path) -> None:
     def make(seed: int) -> Task:
         keras.utils.set_random_seed(0)
@@ -131,6 +132,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_any_saved_model_is_a_task(saved: Path) -> None:
     data, run = str(saved / "data.npz"), saved / "run"
     words = ["minimize", "model", str(saved / "colour.keras"), "--train", data, "--validation", data]

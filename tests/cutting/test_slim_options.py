@@ -34,7 +34,9 @@ def net(optimizer: Any = "adam") -> Any:
     return result
 
 
-@pytest.mark.parametrize(("round_to", "widths"), [slow(1, (10, 9)), (2, (10, 10)), slow(4, (12, 12)), (8, (16, 12))])
+@pytest.mark.parametrize(
+    ("round_to", "widths"), [slow(1, (10, 9)), (2, (10, 10)), slow(4, (12, 12)), slow(8, (16, 12))]
+)
 def test_widths_are_multiples_and_the_function_is_the_same(round_to: int, widths: tuple[int, int]) -> None:
     big = net()
     small = slim(big, round_to=round_to)

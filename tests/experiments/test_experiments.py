@@ -613,7 +613,9 @@ class TestFigures:
 
 
 class TestResult:
-    @pytest.mark.parametrize("name", [slow(name) if name == "avalanche" else name for name in SETTINGS])
+    @pytest.mark.parametrize(
+        "name", [slow(name) if name in ("avalanche", "correlations") else name for name in SETTINGS]
+    )
     def test_everything_is_written_and_can_be_read(self, name: str, tmp_path: Path) -> None:
         asked, frames = question(name), made_up(name)
         settings = SETTINGS[name](bootstrap=50)

@@ -208,7 +208,7 @@ def check(data: Any, share: float) -> None:
     assert smaller or not switches.disabled or emptied  # an emptied layer keeps a filter that nothing reads
 
 
-ANY = settings(max_examples=12, suppress_health_check=list(HealthCheck))
+ANY = settings(max_examples=9, suppress_health_check=list(HealthCheck))
 MANY = settings(ANY, max_examples=150)
 
 

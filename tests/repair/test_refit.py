@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from core_models import assert_same_bits, copies, numpy, same_bits
+from marking import slow
 
 from shrinknet import Filter, Switches, slim, switched
 from shrinknet.errors import DataError, ModelError, OptionError
@@ -170,7 +171,7 @@ def test_it_brings_a_cut_network_nearer_to_the_uncut_one(name: str) -> None:
     np.testing.assert_allclose(numpy(small(x, training=False)), numpy(net(x, training=False)), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["chain", "residual", "nested", "twins"])
+@pytest.mark.parametrize("name", ["chain", slow("residual"), "nested", "twins"])
 def test_what_depends_linearly_on_the_others_is_made_up_for_exactly(name: str) -> None:
     """The last filter of the first layer, cloned from the others: nothing is lost without it."""
     net, x = network(name), data(name)

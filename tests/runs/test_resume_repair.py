@@ -27,7 +27,7 @@ STORIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("every", [97, slow(5)])
+@pytest.mark.parametrize("every", [197, slow(5)])
 @pytest.mark.parametrize("name", ["target", *(slow(name) for name in STORIES if name != "target")])
 def test_killed_at_some_disk_operations(name: str, every: int, tmp_path: Path) -> None:
     options, counter = STORIES[name], Failing()

@@ -127,7 +127,7 @@ class TestUnet:
 
 
 class TestTwoSteps:
-    @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+    @pytest.mark.parametrize("activation", ["sigmoid", pytest.param("softmax", marks=pytest.mark.slow)])
     def test_both_models_can_be_cut(self, activation: str) -> None:
         from shrinknet import Switches, slim, switched
         from shrinknet.applications.steel import two_step_classifier
