@@ -57,6 +57,7 @@ def test_the_small_network_learns_what_the_switched_one_would() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_small_networks_are_made_only_where_they_are_asked_for_or_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     own = trials.small_pupil

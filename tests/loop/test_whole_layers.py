@@ -131,6 +131,7 @@ def test_layers_as_candidates(tmp_path: Path) -> None:
     assert rejected.model.count_params() == model.count_params()
 
 
+@pytest.mark.slow
 def test_a_layer_can_lose_its_last_filter() -> None:
     class Inner:
         def ask(self, network: Any, count: int) -> list[Filter]:

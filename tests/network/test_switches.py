@@ -142,6 +142,7 @@ def test_a_loss_that_shall_not_be_scaled_is_not() -> None:
     net.train_on_batch(X, Y)
 
 
+@pytest.mark.slow
 def test_exclusions_from_weight_decay_stay() -> None:
     optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["kernel"])

@@ -397,7 +397,7 @@ def a_wide_network(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("width", [360, *map(slow, (PHONE, 600, 768, 980)), DESK])
-@pytest.mark.parametrize("run", ["page_of_a_run", "a_wide_network"])
+@pytest.mark.parametrize("run", ["page_of_a_run", slow("a_wide_network")])
 def test_it_fits_the_window_and_its_text_is_legible(
     browser: Any, request: pytest.FixtureRequest, run: str, width: int
 ) -> None:

@@ -404,6 +404,7 @@ def test_another_model_is_refused(
         slow({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
     ],
 )
+@pytest.mark.slow
 def test_patience_may_change(before: dict[str, Any], after: dict[str, Any], tmp_path: pathlib.Path) -> None:
     options = {"run_dir": tmp_path / "run", "threshold": 1.0, "warmup_steps": 4, "steps": 1, "latency": False}
     first = tiny_runs.run(**options, **before, max_trials=1)

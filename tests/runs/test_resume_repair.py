@@ -83,6 +83,7 @@ def test_a_rate_that_the_warm_up_lowered_does_not_change_what_follows_an_interru
     assert bits(training(tmp_path / "run", callbacks=[Halve()], **options)) == expected
 
 
+@pytest.mark.slow
 def test_an_interrupted_final_training_hands_over_what_was_decided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,15 +13,13 @@ import zoo
 
 from shrinknet import Switches, switched
 
-QUICK = ("MobileNet",)  # the others take longer
 FIRST = [names[0] for names in zoo.FAMILIES.values()]
 EVERY = [name for names in zoo.FAMILIES.values() for name in names]
 CONVOLUTION_AT_THE_END = ("MobileNet", "MobileNetV3Small", "MobileNetV3Large")  # their classifier is a 1x1 convolution
 
 
-@pytest.mark.parametrize(
-    "builder", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EVERY]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("builder", EVERY)
 def test_half_of_it_is_cut_exactly(builder: str) -> None:
     row = zoo.examine(builder)
     assert row["copy"] <= 1e-5 and row["error"] <= 1e-5
