@@ -35,6 +35,7 @@ __all__ = [
     "maker_of",
     "nodes_of",
     "output_structure",
+    "own_variables",
     "seeds_of",
     "single_call",
 ]
@@ -114,6 +115,14 @@ def given_to(functional: Any, node: Any) -> list[Any]:
 def layers_of(model: Any) -> Iterator[Any]:
     """The model and every layer inside it, at any depth, including nested models and composite layers."""
     return iter(model._flatten_layers())
+
+
+def own_variables(saveable: Any) -> list[Any]:
+    """The variables that a layer or seed generator holds itself, in the order in which Keras saves them."""
+    if isinstance(saveable, keras.layers.Layer):
+        return [*saveable._trainable_variables, *saveable._non_trainable_variables]
+    state = getattr(saveable, "state", None)
+    return [state] if isinstance(state, keras.Variable) else []
 
 
 def single_call(operation: Any, given: Any, outputs: list[Any]) -> Any:

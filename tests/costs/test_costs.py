@@ -137,6 +137,40 @@ def test_what_is_multiplied_in_each_step_counts_in_switched_networks_too(kind: s
     assert cost(net).multiply_adds == cost(slim(net)).multiply_adds < sum(counts[0]) - 3 * 16 * 3 * 4
 
 
+@keras.saving.register_keras_serializable("costs")
+class OwnCell(layers.SimpleRNNCell):  # type: ignore[misc]
+    """Computes something of its own."""
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+        return super().call(inputs * 2.0, states, training=training)
+
+
+@pytest.mark.parametrize("cells", [lambda: OwnCell(3), lambda: [layers.LSTMCell(5), OwnCell(3)]])
+def test_a_cell_without_a_formula_is_said_not_to_be_counted(cells: Any) -> None:
+    entry = keras.Input((16, 4))
+    x = layers.RNN(cells(), name="own")(layers.Conv1D(8, 3, name="first")(entry))
+    model = keras.Model(entry, layers.Dense(2)(x))
+    for net in (model, switched(model)):
+        (note,) = cost(net).notes
+        assert note.startswith("The multiply-adds of own (RNN) are not counted")
+
+
+def test_a_subclassed_model_is_told_how_to_be_counted() -> None:
+    class Own(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = layers.Conv2D(4, 3)
+
+        def call(self, x: Any) -> Any:
+            return self.conv(x)
+
+    model = Own()
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    with pytest.raises(ModelError, match=r"cost\(switched\(model\)\)"):
+        cost(model)
+    assert cost(switched(model)).multiply_adds == 6 * 6 * 9 * 3 * 4
+
+
 def test_a_recurrent_convolution_counts_each_step_and_place() -> None:
     each = row((3, 12, 12, 2), layers.ConvLSTM2D(5, 3, strides=2))
     assert each.multiply_adds == 3 * 5 * 5 * 3 * 3 * (2 + 5) * 4 * 5

@@ -209,7 +209,7 @@ def test_a_run_leaves_such_filters_alone_and_says_so(caplog: pytest.LogCaptureFi
     assert "6 filters are left alone. The layer norm adds a loss" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [keras.optimizers.Lamb, slow(keras.optimizers.Adafactor)])
+@pytest.mark.parametrize("kind", [keras.optimizers.Lamb, keras.optimizers.Adafactor])
 @pytest.mark.slow
 def test_optimizers_that_measure_whole_kernels_are_refused_before_anything_is_trained(kind: Any) -> None:
     model = between("sign", kind(0.01))
@@ -292,7 +292,8 @@ def test_what_is_frozen_holds_inside_of_another_model_or_it_is_an_error(how: str
 # ------------------------------------------------------------------------------------------------- runs
 
 
-@pytest.mark.parametrize("more", [slow({"max_trials": 3}), slow({"max_trials": 2, "target": {"filters": 1}})])
+@pytest.mark.parametrize("more", [{"max_trials": 3}, {"max_trials": 2, "target": {"filters": 1}}])
+@pytest.mark.slow
 def test_a_finished_run_goes_on_and_keeps_what_was_decided(more: dict[str, Any], tmp_path: Path) -> None:
     options = {"strategy": "sequential", "threshold": 0.01, "reference": "baseline", "run_dir": tmp_path}
     first = run(max_trials=1, **options)

@@ -400,8 +400,8 @@ def test_another_model_is_refused(
     ("before", "after"),
     [
         ({"warmup_patience": 2}, {"warmup_patience": 4}),
-        slow({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": ("norm-l1", {"patience": 9})}),
-        slow({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
+        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": ("norm-l1", {"patience": 9})}),
+        ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
     ],
 )
 @pytest.mark.slow

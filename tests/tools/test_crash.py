@@ -65,7 +65,8 @@ def test_failures_and_kills_at_every_disk_operation(tool: ModuleType) -> None:
     assert found["cases"]["once"] == found["disk operations"]
 
 
-@pytest.mark.parametrize(("bits", "cuts"), [slow(50, 20), slow(1000, 200)])
+@pytest.mark.parametrize(("bits", "cuts"), [(50, 20), (1000, 200)])
+@pytest.mark.slow
 def test_flipped_bits_and_truncations(tool: ModuleType, bits: int, cuts: int) -> None:
     found = tool.flips(bits, cuts, ends=2)
     assert found["wrong"] == 0

@@ -28,8 +28,10 @@ def multiply_adds(call: Call) -> int | None:
     formula = _FORMULAS.get(getattr(type(call.operation), "plain_class", type(call.operation)))
     if formula is not None:
         return formula(call)
-    kernels = [weight for weight in getattr(call.operation, "weights", ()) if len(weight.shape) > 1]
-    return None if kernels and (call.refused or registered(type(call.operation)) is None) else 0
+    known = registered(type(call.operation))
+    if known is not None and not known.reads and not call.refused:
+        return 0
+    return None if any(len(weight.shape) > 1 for weight in getattr(call.operation, "weights", ())) else 0
 
 
 def _shapes(call: Call) -> list[Sizes]:

@@ -18,7 +18,7 @@ from keras import ops, tree
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.calls import registered
-from shrinknet.internals import as_before, functional_of, input_like, layers_of, nodes_of
+from shrinknet.internals import as_before, functional_of, input_like, layers_of, nodes_of, own_variables
 
 _LEFT_ALONE = "_shrinknet_left_alone"  # key in a layer's __dict__; its value says why the layer is not followed
 
@@ -99,7 +99,7 @@ def follow(layer: Any, arguments: Any, keywords: Any, *, as_given: bool = False)
     missed = {id(one) for one in layer.variables} - {id(one) for one in (*followed.variables, *_seeds_inside(layer))}
     if missed and _has_constants(followed):  # else nothing was computed with them, and nothing depends on them
         names = ", ".join(one.path for one in layer.variables if id(one) in missed)
-        apart = [one.name for one in sublayers(layer) if not missed.isdisjoint(map(id, own_weights(one)))]
+        apart = [one.name for one in sublayers(layer) if not missed.isdisjoint(map(id, own_variables(one)))]
         if apart:
             raise ModelError(
                 f"it uses the weights of its layer {apart[0]} without its inputs (a call with constants, or none), "
@@ -125,12 +125,6 @@ def first_line(error: Exception) -> str:
     line = (lines[wrapped] if lines else type(error).__name__)[:160]
     unknown = line.startswith("Attempt to convert a value (None)")
     return "it computes with a size that is open, such as that of the batch" if unknown else line
-
-
-def own_weights(layer: Any) -> list[Any]:
-    """The weights of a layer that belong to none of the layers inside it."""
-    inside = {id(weight) for one in sublayers(layer) for weight in one.weights}
-    return [weight for weight in layer.weights if id(weight) not in inside]
 
 
 def _leave_batch_open(followed: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import weakref
 from collections import Counter
@@ -51,7 +52,8 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
     sizes = [tuple(tensor.shape[1:]) for tensor in functional.inputs]
     is_open = any(None in shape for shape in sizes)
     if input_shape is None and not is_open and any(times is None for *_, times in book.products):
-        return trace(model, sizes)  # a nested model leaves open what it is called with here
+        with contextlib.suppress(ModelError):  # a layer may not tell its sizes: they stay open then
+            return trace(model, sizes)  # a nested model leaves open what it is called with here
     for out, _ in outputs:
         book.pins.append((out.reshape(-1), "it reaches the model's output"))
     return _solve(book, walker, tuple(outputs))
@@ -155,19 +157,19 @@ class _Walker:
     def count_inside(self, call: Call) -> None:
         """Notes what a layer that is left as it is multiplies by, as if it were looked into: it costs as much."""
         walker = _Walker(Book(), self.fixed, has_switches=False)
-        inputs = [(walker.book.pinned("", spec_labels.ndim), spec) for spec_labels, spec in call.taken]
+        inputs = [(walker.book.pinned("", labels.ndim), spec) for labels, spec in call.taken]
         known = registered(type(call.operation))
         try:
             if known is not None:
-                labels = [one for one, _ in inputs]
-                known.rule(replace(call, labels=labels, book=walker.book))
+                known.rule(replace(call, labels=[labels for labels, _ in inputs], book=walker.book))
             else:
                 walker.walk(_to_count(call), inputs, "")
-        except Exception:  # what it computes is unknown, and so is what it costs
+        except Exception:  # what it computes is unknown, and so is what it costs: `cost` says that it is not counted
             return
         self.book.products += [(call.path, kernel, times) for _, kernel, times in walker.book.products]
-        told = {path for path, *_ in walker.book.products}
-        call.inside = [one for one in walker.calls if one.path not in told]
+        if known is None:
+            told = {path for path, *_ in walker.book.products}
+            call.inside = [one for one in walker.calls if one.path not in told]
 
     def as_called(self, node: Any, outputs: list[Tensor]) -> list[Tensor]:
         """What a nested model gives in this call; inside, the sizes of the first call were recorded."""

@@ -21,7 +21,7 @@ from keras.src.utils import tracking
 
 from shrinknet.errors import ModelError
 from shrinknet.graph.following import is_recorded
-from shrinknet.internals import layers_of
+from shrinknet.internals import layers_of, own_variables
 
 _ROLES = ("activation", "function", "initializer", "regularizer", "constraint", "output_shape", "mask")
 Pairs = list[tuple[Any, Any]]
@@ -168,14 +168,6 @@ def shared(one: str, other: str, variable: Any) -> str:
 def _array(value: Any) -> Any:
     """A value as a file would give it back: numbers too are arrays then."""
     return ops.convert_to_numpy(value) if ops.is_tensor(value) or isinstance(value, keras.Variable) else np.array(value)
-
-
-def own_variables(saveable: Any) -> list[Any]:
-    """The variables that a layer or seed generator holds itself, in the order in which Keras saves them."""
-    if isinstance(saveable, keras.layers.Layer):
-        return [*saveable._trainable_variables, *saveable._non_trainable_variables]
-    state = getattr(saveable, "state", None)
-    return [state] if isinstance(state, keras.Variable) else []
 
 
 def _saveables(old: Any, new: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:

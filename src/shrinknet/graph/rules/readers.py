@@ -135,7 +135,9 @@ def recurrent(call: Call) -> list[np.ndarray]:
         steps_and_places = (steps, *places(result, channel_axis(layer)))
     for cell in cells:
         call.reads(cell.kernel, -2 if convolves else 0, channels)
-    for cell in _all_cells(layer):
+    every = _all_cells(layer)
+    is_known = convolves or all(type(cell) in CELLS for cell in every)
+    for cell in every if is_known else ():  # else it is said that they are not counted
         for kernel in (cell.kernel, cell.recurrent_kernel):
             call.multiplies(kernel, steps_and_places if convolves else (steps,))
     return [call.book.pinned(reason, len(shape)) for shape in call.output_shapes]
