@@ -137,6 +137,13 @@ def test_what_is_multiplied_in_each_step_counts_in_switched_networks_too(kind: s
     assert cost(net).multiply_adds == cost(slim(net)).multiply_adds < sum(counts[0]) - 3 * 16 * 3 * 4
 
 
+def test_a_product_whose_channels_cannot_be_cut_counts_in_switched_networks_too() -> None:
+    x = layers.Conv1D(8, 3, padding="same", name="first")(entry := keras.Input((16, 4)))
+    model = keras.Model(entry, layers.Dense(2)(layers.Flatten()(layers.EinsumDense("abc,bd->acd", (8, 7))(x))))
+    for net in (model, switched(model)):
+        assert cost(net).layers[1].multiply_adds == 16 * 8 * 7 and not cost(net).notes
+
+
 @keras.saving.register_keras_serializable("costs")
 class OwnCell(layers.SimpleRNNCell):  # type: ignore[misc]
     """Computes something of its own."""

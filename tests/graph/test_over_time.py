@@ -11,8 +11,10 @@ from keras import layers, ops
 
 from shrinknet import Switches, cost, slim, switched
 from shrinknet.comparing import difference
-from shrinknet.repair import Refit, refit
+from shrinknet.repair import Refit, recalibrate, refit
+from shrinknet.repair.evidence import Evidence
 from shrinknet.repair.program import record
+from shrinknet.repair.reference import Calibration
 from shrinknet.repair.walk import Inputs, walk
 
 RANDOM = np.random.default_rng(8)
@@ -154,7 +156,7 @@ def test_a_layer_called_at_each_time_and_by_itself_is_cut_once() -> None:
     assert small.get_layer("each").layer is small.get_layer("shared")
 
 
-def test_masks_of_time_steps_pass_through_a_repair() -> None:
+def test_a_network_with_masks_of_time_steps_can_be_walked() -> None:
     steps = keras.Input((4, 5))
     each = layers.TimeDistributed(layers.Dense(6, activation="relu"), name="each")(layers.Masking()(steps))
     model = keras.Model(steps, layers.Dense(2)(layers.LSTM(3, name="memory")(each)))
@@ -172,3 +174,25 @@ def test_masks_of_time_steps_pass_through_a_repair() -> None:
     walk(program, Inputs(program, x, ALL), look, budget=2**30)
     expected = keras.Model(net.inputs[0], net.layers[-2].output)(x)
     np.testing.assert_allclose(np.concatenate(reads)[: len(x)], expected, atol=1e-5)
+
+
+def test_statistics_over_time_are_those_of_the_frames() -> None:
+    one, many = cnn(), around(cnn())
+    many.get_layer("each").layer.set_weights(one.get_weights())
+    norms = []
+    for model, x in ((one, FRAMES.reshape(-1, 8, 8, 2)), (many, FRAMES)):
+        net = switched(model)
+        (path,) = recalibrate(net, x, settings=Refit(samples=None, batch=4))  # the last chunk is filled up with repeats
+        norms.append(Switches(net).graph.layers[path])
+    for name in ("moving_mean", "moving_variance"):
+        np.testing.assert_allclose(*(getattr(norm, name) for norm in norms), atol=1e-5)
+
+
+def test_what_a_sample_minds_is_summed_over_its_frames() -> None:
+    model = around(cnn())
+    model.compile("sgd", "mse")
+    net = switched(model)
+    calibration = Calibration(net, FRAMES, Refit(samples=None, batch=4))
+    slopes = Evidence(calibration, RANDOM.normal(size=(len(FRAMES), 2)).astype("float32")).slopes()
+    assert any(filter.layer == "each/cnn/first" for filter in slopes)
+    assert {falls.shape for falls in slopes.values()} == {(len(FRAMES),)}

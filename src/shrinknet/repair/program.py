@@ -14,7 +14,6 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask, set_keras_mask
 
 from shrinknet.graph.following import is_over_time
 from shrinknet.internals import functional_of, given_to, nodes_of, single_call
@@ -63,10 +62,7 @@ class Unfolded(Step):
     def run(self, tensors: Sequence[Any]) -> list[Any]:
         """The tensor with its time axis."""
         tensor, before = tensors
-        whole = ops.reshape(tensor, (*before.shape[:2], *tensor.shape[1:]))
-        if (mask := get_keras_mask(before)) is not None:
-            set_keras_mask(whole, mask)
-        return [whole]
+        return [ops.reshape(tensor, (*before.shape[:2], *tensor.shape[1:]))]
 
 
 @dataclass(frozen=True)
