@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from shrinknet import Filter, Switches, slim, switched
+from shrinknet import Filter, Switches, plan, slim, switched
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(3, 8, 8, 2)).astype("float32")
@@ -53,6 +53,14 @@ def test_a_branch_without_filters_is_removed(wide: Callable[[Any], Any]) -> None
     assert not names & {"inner1", "inner_bn1", "outer1", "outer_bn1"}
     assert {"inner2", "outer2"} <= names
     np.testing.assert_allclose(small(X), net(X), rtol=1e-5, atol=1e-5)
+
+
+def test_a_plan_names_layers_that_lose_all_filters() -> None:
+    net = emptied(network(), "inner1")
+    assert plan(net).emptied == ("inner1",)
+    assert "No filter is enabled in inner1: slim removes a branch" in str(plan(net))
+    Switches(net).enable(Filter("inner1", 0))
+    assert plan(net).emptied == () and "No filter" not in str(plan(net))
 
 
 def test_a_branch_that_adds_nothing_leaves_no_trace() -> None:

@@ -337,3 +337,39 @@ def test_a_normalization_over_another_axis_is_copied_as_it_is(name: str) -> None
     model = keras.Model(signal, layers.Dense(2)(AXES[name]()(x)))
     inputs = np.random.default_rng(1).normal(size=(2, 8, 6)).astype("float32")
     np.testing.assert_allclose(switched(model)(inputs), model(inputs), atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------- what is said
+
+
+def twice_used() -> Any:
+    """Keras saves a model that is used inside TimeDistributed and by itself, but does not find its weights again."""
+    frames, still = keras.Input((3, 8, 8, 1)), keras.Input((8, 8, 1))
+    small = keras.Input((8, 8, 1))
+    body = keras.Model(small, layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="conv")(small)))
+    over_time = layers.GlobalAveragePooling1D()(layers.TimeDistributed(body)(frames))
+    model = keras.Model([frames, still], layers.Dense(1)(layers.Concatenate()([over_time, body(still)])))
+    model.compile("adam", "mse")
+    return model
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_run_says_if_keras_cannot_open_its_network(
+    opens: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = X if opens else (np.repeat(X[:, None], 3, 1), X)
+    minimize(classifier() if opens else twice_used(), (x, Y), (x, Y), run_dir=tmp_path / "run", **FEW)
+    assert ("Keras wrote slim.keras, but cannot open it" in caplog.text) is not opens
+
+
+def test_a_class_that_is_lost_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Task(keras.Model):  # type: ignore[misc]
+        def __init__(self, width: int = 4) -> None:
+            image = keras.Input((8, 8, 1))
+            x = layers.GlobalAveragePooling2D()(layers.Conv2D(width, 3, name="conv")(image))
+            super().__init__(image, layers.Dense(1, name="out")(x))
+
+    model = Task()
+    model.compile("adam", "mse")
+    minimize(model, (X, Y), (X, Y), **{**FEW, "target": 3, "final_steps": 2})
+    assert caplog.text.count("Task has a constructor or a call of its own") == 1

@@ -61,12 +61,15 @@ class Plan:
         gone: which channels of the graph are removed, bool.
         graph: the channel graph that the plan was made for.
         disabled: number of disabled groups; larger than the number of removed ones if widths are rounded up.
+        emptied: the layers without any enabled filter. `slim` removes the branch that such a layer is in if it ends in
+            an addition, which the costs here do not show; otherwise one filter stays, and nothing reads it.
     """
 
     cuts: dict[str, LayerCut]
     gone: np.ndarray
     graph: ChannelGraph
     disabled: int = 0
+    emptied: tuple[str, ...] = ()
 
     @cached_property
     def removed(self) -> tuple[Group, ...]:
@@ -108,6 +111,11 @@ class Plan:
             lines.insert(0, table(rows))
         lines += [f"Cut together: {names}" for names in together[:20]]
         lines += [f"... and {len(together) - 20} more groups"] if len(together) > 20 else []
+        if self.emptied:
+            lines.append(
+                f"No filter is enabled in {', '.join(self.emptied)}: slim removes a branch that becomes constant and "
+                "ends in an addition, so less may be left than is shown; elsewhere one filter stays that nothing reads."
+            )
         lines += [f"Never cut: {layer}: {reason}" for layer, reason in self.unswitchable.items()]
         return "\n".join(lines)
 
@@ -138,7 +146,8 @@ def plan_of(switches: Switches, round_to: int = 1) -> Plan:
         silent = tuple(graph.read_by(variable, mute) for variable in getattr(layer, "variables", ()))
         if any(keep):
             cuts[path] = LayerCut(config, keep, silent)
-    return Plan(cuts, gone, graph, sum(bool(disabled[channel]) for channel in graph.cuttable))
+    emptied = tuple(path for path, channels in graph.producers.items() if disabled[channels].all())
+    return Plan(cuts, gone, graph, sum(bool(disabled[channel]) for channel in graph.cuttable), emptied)
 
 
 def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) -> np.ndarray:
@@ -188,20 +197,18 @@ def slim(net: Any, sample: Any = None, *, round_to: int = 1, optimizer: Literal[
             than rounding explains.
     """
     one_of("optimizer", optimizer, ("sliced", "fresh"))
-    return slim_of(Switches(net), sample, round_to=round_to, optimizer=optimizer)
-
-
-def slim_of(
-    switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
-) -> Any:
-    """Like `slim`, for a network whose switches are given."""
-    return cut_out(switches, sample, round_to=round_to, optimizer=optimizer)[0]
+    small, _ = cut_out(Switches(net), sample, round_to=round_to, optimizer=optimizer)
+    say_if_another_class(net, small)
+    return small
 
 
 def cut_out(
     switches: Switches, sample: Any = None, *, round_to: int = 1, optimizer: Literal["sliced", "fresh"] = "sliced"
 ) -> tuple[Any, list[tuple[Any, Any, Fate]]]:
-    """Like `slim_of`, and also returns how each variable that is left was cut; see `apply`."""
+    """Like `slim`, for a network whose switches are given; also returns how each variable that is left was cut.
+
+    See `apply`. Says nothing about the class of the small network.
+    """
     net, made = switches.net, plan_of(switches, round_to)
     if made.disabled and not made.removed:
         _LOG.warning(
@@ -209,9 +216,8 @@ def cut_out(
             "smaller number.", round_to, made.disabled,
         )  # fmt: skip
     small, cuts = apply(switches, made)
-    disabled = switches.read("disabled")
     bypassed = switches.bypassed
-    if bypassed or any(disabled[channels].all() for channels in switches.graph.producers.values()):
+    if bypassed or made.emptied:
         small, later = without_idle(small, bypassed)
         left = {id(old): new for old, new in later}
         cuts = [(source, left[id(target)], fate) for source, target, fate in cuts if id(target) in left]
@@ -220,11 +226,11 @@ def cut_out(
     carry_compilation(net, small, pairs=pairs)
     if optimizer == "sliced":
         carry_optimizer(net, small, {id(source): fate for source, _, fate in cuts}, pairs)
-    _say_if_another_class(net, small)
     return small, cuts
 
 
-def _say_if_another_class(net: Any, small: Any) -> None:
+def say_if_another_class(net: Any, small: Any) -> None:
+    """Warns if the slim network does not have the user's own class, and so not its training."""
     kind = plain_class(type(net))
     if not isinstance(small, kind) and not isinstance(net, keras.Sequential):
         _LOG.warning(

@@ -10,7 +10,8 @@ import numpy as np
 
 from shrinknet.costs.timing import latency
 from shrinknet.exporters.base import ArrayList, Source, run_model, tensorflow_threads
-from shrinknet.internals import input_structure, layers_of, seeds_of
+from shrinknet.files.models import reopened
+from shrinknet.internals import input_structure, seeds_of
 from shrinknet.network.compiled import uncompiled
 
 
@@ -30,11 +31,7 @@ class KerasExporter:
             source.model.save(path)
 
     def load(self, source: Source, path: Path, threads: int) -> KerasRunner:
-        try:
-            model = keras.models.load_model(path, compile=False)
-        except (TypeError, ValueError):
-            own = {type(layer).__name__: type(layer) for layer in layers_of(source.model)}
-            model = keras.models.load_model(path, own, compile=False, safe_mode=False)
+        model = reopened(path, source.model)
         for seed, other in zip(seeds_of(source.model), seeds_of(model), strict=False):
             other.assign(seed)
         return KerasRunner(model)

@@ -103,6 +103,18 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> bool:
     return complete
 
 
+def reopened(path: str | os.PathLike[str], model: Any) -> Any:
+    """The network in a file that was written from `model`, without loss and optimizer, as its owner would load it.
+
+    In Keras's safe mode; if that fails, with the classes of the model's layers, and with its Python code.
+    """
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (TypeError, ValueError):
+        own = {type(layer).__name__: type(layer) for layer in layers_of(model)}
+        return keras.models.load_model(path, own, compile=False, safe_mode=False)
+
+
 def _check_kind(path: Path) -> None:
     if not os.path.exists(path):
         raise ModelError(f"There is no model file {path}.")

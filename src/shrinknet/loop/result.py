@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from shrinknet.cutting.slimmer import say_if_another_class
 from shrinknet.errors import StorageError
 from shrinknet.exporters import measured_latencies
 from shrinknet.loop.final import Ending, train_control, train_finally
@@ -73,6 +74,7 @@ def finish(
     if ending.interrupted:
         outcome = replace(outcome, stopped=ending.interrupted, unfinished=True)
     small = bench.slim()
+    say_if_another_class(bench.net, small)
     trained = train_control(notebook, outcome, options, own) if control and not outcome.unfinished else None
     cost = bench.cost(small)
     known = notebook.saved.summary if notebook.saved else None

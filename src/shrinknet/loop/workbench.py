@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from shrinknet.costs.counting import cost, graph_cost
-from shrinknet.cutting.slimmer import Fate, cut_out, slim_of
+from shrinknet.cutting.slimmer import Fate, cut_out
 from shrinknet.engine import FitEngine, make_engine
 from shrinknet.engine.data import CALIBRATION_SAMPLES, Arrays, Feed, calibration, first_batch
 from shrinknet.errors import ModelError
@@ -182,7 +182,7 @@ class Workbench:
 
     def slim(self) -> Any:
         """The small network that is left, verified to compute the same."""
-        small = slim_of(self.switches, self.sample())
+        small, _ = cut_out(self.switches, self.sample())
         if self.ships is not None:
             carry_compilation(small, small, fresh_copy(self.ships))
         return small

@@ -19,6 +19,8 @@ from keras.src.saving import saving_lib
 
 from shrinknet.errors import RunError, StorageError
 from shrinknet.files.disk import storage_error
+from shrinknet.files.models import reopened
+from shrinknet.graph.following import first_line
 from shrinknet.network.compiled import uncompiled
 from shrinknet.records import finite
 from shrinknet.runs.fingerprint import of_environment
@@ -226,6 +228,7 @@ class FolderRecorder:
         self.store.write_bytes("switched.keras", model_bytes(after.switched))
         with uncompiled(after.slim):
             self.store.write_bytes("slim.keras", model_bytes(after.slim))
+        self._check_that_it_opens(after.slim)
         self.facts |= {
             "summary": after.summary.to_dict(),
             "cost_after": after.cost.to_dict(),
@@ -235,6 +238,17 @@ class FolderRecorder:
             "files": {name: self.store.digest(name) for name in _FILES},
         }
         self.store.write_json("run", finite(self.facts))
+
+
+    def _check_that_it_opens(self, slim: Any) -> None:
+        """Warns if Keras saves the slim network and cannot open the file, while the network is still in memory."""
+        try:
+            reopened(self.store.path / "slim.keras", slim)
+        except Exception as error:
+            _LOG.warning(
+                "Keras wrote slim.keras, but cannot open it (%s). The network that minimize returns is right: export "
+                "it in another format, such as litert.", first_line(error)
+            )  # fmt: skip
 
 
 def point_name(number: int) -> str:

@@ -36,7 +36,7 @@ def reduction(call: Call) -> list[np.ndarray]:
     axis = call.operation.axis
     axes = {index % rank for index in (range(rank) if axis is None else np.atleast_1d(axis).tolist())}
     if 0 in axes or any(call.labels[0].shape[index] > 1 for index in axes) or rank - 1 in axes:
-        return call.opaque(f"{call.kind.lower()} {call.path} is taken over its channels")
+        return call.opaque(f"the reduction {call.path} runs over its channels")
     if call.operation.keepdims:
         return [call.labels[0]]
     return [np.squeeze(call.labels[0], tuple(axes))]
