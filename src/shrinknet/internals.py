@@ -141,6 +141,11 @@ def maker_of(tensor: Any) -> tuple[Any, int, Any]:
     return operation, number, operation._inbound_nodes[number]
 
 
+def first_input(operation: Any) -> Any:
+    """The first symbolic tensor that an operation was called with."""
+    return operation._inbound_nodes[0].arguments.keras_tensors[0]
+
+
 def is_training_call(keywords: Mapping[str, Any]) -> bool:
     """Whether a layer called with these keywords runs in training mode, as its caller or the context says."""
     if keywords.get("training") is not None:

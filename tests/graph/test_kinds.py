@@ -314,7 +314,8 @@ REFUSED: dict[str, tuple[Kind, str]] = {
     ),
     "a layer without a rule": (Own(name="own"), "Own own, which has no rule"),
     "an operation without a rule": (lambda x: ops.cumsum(x, axis=1), "Cumsum .*, which has no rule"),
-    "a sum over channels": (lambda x: x / ops.sum(x, axis=-1, keepdims=True), "runs over its channels"),
+    "a product over channels": (lambda x: x / ops.prod(x, axis=-1, keepdims=True), "runs over its channels"),
+    "a sum over everything": (lambda x: x / ops.sum(x), "runs over its channels"),
     "constants of its own": (layers.Rescaling(list(map(float, range(8)))), "constants of its own for each channel"),
     "an activation of the user's own": (layers.Activation(lambda x: x / ops.max(x)), "has no rule"),
 }  # fmt: skip

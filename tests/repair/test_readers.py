@@ -94,8 +94,7 @@ def test_rows_times_kernel_are_what_the_layer_computes(kind: str) -> None:
     layer = net.get_layer("reader")
     layer.activation = keras.activations.linear
     wanted = reader.by_channel(numpy(keras.Model(net.input, layer.output)(x)))
-    bias = 0 if reader.bias is None else numpy(reader.bias).reshape(reader.makes.shape)[:, np.newaxis]
-    computed = rows @ reader.matrix() + bias  # (groups, rows, outputs)
+    computed = rows @ reader.matrix() + reader.constants()[:, np.newaxis]  # (groups, rows, outputs)
     computed = computed.transpose(1, 0, 2).reshape(-1, wanted.shape[-1])
     np.testing.assert_allclose(computed, wanted.reshape(computed.shape), atol=1e-5)
 
@@ -121,7 +120,7 @@ def test_columns_are_gated_where_the_layer_gates_them(kind: str) -> None:
     layer = net.get_layer("reader")
     layer.activation = keras.activations.linear
     wanted = reader.by_channel(numpy(keras.Model(net.input, layer.output)(x)))
-    bias = 0 if reader.bias is None else numpy(reader.bias).reshape(reader.makes.shape)[:, np.newaxis]
+    bias = 0 if not reader.has_bias else reader.constants().reshape(reader.makes.shape)[:, np.newaxis]
     computed = rows @ np.where(gone[:, :, np.newaxis], 0, reader.matrix()) + bias
     computed = computed.transpose(1, 0, 2).reshape(-1, wanted.shape[-1])
     np.testing.assert_allclose(computed, wanted.reshape(computed.shape), atol=1e-5)
@@ -143,16 +142,15 @@ def test_the_refit_is_the_least_squares_solution(kind: str) -> None:
         if not live[group].any():  # a depthwise channel that nobody reads
             continue
         columns = rows[group][:, live[group]].astype("float64")
-        mean, middle = (columns.mean(0), targets[group].mean(0)) if reader.bias is not None else (0, 0)
+        mean, middle = (columns.mean(0), targets[group].mean(0)) if reader.has_bias else (0, 0)
         centred = columns - mean
         pull = np.sqrt(0.05 * np.square(centred).sum() / live[group].sum())
         stacked = np.vstack([centred, pull * np.eye(live[group].sum())])
         wanted = np.vstack([targets[group] - middle, pull * old[group][live[group]]])
         solution = np.linalg.lstsq(stacked, wanted)[0]
         np.testing.assert_allclose(reader.matrix()[group][live[group]], solution, atol=2e-4)
-        if reader.bias is not None:
-            bias = numpy(reader.bias).reshape(reader.makes.shape)[group]
-            np.testing.assert_allclose(bias, middle - mean @ solution, atol=2e-4)
+        if reader.has_bias:
+            np.testing.assert_allclose(reader.constants()[group], middle - mean @ solution, atol=2e-4)
 
 
 def test_between_rows_and_between_columns_there_is_one_solution() -> None:

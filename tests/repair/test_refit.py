@@ -219,7 +219,7 @@ def test_constants_go_where_the_layer_has_a_place_for_them() -> None:
 
     calibration.walk(handle)
     for reader in readers:
-        assert reader.bias is None and isinstance(reader.norm, layers.BatchNormalization)
+        assert not reader.has_bias and isinstance(reader.norm, layers.BatchNormalization)
         moved = numpy(reader.norm.moving_mean) - means[reader.path]
         shift = (after[reader.path].mean(1) - reference.outputs[reader.path][0].mean(1))[0]
         enabled = ~disabled[reader.makes[0]]

@@ -24,6 +24,7 @@ from shrinknet.graph import ChannelGraph
 from shrinknet.graph.calls import is_users, registered
 from shrinknet.graph.following import first_line
 from shrinknet.internals import layers_of
+from shrinknet.layers.reductions import Reduction
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
 from shrinknet.network.copying import carry_state, clone_layer, copy_layer
@@ -159,7 +160,7 @@ def _kept_for_width(graph: ChannelGraph, disabled: np.ndarray, round_to: int) ->
     at_least("round_to", round_to, 1)
     stays = graph.placeholders(disabled)
     averaged = np.zeros_like(disabled)
-    for _, channels in graph.averages:
+    for _, channels, _ in graph.averages:
         averaged[channels] = True
     changed = round_to > 1
     while changed:
@@ -249,6 +250,8 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
+        if isinstance(operation, Reduction):
+            return operation.plain()
         cut = plan.cuts.get(path, LayerCut({}, ()))
         plain = getattr(type(operation), "plain_class", type(operation))
         if path in plan.cuts:

@@ -169,7 +169,7 @@ class Book:
     producers: dict[str, np.ndarray] = field(default_factory=dict)  # path of the layer -> a label for each filter
     counts: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # path -> key in its config -> labels
     products: list[tuple[str, Any, float | None]] = field(default_factory=list)  # path, kernel, uses of each number
-    averages: list[tuple[Any, str, np.ndarray]] = field(default_factory=list)  # layer, path, labels it averages over
+    averages: list[tuple[Any, np.ndarray, bool]] = field(default_factory=list)  # layer, labels, whether it needs one
     moves: dict[tuple[str, int], Call] = field(default_factory=dict)  # path, call -> a movement that can be followed
     constants: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)  # path, call -> labels of the output
 
@@ -273,9 +273,17 @@ class Call:
         self.book.constants[self.path, self.number] = labels
         return labels
 
-    def averages(self, channels: np.ndarray) -> None:
-        """Records that the layer takes statistics over these channels; later, over the enabled ones only."""
-        self.book.averages.append((self.operation, self.path, channels))
+    def averages(self, channels: np.ndarray, needs_one: bool = False) -> None:
+        """Records that the layer takes statistics over these channels; later, over the enabled ones only.
+
+        `needs_one`: the statistics themselves go on, so one of the channels has to stay enabled.
+        """
+        first = next((labels for layer, labels, _ in self.book.averages if layer is self.operation), channels)
+        if first.size != channels.size:  # the switches of a shared layer have one size
+            self.pin(0, f"{self.kind} {self.path} is also applied to another number of channels")
+            return
+        self.book.tie(first, channels)
+        self.book.averages.append((self.operation, channels, needs_one))
 
     def spread(self, labels: np.ndarray, axis: int = -1, output: int = 0) -> np.ndarray:
         """A vector of labels laid along one axis of an output."""

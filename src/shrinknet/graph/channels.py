@@ -43,7 +43,7 @@ class ChannelGraph:
         pins: channel -> why it cannot be cut.
         layers: path where it is called first -> layer, in network order.
         calls: the network's operations in order, as the rules saw them.
-        averages: (layer, channels) for each layer that takes statistics over channels.
+        averages: (layer, channels, whether it needs one of them) for each layer that takes statistics over channels.
         constants: (path, number of the call) -> the channels that constant arguments of an operation are combined
             with, broadcastable to its output.
         moves: (path, number of the call) -> for operations that only move numbers: the call, and the channel of each
@@ -63,7 +63,7 @@ class ChannelGraph:
     layers: dict[str, Any]
     calls: tuple[Call, ...]
     products: tuple[tuple[str, Any, float | None], ...]
-    averages: tuple[tuple[Any, np.ndarray], ...]
+    averages: tuple[tuple[Any, np.ndarray, bool], ...]
     constants: dict[tuple[str, int], np.ndarray]
     moves: dict[tuple[str, int], tuple[Call, np.ndarray]]
     solved: np.ndarray
@@ -135,22 +135,31 @@ class ChannelGraph:
         Nothing reads a placeholder filter: the kernel slices that would read it are zero.
 
         Raises:
-            ModelError: none can stay, because a normalisation averages over them together with channels that are left.
+            ModelError: none can stay, because a normalisation averages over them together with channels that are left,
+                or an operation over channels has none left.
         """
         stays, stuck = np.zeros_like(gone), np.zeros_like(gone)
-        for _, channels in self.averages:
+        for layer, channels, needs_one in self.averages:
             stuck[channels] |= not gone[channels].all()
+            if needs_one and gone[channels].all():
+                raise ModelError(
+                    f"All channels that {layer.name} is taken over are disabled ({self._named(channels)}), so there is "
+                    "nothing that it could give. Enable one of them."
+                )
         for channels in self.tensors:
             if gone[channels].all() and not stays[channels].any():
                 free = channels[~stuck[channels]]
                 if not free.size:
-                    named = ", ".join(str(self.groups[one]) for one in channels[:5].tolist() if one in self.groups)
                     raise ModelError(
-                        f"All channels of a tensor are disabled ({named}), and a normalisation averages over them "
-                        "together with others, so none of them can stay as a placeholder. Enable one of them."
+                        f"All channels of a tensor are disabled ({self._named(channels)}), and a normalisation "
+                        "averages over them together with others, so none of them can stay as a placeholder. Enable "
+                        "one of them."
                     )
                 stays[free[0]] = True
         return stays
+
+    def _named(self, channels: np.ndarray) -> str:
+        return ", ".join(str(self.groups[one]) for one in channels[:5].tolist() if one in self.groups)
 
     def channel(self, filter: Filter) -> int | None:
         """The channel of a filter; None if there is no such filter."""

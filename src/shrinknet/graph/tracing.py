@@ -299,7 +299,7 @@ def _solve(book: Book, walker: _Walker, outputs: tuple[Tensor, ...]) -> ChannelG
         layers=walker.layers,
         calls=tuple(walker.calls),
         products=tuple(book.products),
-        averages=tuple((layer, channel[labels]) for layer, _, labels in book.averages),
+        averages=tuple((layer, channel[labels], needs_one) for layer, labels, needs_one in book.averages),
         constants={key: channel[labels] for key, labels in book.constants.items()},
         moves={key: (call, channel[call.labels[0]]) for key, call in book.moves.items()},
         solved=channel,

@@ -93,6 +93,8 @@ class SwitchedUnitNormalization(LiveStatistics, keras.layers.UnitNormalization):
 
     def call(self: Any, inputs: Any) -> Any:
         live = self.switchboard.live["channels"].value
+        if inputs.shape[-1] != live.shape[0]:  # it is also applied to another number of channels, which are never cut
+            return super().call(inputs)
         square = ops.sum(ops.where(live, ops.square(inputs), ops.zeros((), inputs.dtype)), axis=-1, keepdims=True)
         return inputs * ops.minimum(ops.rsqrt(square), 1e12)
 

@@ -239,7 +239,7 @@ class Switches:
         for weight in self.graph.weights:
             if not weight.owned and (changed is None or changed[weight.channels].any()):
                 weight.layer.gate(weight.variable, weight.mask(~disabled))
-        for layer, channels in self.graph.averages:
+        for layer, channels, _ in self.graph.averages:
             if changed is None or changed[channels].any():
                 layer.gate_channels(~disabled[channels])
 

@@ -19,6 +19,7 @@ from shrinknet.graph.calls import registered
 from shrinknet.graph.following import first_line, follow, is_recorded, leave_alone, open_shapes, sublayers
 from shrinknet.internals import as_array, as_before, in_mode, input_like, input_structure, layers_of
 from shrinknet.layers import switched_class
+from shrinknet.layers.reductions import reduction_of
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
 from shrinknet.network.copying import Pairs, carry_state, clone_layer, duplicate, refuse_untied, shared
@@ -107,7 +108,7 @@ def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[
 
     def make(path: str, operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
-            return operation
+            return reduction_of(operation) or operation
         _refuse_quantized(path, operation)
         try:
             if undescribed and id(operation) in undescribed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,8 @@ class Evidence:
         """Path of a reader -> mean over samples of the squared gradients at its outputs, summed over places."""
         squares: dict[str, np.ndarray] = {}
         for one in sensed(self.calibration, self._targets()):
+            if not one.reader.known_outputs:
+                continue
             gradients = one.reader.by_channel(one.output_gradients)
             square = np.square(gradients).sum(axis=(0, 1), dtype=np.float64).reshape(one.reader.makes.shape)
             squares[one.reader.path] = squares.get(one.reader.path, 0) + square / self.calibration.inputs.size
@@ -178,17 +181,34 @@ class Gathered:
     def equations(self, weights: Mapping[str, np.ndarray]) -> tuple[Equations, ...]:
         """What was added up, reader by reader in network order; `weights` are those of their outputs."""
         known = self._calibration.readers
-        return tuple(
-            made
+        made = [
+            one
             for path, reader in known.items()
             if path in self._sums
-            for made in _equations(reader, self._sums[path], weights.get(path), self._graph, self._gone)
-        )
+            for one in _equations(reader, self._sums[path], weights.get(path), self._graph, self._gone)
+        ]
+        minded = [_energy(one) for one in made if one.weights is not None]
+        if not minded or len(minded) == len(made):
+            return tuple(made)
+        usual = float(np.mean(minded))  # a reader whose gradients cannot be had counts as much as another
+        return tuple(one if one.weights is not None else _weighed(one, usual) for one in made)
 
     def _matters(self, reader: Reader) -> bool:
         """Whether it reads anything that can be cut, and is read itself."""
         free = (one in self._graph.cuttable and not self._gone[one] for one in np.unique(reader.reads).tolist())
         return reader.gated and not self._gone[reader.makes].all() and any(free)
+
+
+def _energy(equations: Equations) -> float:
+    """The mean square of a reader's outputs, each times its weight."""
+    weights = 1.0 if equations.weights is None else equations.weights
+    return float(np.sum(np.einsum("co,co->o", equations.kernel, equations.moments @ equations.kernel) * weights))
+
+
+def _weighed(equations: Equations, energy: float) -> Equations:
+    """The same with one weight for all outputs, such that together they have this energy."""
+    weight = energy / (_energy(equations) or 1.0)
+    return replace(equations, weights=np.full(equations.kernel.shape[1], weight))
 
 
 def wide(reader: Reader) -> bool:

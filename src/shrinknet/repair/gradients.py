@@ -32,7 +32,8 @@ class Sensed:
         reader: the reader.
         inputs, input_gradients: what it reads, and the gradient of each sample's loss that comes through this reader,
             float32, shape of the tensor.
-        output_gradients: gradient at its output before the activation function.
+        output_gradients: gradient at its output before the activation function; of a reader without `known_outputs` at
+            the first thing that it returns.
     """
 
     chunk: int
@@ -89,21 +90,24 @@ def _outputs(calibration: Calibration, tensors: Any, watch: Watch, calls: list[R
             outputs = step.run(taken)
         else:
             calls.append(reader)
-            outputs = [_watched(step, taken, watch)]
+            outputs = _watched(step, taken, watch, reader)
         known.update(zip(step.gives, outputs, strict=True))
     flat = [known[slot] for slot in program.outputs]
     return keras.tree.pack_sequence_as(program.functional._outputs_struct, flat)
 
 
-def _watched(step: Step, taken: list[Any], watch: Watch) -> Any:
+def _watched(step: Step, taken: list[Any], watch: Watch, reader: Reader) -> list[Any]:
     layer = step.operation
+    if not reader.known_outputs:
+        first, *others = step.run([watch(taken[0]), *taken[1:]])
+        return [watch(first), *others]
     activation, layer.activation = layer.activation, keras.activations.linear
     try:
         (output,) = step.run([watch(taken[0]), *taken[1:]])
     finally:
         layer.activation = activation
     output = watch(output)
-    return output if activation is None else activation(output)
+    return [output if activation is None else activation(output)]
 
 
 def _differentiated(forward: Forward) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -81,6 +81,15 @@ class Program:
     functional: Any
 
     @cached_property
+    def by_path(self) -> Mapping[str, list[Step]]:
+        """Path of an operation -> its calls, in network order."""
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            if type(step) is Step:
+                found.setdefault(step.path, []).append(step)
+        return found
+
+    @cached_property
     def consumers(self) -> Mapping[int, tuple[Step, ...]]:
         """Number of a tensor -> the steps that take it."""
         found: dict[int, list[Step]] = {}

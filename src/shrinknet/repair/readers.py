@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -46,6 +46,7 @@ class Reader:
             the layer does not have. None where there is none.
         rectified: whether nothing but a ReLU takes the output, once it was normalized and added to what is `beside`.
         beside: numbers of the tensors that the layer's output, normalized, is added to; empty where it is not.
+        repairable: whether rows times matrix are all that becomes of the input.
     """
 
     path: str
@@ -59,6 +60,9 @@ class Reader:
     norm: Any
     beside: tuple[int, ...]
     rectified: bool
+    repairable: bool = True
+
+    known_outputs: ClassVar[bool] = True  # whether rows times matrix are its outputs before the activation function
 
     @property
     def kind(self) -> type:
@@ -66,9 +70,19 @@ class Reader:
         return plain_class(type(self.layer))
 
     @property
-    def bias(self) -> Any:
-        """The variable of the bias; None where the layer has none."""
-        return self.layer.bias if self.layer.use_bias else None
+    def has_bias(self) -> bool:
+        """Whether the layer adds a constant to each output."""
+        return bool(self.layer.use_bias)
+
+    def constants(self) -> np.ndarray:
+        """The bias, float32, shape (groups, outputs); zeros where the layer has none."""
+        if not self.has_bias:
+            return np.zeros(self.makes.shape, "float32")
+        return ops.convert_to_numpy(ops.cast(self.layer.bias, "float32")).reshape(self.makes.shape)
+
+    def set_constants(self, constants: np.ndarray) -> None:
+        """Sets the bias."""
+        self.layer.bias.assign(constants.reshape(self.layer.bias.shape))
 
     def matrix(self) -> np.ndarray:
         """The kernel as it stands, float32, shape (groups, columns, outputs)."""
@@ -157,14 +171,14 @@ class Reader:
         return -1 if self.kind is layers.Dense else channel_axis(self.layer)
 
 
-def readers(graph: ChannelGraph, program: Program) -> tuple[Reader, ...]:
-    """The layers of a network that can be repaired, in network order."""
+def regressions(graph: ChannelGraph, program: Program) -> tuple[Reader, ...]:
+    """The dense layers and convolutions of a network, in network order."""
     calls = {(call.path, call.number): call for call in graph.calls}
-    steps: dict[str, list[Step]] = {}
-    for step in program.steps:
-        if plain_class(type(step.operation)) in KINDS:
-            steps.setdefault(step.path, []).append(step)
-    return tuple(_reader(graph, program, tuple(made), calls[path, 0]) for path, made in steps.items())
+    return tuple(
+        _reader(graph, program, tuple(made), calls[path, 0])
+        for path, made in program.by_path.items()
+        if plain_class(type(made[0].operation)) in KINDS
+    )
 
 
 def _reader(graph: ChannelGraph, program: Program, steps: tuple[Step, ...], call: Call) -> Reader:

@@ -14,7 +14,8 @@ from keras import ops
 from shrinknet.errors import DataError, ModelError, OptionError
 from shrinknet.network.switches import Switches
 from shrinknet.repair.program import Program, Step, record
-from shrinknet.repair.readers import Reader, readers
+from shrinknet.repair.projections import readers
+from shrinknet.repair.readers import Reader
 from shrinknet.repair.sampling import sampled
 from shrinknet.repair.settings import Refit
 from shrinknet.repair.walk import Activations, Inputs, walk
@@ -177,7 +178,9 @@ def reference_of(calibration: Calibration) -> Reference:
     beside: dict[str, list[np.ndarray]] = {}
 
     def handle(reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
-        kernel, bias = reader.matrix(), bias_of(reader)
+        if not reader.repairable:
+            return
+        kernel, bias = reader.matrix(), reader.constants()
         kernel = np.where(disabled[reader.reads][:, :, np.newaxis], 0, kernel)
         for block in blocks:
             y = block.columns @ kernel + bias[:, np.newaxis]
@@ -193,18 +196,11 @@ def reference_of(calibration: Calibration) -> Reference:
             for path, calls in outputs.items()
         },
         beside={path: np.concatenate(blocks, axis=1) for path, blocks in beside.items()},
-        kernels={path: reader.matrix() for path, reader in known.items()},
+        kernels={path: reader.matrix() for path, reader in known.items() if reader.repairable},
         means={path: mean_of(reader) for path, reader in known.items() if reader.norm is not None},
         samples=calibration.inputs.size,
         settings=calibration.settings,
     )
-
-
-def bias_of(reader: Reader) -> np.ndarray:
-    """The bias of a reader, float32, shape (groups, outputs); zeros where it has none."""
-    if reader.bias is None:
-        return np.zeros(reader.makes.shape, "float32")
-    return ops.convert_to_numpy(ops.cast(reader.bias, "float32")).reshape(reader.makes.shape)
 
 
 def mean_of(reader: Reader) -> np.ndarray:
@@ -221,6 +217,8 @@ def check_reference(reference: Reference, calibration: Calibration) -> None:
     """
     for path, reader in calibration.readers.items():
         known = reference.kernels.get(path)
+        if not reader.repairable:
+            continue
         if known is None or known.shape != (*reader.reads.shape, reader.makes.shape[1]):
             raise ModelError(
                 f"The reference was taken of another network: it knows no layer {path} of this shape. Take one of this "

@@ -27,7 +27,6 @@ from shrinknet.repair.reference import (
     Block,
     Calibration,
     Reference,
-    bias_of,
     check_reference,
     mean_of,
     reference_of,
@@ -66,7 +65,8 @@ def refit(net: Any, data: Any, *, reference: Reference | None = None, settings: 
     """Gives every reader of a switched network the kernel and bias that make up best for what is disabled.
 
     Dense layers and convolutions of every kind are repaired: transposed ones, grouped and depthwise ones group by
-    group, the pointwise part of separable ones. Layers of the user's own classes are left alone. Slices of kernels
+    group, the pointwise part of separable ones; and of Keras's recurrent layers and EinsumDense the kernel that
+    multiplies the inputs. Convolutional LSTMs and layers of the user's own classes are left alone. Slices of kernels
     that read disabled channels, and those of disabled filters, stay as they are.
 
     Args:
@@ -145,7 +145,7 @@ class _Work:
 
     def handle(self, reader: Reader, station: tuple[Step, ...], blocks: Iterator[Block]) -> None:
         """Adds up the rows of the calls that are due; solves the reader when all of its calls are."""
-        if reader.path in self.done:
+        if reader.path in self.done or not reader.repairable:
             return
         if not self._outputs(reader).any():
             if not self.disabled[reader.makes].all() and reader.path not in self.kept:
@@ -229,9 +229,8 @@ class _Work:
 
     def _shift(self, reader: Reader, chosen: np.ndarray, constants: np.ndarray) -> None:
         """Adds the constants: as biases, or taken off the moving means of the normalization."""
-        if reader.bias is not None:
-            bias = np.where(chosen, constants, bias_of(reader))
-            reader.bias.assign(bias.reshape(reader.bias.shape))
+        if reader.has_bias:
+            reader.set_constants(np.where(chosen, constants, reader.constants()))
         elif shifts(reader, self.settings):
             mean = np.where(chosen, self.reference.means[reader.path] - constants, mean_of(reader))
             reader.norm.moving_mean.assign(mean.reshape(-1))
@@ -247,4 +246,4 @@ def _not_finite(reader: Reader) -> ModelError:
 def shifts(reader: Reader, settings: Refit) -> bool:
     """Whether a constant can be added to each output of a reader."""
     movable = reader.norm is not None and (settings.frozen == "move" or reader.norm.trainable)
-    return reader.bias is not None or movable
+    return reader.has_bias or movable

@@ -37,7 +37,7 @@ class Behind:
         deviation = np.sqrt(ops.convert_to_numpy(norm.moving_variance).astype("float32") + norm.epsilon)
         gamma = 1.0 if norm.gamma is None else ops.convert_to_numpy(norm.gamma).astype("float32")
         beta = 0.0 if norm.beta is None else ops.convert_to_numpy(norm.beta).astype("float32")
-        mean = (mean_of(reader) if reader.bias is not None else reference.means[reader.path]).reshape(-1)
+        mean = (mean_of(reader) if reader.has_bias else reference.means[reader.path]).reshape(-1)
         scale = gamma / deviation
         shape = (groups, 1, outputs)
         return cls(scale.reshape(shape), (beta - mean * scale).reshape(shape))

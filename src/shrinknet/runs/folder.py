@@ -239,7 +239,6 @@ class FolderRecorder:
         }
         self.store.write_json("run", finite(self.facts))
 
-
     def _check_that_it_opens(self, slim: Any) -> None:
         """Warns if Keras saves the slim network and cannot open the file, while the network is still in memory."""
         try:

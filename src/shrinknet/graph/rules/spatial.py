@@ -1,14 +1,19 @@
-"""Spatial operations: they mix positions, never channels."""
+"""Spatial operations: they mix positions, not channels; and those that reduce positions or channels."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
 import numpy as np
 from keras import layers
 from keras.src.ops import image as image_ops
+from keras.src.ops import linalg as linalg_ops
+from keras.src.ops import math as math_ops
 from keras.src.ops import nn as nn_ops
 from keras.src.ops import numpy as numpy_ops
 
-from shrinknet.graph.calls import Call, rule
+from shrinknet.graph.calls import Call, Shape, rule
 from shrinknet.graph.rules.common import channel_axis, classes
 
 _NAMES = """MaxPooling{n}D AveragePooling{n}D ZeroPadding{n}D Cropping{n}D UpSampling{n}D GlobalMaxPooling{n}D
@@ -29,12 +34,40 @@ def pooling_operation(call: Call) -> list[np.ndarray]:
     return list(pooling(call))
 
 
-@rule(*classes(numpy_ops, "Mean Sum Prod Max Min Amax Amin Std Var Median Any All"))
+NEUTRAL: dict[type, float] = {
+    **dict.fromkeys(classes(numpy_ops, "Mean Sum Std Var"), 0.0),
+    **dict.fromkeys(classes(numpy_ops, "Max Amax"), -np.inf),
+    **dict.fromkeys(classes(numpy_ops, "Min Amin"), np.inf),
+    **dict.fromkeys(classes(math_ops, "Logsumexp"), -np.inf),
+    **dict.fromkeys(classes(linalg_ops, "Norm"), 0.0),
+}
+"""Operations over channels that can do without some of them -> the number that counts for nothing in them."""
+
+
+def counts_channels(operation: Any, shape: Shape, dtype: Any) -> bool:
+    """Whether an operation reduces the last axis of a tensor of which its switched layer can leave channels out."""
+    rank, axis = len(shape), operation.axis
+    if axis is None or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(dtype)):
+        return False
+    axes = {index % rank for index in np.atleast_1d(axis).tolist()}
+    plain = getattr(operation, "initial", None) is None and getattr(operation, "ord", None) in (None, 1, 2)
+    alone = len(axes) == 1 or not hasattr(operation, "ord")  # else it is the norm of a matrix
+    return 0 not in axes and rank - 1 in axes and shape[-1] is not None and plain and alone
+
+
+@rule(
+    *classes(numpy_ops, "Mean Sum Prod Max Min Amax Amin Std Var Median Any All"), math_ops.Logsumexp, linalg_ops.Norm
+)
 def reduction(call: Call) -> list[np.ndarray]:
-    """Over positions it is a pooling; over channels nothing can be cut exactly."""
+    """Over positions it is a pooling; over channels, it is of the enabled ones where `NEUTRAL` knows how."""
     rank = len(call.shapes[0])
     axis = call.operation.axis
     axes = {index % rank for index in (range(rank) if axis is None else np.atleast_1d(axis).tolist())}
+    kind = getattr(type(call.operation), "plain_class", type(call.operation))
+    counted = kind in NEUTRAL and counts_channels(call.operation, call.shapes[0], call.arguments.keras_tensors[0].dtype)
+    if counted and max(call.labels[0].shape[:-1]) == 1:
+        call.averages(call.channels(0), needs_one=True)
+        return [np.zeros((1,) * len(call.output_shapes[0]), int)]
     if 0 in axes or any(call.labels[0].shape[index] > 1 for index in axes) or rank - 1 in axes:
         return call.opaque(f"the reduction {call.path} runs over its channels")
     if call.operation.keepdims:
