@@ -15,7 +15,8 @@ from marking import slow
 from shrinknet import Filter, Switches, plan, slim, switched
 from shrinknet.errors import ModelError
 from shrinknet.layers.reductions import Reduction
-from shrinknet.loop.view import NetworkView
+from shrinknet.loop.settings import Scope
+from shrinknet.loop.view import NetworkView, floors
 from shrinknet.repair import Refit
 from shrinknet.repair.evidence import Evidence
 from shrinknet.repair.reference import Calibration
@@ -145,6 +146,7 @@ def test_blocks_that_users_write(block: Op, tmp_path: pathlib.Path) -> None:
 
 def test_a_reduction_without_channels_is_refused() -> None:
     net = switched(network(REDUCTIONS["mean"]))
+    assert floors(Scope(min_filters=0), Switches(net)) == {"first": 1, "second": 0, "out": 0}
     Switches(net).disable(*(Filter("first", index) for index in range(6)))
     with pytest.raises(ModelError, match=r"All channels that mean\w* is taken over are disabled .*Enable one"):
         plan(net)

@@ -142,7 +142,7 @@ class NetworkView:
 
 
 def floors(scope: Scope, switches: Switches) -> dict[str, int]:
-    """Layer -> how many filters it keeps; all of them where it is left alone.
+    """Layer -> how many filters it keeps; all of them where it is left alone, one at least under a mean or a maximum.
 
     Raises:
         OptionError: a name or pattern fits no layer that can be cut.
@@ -165,6 +165,10 @@ def floors(scope: Scope, switches: Switches) -> dict[str, int]:
             kept[path] = width
         else:
             kept[path] = _floor(given, path, width)
+    for _, channels, needs_one in switches.graph.averages:
+        for path, own in switches.graph.producers.items() if needs_one else ():
+            if np.isin(own, channels).any():
+                kept[path] = max(kept[path], 1)
     return kept
 
 
