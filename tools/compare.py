@@ -38,6 +38,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "learned": {"strategy": "learned"},
     "random, no repair": {"strategy": "random", "repair": None},
     "norm-l1, no repair": {"strategy": ("norm-l1", {"relative": True}), "repair": None},
+    "taylor, no repair": {"strategy": "taylor", "repair": None},
+    "bn-scale, no repair": {"strategy": "bn-scale", "repair": None},
     "by hand": {},  # one cut by norm-l1, then 70 % of the steps at 1e-3 and 30 % at 3e-4
     "scratch": {},  # the shape that the default leaves, from new weights at 3e-3
 }
