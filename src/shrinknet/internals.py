@@ -130,6 +130,11 @@ def single_call(operation: Any, given: Any, outputs: list[Any]) -> Any:
     return types.SimpleNamespace(operation=operation, arguments=SymbolicArguments(given), outputs=outputs)
 
 
+def adds_losses(layer: Any) -> bool:
+    """Whether a layer added losses in its last call, besides those of its weights."""
+    return bool(layer._losses)
+
+
 def seeds_of(model: Any) -> list[Any]:
     """The states of the random generators that the layers of a model hold, which a `.keras` file does not."""
     return [generator.state for layer in layers_of(model) for generator in layer._seed_generators]

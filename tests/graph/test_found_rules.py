@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from keras import layers, ops
 
 from shrinknet import Filter, Switches, cost, slim, switched
 from shrinknet.errors import ModelError, NotEquivalentError
-from shrinknet.graph import elementwise, movement, per_channel
+from shrinknet.graph import elementwise, movement, per_channel, rule
 from shrinknet.graph.rules.readers import input_cells
 
 RANDOM = np.random.default_rng(2)
@@ -110,7 +111,40 @@ class Divided(Scale):
         return x * self.gamma / x.shape[-1]
 
 
-UNLIKE_ON_FEWER = [Centred(), TrainingMixes(), Noisy(), Ramp(), Divided()]
+class Stacked(layers.Layer):  # type: ignore[misc]
+    """Takes its means over the pairs of neighbouring channels."""
+
+    def call(self, x: Any) -> Any:
+        pairs = ops.reshape(x, (-1, *x.shape[1:-1], x.shape[-1] // 2, 2))
+        return ops.reshape(pairs - ops.mean(pairs, axis=-1, keepdims=True), ops.shape(x))
+
+
+class MeanOfAll(layers.Layer):  # type: ignore[misc]
+    """Divides by the number of its channels, whatever they are."""
+
+    def call(self, x: Any) -> Any:
+        return x - ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
+
+
+class Listed(layers.Layer):  # type: ignore[misc]
+    """Holds its weight in a list."""
+
+    def build(self, shape: Any) -> None:
+        self.scales = [self.add_weight(name="scale", shape=(shape[-1],), initializer="random_normal")]
+
+    def call(self, x: Any) -> Any:
+        return (x - ops.mean(x, axis=-1, keepdims=True)) * self.scales[0]
+
+
+class Costly(layers.Layer):  # type: ignore[misc]
+    """Adds a loss over all channels."""
+
+    def call(self, x: Any) -> Any:
+        self.add_loss(ops.mean(x))
+        return x - ops.mean(x, axis=-1, keepdims=True)
+
+
+UNLIKE_ON_FEWER = [TrainingMixes(), Noisy(), Ramp(), Divided(), Stacked(), MeanOfAll(), Listed(), Costly()]
 
 
 @pytest.mark.parametrize("layer", UNLIKE_ON_FEWER, ids=lambda layer: type(layer).__name__)
@@ -314,6 +348,7 @@ def test_a_wrong_declaration_is_not_blamed_on_shrinknet(declared: Any) -> None:
         slim(net)
 
 
+@keras.saving.register_keras_serializable("found_rules")
 class RmsNorm2d(layers.Layer):  # type: ignore[misc]
     """As in MobileNetV5: one scale per channel, and statistics over the channels."""
 
@@ -331,10 +366,108 @@ class RmsNorm2d(layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "dim": self.dim}
 
 
-def test_a_normalization_of_the_user_s_own_over_channels_is_refused() -> None:
-    net = switched(between(RmsNorm2d(6, name="rms")))
-    assert Switches(net).unswitchable["first"] == "it is connected to RmsNorm2d rms, which has no rule"
-    assert "next" not in Switches(net).unswitchable
+@keras.saving.register_keras_serializable("found_rules")
+class ResponseNorm(layers.Layer):  # type: ignore[misc]
+    """The global response normalization of ConvNeXt V2 (arXiv:2301.00808); at the start it passes its input on."""
+
+    def build(self, shape: Any) -> None:
+        self.gamma = self.add_weight(name="gamma", shape=(1, 1, 1, shape[-1]), initializer="zeros")
+        self.beta = self.add_weight(name="beta", shape=(1, 1, 1, shape[-1]), initializer="zeros")
+
+    def call(self, x: Any) -> Any:
+        size = ops.norm(x, axis=(1, 2), keepdims=True)
+        return self.gamma * (x * size / (ops.mean(size, axis=-1, keepdims=True) + 1e-6)) + self.beta + x
+
+
+@keras.saving.register_keras_serializable("found_rules")
+class Standardised(layers.Layer):  # type: ignore[misc]
+    """A layer normalization with its weights reshaped and cast."""
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(name="scale", shape=(shape[-1],), initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        x = (x - ops.mean(x, -1, keepdims=True)) / ops.sqrt(ops.var(x, axis=-1, keepdims=True) + 1e-3)
+        return ops.reshape(ops.cast(self.scale, "float32"), (1, 1, 1, -1)) * x
+
+
+AVERAGING = {
+    "Centred": Centred, "RmsNorm2d": lambda **named: RmsNorm2d(6, **named), "ResponseNorm": ResponseNorm,
+    "Standardised": Standardised,
+}  # fmt: skip
+
+
+def trained_a_little(layer: Any) -> Any:
+    keras.utils.set_random_seed(4)
+    model = between(layer)
+    for variable in model.trainable_variables:
+        variable.assign(variable + keras.random.normal(variable.shape, stddev=0.3, seed=1))
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return model
+
+
+@pytest.mark.parametrize("kind", AVERAGING)
+def test_statistics_of_the_user_s_own_are_taken_over_what_is_enabled(kind: str, tmp_path: Path) -> None:
+    model = trained_a_little(AVERAGING[kind](name="own"))
+    net = switched(model)
+    np.testing.assert_allclose(net(X), model(X), rtol=1e-6, atol=1e-6)
+    switches = Switches(net)
+    gone = Filter("first", 1), Filter("first", 4)
+    switches.disable(*gone)
+    switches.freeze(*gone)
+    small = slim(net, X)
+    assert type(small.get_layer("own")) is type(model.get_layer("own"))
+    assert all(4 in variable.shape for variable in small.get_layer("own").weights)
+    for one in (net, small):
+        one.fit(X, np.ones((2, 2)), batch_size=1, epochs=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(net(X), small(X), rtol=1e-4, atol=1e-5)
+    if kind != "Centred":
+        net.save(tmp_path / "net.keras")
+        again = keras.models.load_model(tmp_path / "net.keras")
+        np.testing.assert_array_equal(again(X), net(X))
+        assert Switches(again).disabled == switches.disabled
+
+
+def test_a_layer_that_does_nothing_yet_is_not_mistaken_for_one_that_never_will() -> None:
+    """The first weights of a response normalization are zeros."""
+    net = switched(between(ResponseNorm(name="own")))
+    assert [type(layer).__name__ for layer in net.layers if layer.name == "own"] == ["Counting"]
+
+
+def test_a_rule_that_says_that_a_layer_averages_is_enough() -> None:
+    class Ruled(RmsNorm2d):
+        """With a rule of its own."""
+
+        def call(self, inputs: Any) -> Any:
+            return 2 * super().call(inputs)
+
+    @rule(Ruled)
+    def ruled(call: Any) -> Any:
+        channels = call.channels(0)
+        call.owns(call.operation.gamma, 0, channels)
+        call.counts("dim", channels)
+        call.averages(channels)
+        return [call.labels[0]]
+
+    _, small = cut(trained_a_little(Ruled(6, name="own")))
+    assert small.get_layer("own").dim == 3
+
+
+class Paths(layers.Layer):  # type: ignore[misc]
+    """Drops whole samples in training, as in many networks."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.seeds = keras.random.SeedGenerator(1)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return x * ops.floor(0.8 + keras.random.uniform((ops.shape(x)[0], 1, 1, 1), seed=self.seeds)) if training else x
+
+
+def test_random_numbers_for_whole_samples_do_no_harm() -> None:
+    switches, small = cut(between(Paths(name="own")))
+    assert {filter.layer for filter in switches.filters} == {"first", "next"}
+    assert isinstance(small.get_layer("own"), Paths)
 
 
 @pytest.mark.parametrize("name", ["matmul", "dot", "einsum"])

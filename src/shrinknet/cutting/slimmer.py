@@ -24,6 +24,7 @@ from shrinknet.graph import ChannelGraph
 from shrinknet.graph.calls import is_users, registered
 from shrinknet.graph.following import first_line
 from shrinknet.internals import layers_of
+from shrinknet.layers.counting import Counting
 from shrinknet.layers.reductions import Reduction
 from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
@@ -252,6 +253,7 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
             return operation
         if isinstance(operation, Reduction):
             return operation.plain()
+        operation = operation.layer if isinstance(operation, Counting) else operation
         cut = plan.cuts.get(path, LayerCut({}, ()))
         plain = getattr(type(operation), "plain_class", type(operation))
         if path in plan.cuts:

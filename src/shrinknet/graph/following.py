@@ -184,11 +184,18 @@ def recorded(layer: Any, arguments: Any, keywords: Any, as_given: bool = False) 
     known = dict(zip(map(id, tensors), inputs, strict=True))
     given, named = tree.map_structure(lambda leaf: known.get(id(leaf), leaf), (arguments, keywords))
     ends = given[0] if as_given else inputs if len(inputs) > 1 else inputs[0]
-    with _unrecorded(layer), _backend_followed(), as_before(layer):
+    with recording(layer):
         followed = keras.Model(ends, layer.call(*given, **named), name=layer.name)
         while _leave_batch_open(followed):  # sizes that were unknown are known now: they are recorded anew
             followed = keras.Model(ends, keras.Function.call(followed, ends), name=layer.name)
     return followed
+
+
+@contextlib.contextmanager
+def recording(layer: Any) -> Iterator[None]:
+    """While the block lasts, the layer's call may be recorded with symbolic tensors."""
+    with _unrecorded(layer), _backend_followed(), as_before(layer):
+        yield
 
 
 def _backend_followed() -> Any:

@@ -4,12 +4,19 @@ Layers that treat each channel by itself, with one weight per channel or one for
 has its own layer scale. Such a layer is called with inputs in which some channels are changed. If only these channels
 change in the output, in inference and in training, and if on fewer channels it gives what it gave for these, it can be
 cut. The last excludes what depends on the number or the places of its channels, such as numbers drawn at random.
+
+So are layers that take statistics over their channels, such as a normalization written by hand. If the call can be
+recorded, and the record run over some of the channels gives what the layer gives if it has only these, it can be cut.
+
+Meanwhile the weights are moved by random numbers: scales that start as 0 or 1 say nothing of what a layer does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -17,7 +24,8 @@ from keras import ops
 
 from shrinknet.comparing import difference
 from shrinknet.graph.calls import Call, Registered, registered
-from shrinknet.internals import as_before, layers_of
+from shrinknet.graph.replaying import replay_of
+from shrinknet.internals import adds_losses, as_before, layers_of, own_variables
 
 SIZE = 8  # stands in for open sizes
 _TRIES = 3
@@ -25,7 +33,7 @@ TOLERANCE = 1e-3  # of the scale; half precision too rounds to less than that
 
 
 def probed(operation: Any, node: Any) -> Registered | None:
-    """The rule of a layer that treats each channel by itself; None if it does not, or cannot be probed.
+    """The rule of a layer that treats each channel by itself, or takes statistics over them; None for any other.
 
     Args:
         operation: a built layer that has no rule and contains no other layers; node: Keras's record of one of its
@@ -47,28 +55,55 @@ def probed(operation: Any, node: Any) -> Registered | None:
     ):
         return None
     channels = int(tensors[0].shape[-1])
-    axes = [_axis(variable, channels) for variable in operation.variables]
+    axes = [_axis(variable, channels) for variable in own_variables(operation)]
     if None in axes:
         return None
+    probe = _Probe(operation, node, [axis for axis in axes if axis is not None])
     try:
-        if not _by_channel(operation, node, tensors[0]):
-            return None
-        entry = _entry(operation, node, tensors[0], axes)
+        with _moved(operation):
+            entry = probe.by_channel()
+            if entry is not False:
+                return Registered(functools.partial(probed_rule, axes=probe.axes, entry=entry), pointwise=True)
+            entry = probe.over_channels()
     except Exception:  # a third-party layer may raise anything; it then has no rule
         return None
-    if entry is False:
-        return None
+    return None if entry is False else Registered(
+        functools.partial(probed_rule, axes=probe.axes, entry=entry, averages=True)
+    )  # fmt: skip
 
-    def rule(call: Call) -> list[np.ndarray]:
-        labels = call.channels(0)
-        for variable, axis in zip(call.operation.variables, axes, strict=False):
-            if axis is not None and axis >= 0:
-                call.owns(variable, axis, labels)
-        if isinstance(entry, str):
-            call.counts(entry, labels)
-        return [call.labels[0]]
 
-    return Registered(rule, pointwise=True)
+def probed_rule(call: Call, *, axes: Sequence[int], entry: str | None, averages: bool = False) -> list[np.ndarray]:
+    """The rule of a layer that was probed.
+
+    Args:
+        axes: for each of its weights, the axis with one entry per channel; -1 for a single number.
+        entry: the key of its configuration that holds the number of channels; None if it follows its input.
+        averages: whether it takes statistics over its channels.
+    """
+    labels = call.channels(0)
+    for variable, axis in zip(own_variables(call.operation), axes, strict=True):
+        if axis >= 0:
+            call.owns(variable, axis, labels)
+    if entry is not None:
+        call.counts(entry, labels)
+    if averages:
+        call.averages(labels)
+    return [call.labels[0]]
+
+
+@contextlib.contextmanager
+def _moved(layer: Any) -> Iterator[None]:
+    """While the block lasts, random numbers from 0.1 to 0.6 are added to the weights."""
+    random = np.random.default_rng(1)
+    before = [(variable, np.array(ops.convert_to_numpy(variable))) for variable in own_variables(layer)]
+    try:
+        for variable, value in before:
+            if keras.backend.is_float_dtype(variable.dtype):
+                variable.assign(value + random.uniform(0.1, 0.6, value.shape))
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def _axis(variable: Any, channels: int) -> int | None:
@@ -80,70 +115,110 @@ def _axis(variable: Any, channels: int) -> int | None:
     return -1 if all(size == 1 for size in variable.shape) else None
 
 
-def _by_channel(layer: Any, node: Any, tensor: Any) -> bool:
-    """Whether each output channel depends only on the same input channel."""
-    random = np.random.default_rng(0)
-    shape = (2, *(size or SIZE for size in tensor.shape[1:]))
-    x = random.normal(size=shape).astype("float32")
-    for training in (False, True):
-        before = _call(layer, node, tensor, x, training)
-        if before is None or before.shape != shape or not np.isfinite(before).all():
-            return False
-        for _ in range(_TRIES):
-            changed = random.random(shape[-1]) < 0.5
-            other = np.where(changed, random.normal(size=shape), x).astype("float32")
-            after = _call(layer, node, tensor, other, training)
-            if after is None or not np.array_equal(after[..., ~changed], before[..., ~changed]):
+class _Probe:
+    """What calls of a layer tell about it.
+
+    Args:
+        layer: with one input and no other layers inside; node: Keras's record of a call; axes: as in `probed_rule`.
+    """
+
+    def __init__(self, layer: Any, node: Any, axes: Sequence[int]) -> None:
+        self.layer, self.node, self.axes = layer, node, axes
+        self.tensor = node.arguments.keras_tensors[0]
+        self.channels = int(self.tensor.shape[-1])
+        self.shape = (2, *(size or SIZE for size in self.tensor.shape[1:]))
+        self.x = np.random.default_rng(0).normal(size=self.shape).astype("float32")
+
+    def by_channel(self) -> str | Literal[False] | None:
+        """If each output channel depends only on the same input channel, the key of the configuration as in `entry`.
+
+        False if not.
+        """
+        random = np.random.default_rng(0)
+        for training in (False, True):
+            before = self.call(self.layer, self.x, training)
+            if before is None or before.shape != self.shape or not np.isfinite(before).all():
                 return False
-    return True
+            for _ in range(_TRIES):
+                changed = random.random(self.channels) < 0.5
+                other = np.where(changed, random.normal(size=self.shape), self.x).astype("float32")
+                after = self.call(self.layer, other, training)
+                if after is None or not np.array_equal(after[..., ~changed], before[..., ~changed]):
+                    return False
+        whole = self.call(self.layer, self.x, False)
+        return self.entry(np.arange(self.channels) > 0, whole)
 
+    def over_channels(self) -> str | Literal[False] | None:
+        """If the layer's call can be run over some channels only, the key of the configuration; False if not."""
+        arguments = self.node.arguments
+        if self.layer._call_has_training_arg or len(arguments.args) + len(arguments.kwargs) != 1:
+            return False
+        if self.layer.activity_regularizer is not None or adds_losses(self.layer):
+            return False
+        replay = replay_of(self.layer, tuple(self.tensor.shape), self.tensor.dtype)
+        if not replay.averages:
+            return False
+        random = np.random.default_rng(0)
+        found = set()
+        for count in {self.channels - 1, max(self.channels // 2, min(2, self.channels - 1))}:
+            live = random.permutation(self.channels) < count
+            found.add(self.entry(live, self.array(replay(self.given(self.x), ops.convert_to_tensor(live)))))
+        every = self.array(replay(self.given(self.x), ops.ones((self.channels,), "bool")))
+        whole = self.call(self.layer, self.x, False)
+        same = whole is not None and difference(whole, every) <= TOLERANCE
+        return found.pop() if same and len(found) == 1 else False
 
-def _call(layer: Any, node: Any, tensor: Any, x: np.ndarray, training: bool) -> np.ndarray | None:
-    given = ops.cast(ops.convert_to_tensor(x), tensor.dtype)
-    arguments, keywords = node.arguments.fill_in({id(tensor): given})
-    if layer._call_has_training_arg:
-        keywords = {**keywords, "training": training}
-    with as_before(layer):
-        output = layer(*arguments, **keywords)
+    def entry(self, live: np.ndarray, whole: np.ndarray | None) -> str | Literal[False] | None:
+        """The key of the configuration that holds the width of the layer; None if the width follows the input.
+
+        False if with neither the layer gives, on live channels alone, what `whole` has there.
+        """
+        variables = own_variables(self.layer)
+        if not variables:
+            return None if self.agrees(self.layer, live, whole) else False
+        config = self.layer.get_config()
+        shape = (self.layer.get_build_config() or {}).get("input_shape")
+        if shape is None:
+            return False
+        width = int(live.sum())
+        narrow = (*shape[:-1], width)
+        values = [
+            value if axis < 0 else np.compress(live, value, axis)
+            for axis, value in zip(self.axes, map(ops.convert_to_numpy, variables), strict=True)
+        ]
+        for name in (None, *(name for name, value in config.items() if value == self.channels)):
+            new = type(self.layer).from_config({**config, **({name: width} if name else {})})
+            try:
+                new.build(narrow)
+                new(np.zeros((1, *(size or SIZE for size in narrow[1:])), "float32"))
+            except Exception:  # a width that does not fit its input
+                continue
+            if [tuple(variable.shape) for variable in own_variables(new)] != [value.shape for value in values]:
+                continue
+            for variable, value in zip(own_variables(new), values, strict=True):
+                variable.assign(value)
+            return name if self.agrees(new, live, whole) else False
+        return False
+
+    def agrees(self, narrow: Any, live: np.ndarray, whole: np.ndarray | None) -> bool:
+        """Whether in inference `narrow` gives for the live channels alone what `whole` has there."""
+        part = self.call(narrow, self.x[..., live], False)
+        if whole is None or part is None or part.shape != whole[..., live].shape:
+            return False
+        return difference(whole[..., live], part) <= TOLERANCE
+
+    def call(self, layer: Any, x: np.ndarray, training: bool) -> np.ndarray | None:
+        """The output for these numbers; the layer's statistics and seeds are restored."""
+        arguments, keywords = self.node.arguments.fill_in({id(self.tensor): self.given(x)})
+        if layer._call_has_training_arg:
+            keywords = {**keywords, "training": training}
+        with as_before(layer):
+            return self.array(layer(*arguments, **keywords))
+
+    def given(self, x: np.ndarray) -> Any:
+        """These numbers in the type of the input."""
+        return ops.cast(ops.convert_to_tensor(x), self.tensor.dtype)
+
+    def array(self, output: Any) -> np.ndarray:
+        """An output as numbers."""
         return np.asarray(ops.convert_to_numpy(ops.cast(output, "float32")))
-
-
-def _entry(layer: Any, node: Any, tensor: Any, axes: Sequence[int | None]) -> str | bool | None:
-    """The key of the layer's config that is its width; None if the width follows its input; False if neither works."""
-    channels = int(tensor.shape[-1])
-    if not layer.variables:
-        return None if _same_without_first(layer, layer, node, tensor) else False
-    config = layer.get_config()
-    shape = (layer.get_build_config() or {}).get("input_shape")
-    if shape is None:
-        return False
-    narrow = (*shape[:-1], channels - 1)
-    wanted = [_narrowed(variable.shape, channels) for variable in layer.variables]
-    names: Sequence[str | None] = (None, *(name for name, value in config.items() if value == channels))
-    for name in names:
-        new = type(layer).from_config({**config, **({name: channels - 1} if name else {})})
-        try:
-            new.build(narrow)
-            new(np.zeros((1, *(size or SIZE for size in narrow[1:])), "float32"))
-        except Exception:  # a width that does not fit its input
-            continue
-        if [tuple(variable.shape) for variable in new.variables] != wanted:
-            continue
-        for old, cut, axis in zip(layer.variables, new.variables, axes, strict=True):
-            value = ops.convert_to_numpy(old)
-            cut.assign(value if axis is None or axis < 0 else np.delete(value, 0, axis))
-        return name if _same_without_first(layer, new, node, tensor) else False
-    return False
-
-
-def _same_without_first(layer: Any, narrow: Any, node: Any, tensor: Any) -> bool:
-    """Whether in inference `narrow` gives for all channels but the first what the layer gives for them."""
-    x = np.random.default_rng(0).normal(size=(2, *(size or SIZE for size in tensor.shape[1:]))).astype("float32")
-    whole, part = _call(layer, node, tensor, x, False), _call(narrow, node, tensor, x[..., 1:], False)
-    if whole is None or part is None or part.shape != whole[..., 1:].shape:
-        return False
-    return difference(whole[..., 1:], part) <= TOLERANCE
-
-
-def _narrowed(shape: Any, channels: int) -> tuple[int, ...]:
-    return tuple(size - 1 if size == channels else size for size in shape)

@@ -83,6 +83,11 @@ _COUNTED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # a
 _PROBED: weakref.WeakKeyDictionary[Any, Registered | None] = weakref.WeakKeyDictionary()  # a layer -> its rule
 
 
+def found_rule(layer: Any) -> Registered | None:
+    """The rule that probing found for a layer; None if it found none, or was not tried."""
+    return _PROBED.get(layer)
+
+
 class _Walker:
     """Runs the rules over a network, nested models included, in execution order.
 

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-from keras import ops
 
-from shrinknet.graph.rules.spatial import NEUTRAL, counts_channels
+from shrinknet.graph.rules.reducing import NEUTRAL, counts_channels, reduced
 from shrinknet.internals import first_input
 from shrinknet.layers.base import Switchboard, Switched
 
@@ -67,18 +66,7 @@ class Reduction(Switched, keras.layers.Layer, abstract=True):
         live = self.switchboard.live["channels"].value
         if x.shape[-1] != live.shape[0]:  # it is also applied to another number of channels, which are never cut
             return self.plain()(x)
-        kind = self.plain_class.__name__
-        if kind in ("Var", "Std"):
-            variance = self._mean(ops.square(x - self._mean(x, live, keepdims=True)), live, self.keepdims)
-            return variance if kind == "Var" else ops.sqrt(variance)
-        if kind == "Mean":
-            return self._mean(x, live, self.keepdims)
-        return self.plain()(ops.where(live, x, ops.cast(NEUTRAL[self.plain_class], x.dtype)))
-
-    def _mean(self, x: Any, live: Any, keepdims: bool) -> Any:
-        share = ops.mean(ops.cast(live, x.dtype))
-        total = ops.mean(ops.where(live, x, ops.zeros((), x.dtype)), axis=self.axis, keepdims=keepdims)
-        return total / ops.where(share > 0, share, ops.ones((), x.dtype))
+        return reduced(self.plain(), x, live)
 
     def compute_mask(self, *arguments: Any, **keywords: Any) -> None:
         """An operation hands no mask on."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,8 +18,10 @@ from shrinknet.errors import ModelError, NotEquivalentError, ShrinknetError
 from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
 from shrinknet.graph.following import first_line, follow, is_recorded, leave_alone, open_shapes, sublayers
+from shrinknet.graph.tracing import found_rule
 from shrinknet.internals import as_array, as_before, in_mode, input_like, input_structure, layers_of
-from shrinknet.layers import switched_class
+from shrinknet.layers import Switched, switched_class
+from shrinknet.layers.counting import Counting
 from shrinknet.layers.reductions import reduction_of
 from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
@@ -59,10 +62,11 @@ def switched(model: Any, sample: Any = None) -> Any:
         inputs = drawn_inputs(recorded) if sample is None else sample
         with _in_a_sentence(model), sample_blamed(recorded, inputs), as_before(recorded):
             recorded(inputs, training=False)  # makes what Keras makes at the first call
-    trace(recorded)  # refuses what cannot be used before anything is copied
+    graph = trace(recorded)  # refuses what cannot be used before anything is copied
     _refuse_tied(recorded)
+    averaging = {id(layer) for layer, *_ in graph.averages if isinstance(layer, keras.layers.Layer)}
     with _in_a_sentence(model):
-        net, pairs, builder = _copy(recorded)
+        net, pairs, builder = _copy(recorded, averaging)
     refuse_untied(recorded, pairs)
     kind = plain_class(type(model))
     if is_remade(kind) or isinstance(model, keras.Sequential):
@@ -96,10 +100,13 @@ def _in_a_sentence(model: Any) -> Iterator[None]:
         ) from error
 
 
-def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[Any, Pairs, Rebuilder]:
+def _copy(
+    recorded: Any, averaging: Collection[int], undescribed: Mapping[int, str] | None = None
+) -> tuple[Any, Pairs, Rebuilder]:
     """The network copied with switches, its variables with those of the copy, and what built it.
 
     Args:
+        averaging: ids of layers that take statistics over channels.
         undescribed: id of a layer -> why a copy from its configuration would be another layer; it is copied attribute
             by attribute, and is not followed.
     """
@@ -116,7 +123,10 @@ def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[
             new = clone_layer(operation, switched_class(operation))
         except ModelError as error:
             return as_it_is(operation, str(error))
-        copies[id(new)] = (operation, new)
+        copy = new
+        if id(operation) in averaging and not isinstance(new, Switched):
+            new = Counting(copy, **_probed(operation), name=operation.name)
+        copies[id(new)] = (operation, copy)
         return new
 
     def as_it_is(operation: Any, why: str) -> Any:
@@ -147,7 +157,15 @@ def _copy(recorded: Any, undescribed: Mapping[int, str] | None = None) -> tuple[
             if undescribed is not None or registered(type(old)) is not None:
                 raise
             lost[id(old)] = str(error)
-    return _copy(recorded, lost) if lost else (net, pairs, builder)
+    return _copy(recorded, averaging, lost) if lost else (net, pairs, builder)
+
+
+def _probed(layer: Any) -> dict[str, Any]:
+    """What probing found out about a layer that takes statistics over channels."""
+    known = found_rule(layer)
+    if registered(type(layer)) is not None or known is None or not isinstance(known.rule, functools.partial):
+        return {"axes": None, "entry": None}
+    return {key: known.rule.keywords[key] for key in ("axes", "entry")}
 
 
 def written_out(model: Any, sample: Any = None) -> Any:

@@ -3,7 +3,7 @@
 - readers: multiply the channels of their input by a kernel and produce new channels;
 - channelwise: have weights or statistics for each channel;
 - elementwise: treat each number by itself, or combine several tensors position by position and tie their channels;
-- spatial: mix positions, never channels;
+- spatial: mix positions, not channels; or reduce either (reducing: some of the channels only);
 - movement: move numbers without changing them; these are run on the labels themselves;
 - refused: mix channels so that none can be cut exactly; each gives its reason.
 """

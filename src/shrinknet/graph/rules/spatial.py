@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
 import numpy as np
 from keras import layers
 from keras.src.ops import image as image_ops
@@ -13,8 +10,9 @@ from keras.src.ops import math as math_ops
 from keras.src.ops import nn as nn_ops
 from keras.src.ops import numpy as numpy_ops
 
-from shrinknet.graph.calls import Call, Shape, rule
+from shrinknet.graph.calls import Call, rule
 from shrinknet.graph.rules.common import channel_axis, classes
+from shrinknet.graph.rules.reducing import NEUTRAL, counts_channels
 
 _NAMES = """MaxPooling{n}D AveragePooling{n}D ZeroPadding{n}D Cropping{n}D UpSampling{n}D GlobalMaxPooling{n}D
 GlobalAveragePooling{n}D AdaptiveAveragePooling{n}D AdaptiveMaxPooling{n}D"""
@@ -32,27 +30,6 @@ def pooling(call: Call) -> list[np.ndarray]:
 def pooling_operation(call: Call) -> list[np.ndarray]:
     """The same, as a bare operation."""
     return list(pooling(call))
-
-
-NEUTRAL: dict[type, float] = {
-    **dict.fromkeys(classes(numpy_ops, "Mean Sum Std Var"), 0.0),
-    **dict.fromkeys(classes(numpy_ops, "Max Amax"), -np.inf),
-    **dict.fromkeys(classes(numpy_ops, "Min Amin"), np.inf),
-    **dict.fromkeys(classes(math_ops, "Logsumexp"), -np.inf),
-    **dict.fromkeys(classes(linalg_ops, "Norm"), 0.0),
-}
-"""Operations over channels that can do without some of them -> the number that counts for nothing in them."""
-
-
-def counts_channels(operation: Any, shape: Shape, dtype: Any) -> bool:
-    """Whether an operation reduces the last axis of a tensor of which its switched layer can leave channels out."""
-    rank, axis = len(shape), operation.axis
-    if axis is None or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(dtype)):
-        return False
-    axes = {index % rank for index in np.atleast_1d(axis).tolist()}
-    plain = getattr(operation, "initial", None) is None and getattr(operation, "ord", None) in (None, 1, 2)
-    alone = len(axes) == 1 or not hasattr(operation, "ord")  # else it is the norm of a matrix
-    return 0 not in axes and rank - 1 in axes and shape[-1] is not None and plain and alone
 
 
 @rule(
