@@ -418,6 +418,7 @@ def test_statistics_of_the_user_s_own_are_taken_over_what_is_enabled(kind: str, 
     small = slim(net, X)
     assert type(small.get_layer("own")) is type(model.get_layer("own"))
     assert all(4 in variable.shape for variable in small.get_layer("own").weights)
+    assert not cost(small).notes and cost(net).multiply_adds == cost(small).multiply_adds
     for one in (net, small):
         one.fit(X, np.ones((2, 2)), batch_size=1, epochs=3, shuffle=False, verbose=0)
     np.testing.assert_allclose(net(X), small(X), rtol=1e-4, atol=1e-5)
