@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from shrinknet.errors import ModelError
+from shrinknet.errors import ModelError, first_line
 from shrinknet.internals import as_before, input_structure, layers_of
 
 SIZES = (64, 32, 128, 224, 512, 16, 1024)  # tried in this order for sizes that the model leaves undefined
@@ -37,7 +37,7 @@ def drawn_inputs(
             with as_before(model):
                 outputs = keras.tree.flatten(model(inputs, training=False))
         except Exception as error:  # sizes or values that this model does not accept
-            problem = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            problem = first_line(error)
             continue
         if all(_is_finite(output) for output in outputs):
             return inputs

@@ -7,6 +7,15 @@ from __future__ import annotations
 from typing import Any
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in short; of a wrapped one, what the layer itself said."""
+    lines = [line for line in str(error).replace("\033[1m", "").replace("\033[0m", "").splitlines() if line.strip()]
+    wrapped = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
+    line = (lines[wrapped] if lines else type(error).__name__)[:160]
+    unknown = line.startswith("Attempt to convert a value (None)")
+    return "it computes with a size that is open, such as that of the batch" if unknown else line
+
+
 class ShrinknetError(Exception):
     """Base of every error raised on purpose. `exit_code` is what the command line exits with."""
 

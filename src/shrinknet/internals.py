@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import os
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -45,8 +47,9 @@ def functional_of(model: Any) -> Any:
     """The recorded graph of operations behind a Functional or Sequential model.
 
     Raises:
-        ModelError: the model is not built, or its operations are not recorded.
+        ModelError: it is no Keras model, it is not built, or its operations are not recorded.
     """
+    require_model(model)
     if isinstance(model, keras.Sequential):
         if not model.built or getattr(model, "_functional", None) is None:
             raise ModelError(
@@ -61,6 +64,24 @@ def functional_of(model: Any) -> Any:
         )
     _refuse_own_call(model, Functional)
     return model
+
+
+def require_model(value: Any) -> None:
+    """Refuses what is no Keras model.
+
+    Raises:
+        ModelError: names what was received.
+    """
+    if isinstance(value, keras.Model):
+        return
+    modules = {kind.__module__.split(".")[0] for kind in type(value).__mro__}
+    if modules & {"tf_keras", "keras.legacy"}:
+        raise ModelError(
+            f"Expected a model of Keras 3; received {type(value).__name__} of tf_keras, which is Keras 2. Save it as "
+            ".h5 and load it with keras.models.load_model."
+        )
+    hint = " Load the file with keras.models.load_model." if isinstance(value, str | os.PathLike) else ""
+    raise ModelError(f"Expected a Keras model; received {type(value).__name__}.{hint}")
 
 
 def _refuse_own_call(model: Any, kind: Any) -> None:
@@ -133,6 +154,17 @@ def single_call(operation: Any, given: Any, outputs: list[Any]) -> Any:
 def adds_losses(layer: Any) -> bool:
     """Whether a layer added losses in its last call, besides those of its weights."""
     return bool(layer._losses)
+
+
+def mentions(function: Any, name: str) -> bool:
+    """Whether the code of a function, or of one inside it, uses a name or an attribute."""
+    codes = [inspect.unwrap(function).__code__]
+    while codes:
+        code = codes.pop()
+        if name in code.co_names:
+            return True
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+    return False
 
 
 def seeds_of(model: Any) -> list[Any]:

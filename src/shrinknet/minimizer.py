@@ -11,9 +11,11 @@ import keras
 import numpy as np
 
 from shrinknet.checks import at_least, flag, one_of
+from shrinknet.engine.callbacks import SETS_RATE, rate_refused
 from shrinknet.engine.data import Arrays, Feed, first_batch, read_data, steps_of_an_epoch
 from shrinknet.engine.targets import check_inputs, check_targets
 from shrinknet.errors import DataError, ModelError, OptimizerError, OptionError
+from shrinknet.internals import compile_config, layers_of
 from shrinknet.loop.goals import Target, unit_of
 from shrinknet.loop.loop import minimize_network
 from shrinknet.loop.notebook import Notebook
@@ -27,7 +29,7 @@ from shrinknet.loop.scoring import Mode, Score
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import fresh_copy
-from shrinknet.network.soundness import measuring
+from shrinknet.network.soundness import adds_losses, measuring
 from shrinknet.network.switching import switched
 from shrinknet.repair import Fold, Refit, repair_settings
 from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
@@ -36,6 +38,7 @@ from shrinknet.runs.lock import refuse_if_held
 from shrinknet.runs.recorder import NoRecorder, Recorder
 from shrinknet.runs.resume import stored_seed
 from shrinknet.strategies import Strategy, load_strategy
+from shrinknet.strategies.memory import Memory
 
 if TYPE_CHECKING:
     import os
@@ -162,6 +165,7 @@ def minimize(
         batch_size=batch_size, validation_steps=validation_steps, test_steps=test_steps, seed=seed, control=control,
         latency=latency, callbacks=callbacks, verbose=verbose,
     )  # fmt: skip
+    _refuse_rates(callbacks, asked.options)
     folder = asked.folder
     if folder is not None:
         refuse_if_held(folder.path)
@@ -205,6 +209,14 @@ def _refuse_measuring(optimizer: Any) -> None:
             f"The optimizer {name} measures whole kernels, in which disabled filters would count. Pass another one for "
             "the trials, as in trial_optimizer='adam', or compile the model with it."
         )
+
+
+def _refuse_rates(callbacks: Sequence[Any], options: Options) -> None:
+    """Refuses callbacks that set a learning rate which a schedule sets."""
+    falls = options.final.steps != 0 or (options.training.schedule == "cosine" and options.training.steps != 0)
+    for callback in callbacks if falls else ():
+        if isinstance(callback, SETS_RATE):
+            raise rate_refused(f"The callback {type(callback).__name__}")
 
 
 def check_options(**options: Any) -> None:
@@ -292,7 +304,10 @@ class Asked:
 
 def _apart(strategy: Any) -> tuple[Any, Any]:
     """A strategy without its patience, which only says how long it searches; and that, None if it was not given."""
-    if not isinstance(strategy, tuple) or "patience" not in strategy[1]:
+    if not isinstance(strategy, tuple):
+        memories = [value for value in getattr(strategy, "__dict__", {}).values() if isinstance(value, Memory)]
+        return strategy, memories[0].patience if memories else None
+    if "patience" not in strategy[1]:
         return strategy, None
     name, parameters = strategy
     rest = {key: value for key, value in parameters.items() if key != "patience"}
@@ -368,6 +383,14 @@ def _check_model(model: Any) -> None:
         raise ModelError(f"The model {model.name} is not built. Start it with keras.Input(shape), or call it once.")
     if not model.compiled or model.optimizer is None:
         raise ModelError(f"The model {model.name} is not compiled. Call model.compile(optimizer, loss, metrics) first.")
+    kind: Any = type(model)
+    inside = list(layers_of(model))
+    own = any(not getattr(kind, name).__module__.startswith("keras.") for name in ("train_step", "compute_loss"))
+    other = model.losses or any(one.activity_regularizer is not None or adds_losses(one.__class__) for one in inside)
+    if compile_config(model).get("loss") is None and not own and not other:
+        raise ModelError(
+            f"The model {model.name} was compiled without a loss. Call model.compile(optimizer, loss, metrics)."
+        )
     for variable in model.weights:
         value = np.asarray(variable)
         if value.dtype.kind == "f" and not np.isfinite(value).all():

@@ -13,7 +13,15 @@ from marking import slow
 from tiny_runs import DATA, X, Y, classifier, run
 
 from shrinknet import Filter, Switches, minimize, slim, switched
-from shrinknet.errors import DataError, FilterError, ModelError, OptimizerError, ScoreError, ShrinknetError
+from shrinknet.errors import (
+    DataError,
+    FilterError,
+    ModelError,
+    OptimizerError,
+    OptionError,
+    ScoreError,
+    ShrinknetError,
+)
 from shrinknet.graph import rule
 from shrinknet.graph.rules.readers import convolution
 
@@ -93,6 +101,13 @@ DATA_MESSAGES: dict[str, tuple[Any, str]] = {
     "list of numbers": (lambda tf: (X, [0.0] * len(X)), r"list of 48 numbers.*numpy\.array\(y\)"),
     "another size": (lambda tf: (X[:, :4], Y), r"samples of shape \(8, 8, 1\).*received \(4, 8, 1\)"),
     "text": (lambda tf: (X.astype("U3"), Y), r"numbers.*received"),
+    "other names": (lambda tf: ({"picture": X}, Y), r"Expected inputs named .*received picture"),
+    "a list of batches": (
+        lambda tf: [(X[:8], Y[:8])] * 3,
+        r": 1; inputs in the validation data: 2\. .*not from a list",
+    ),
+    "labels as objects": (lambda tf: (X, Y.astype(object)), r"numbers as targets.*received object.*astype"),
+    "labels as text": (lambda tf: (X, np.where(Y > 0, "cat", "dog")), r"numbers as targets.*numpy\.unique"),
 }
 
 
@@ -104,6 +119,45 @@ def test_data_are_refused_in_one_sentence(name: str) -> None:
     make, words = DATA_MESSAGES[name]
     with pytest.raises(DataError, match=words):
         minimize(classifier(), DATA, make(tf), **FEW)
+
+
+def test_one_array_of_targets_for_two_outputs_is_refused() -> None:
+    image = keras.Input((8, 8, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, [layers.Dense(1, name="a")(x), layers.Dense(1, name="b")(x)])
+    model.compile("adam", ["mse", "mae"])
+    with pytest.raises(DataError, match=r"2 outputs, but the training data have targets for one.*list or a dictionary"):
+        minimize(model, DATA, DATA, **FEW)
+
+
+def test_a_model_without_a_loss_is_refused() -> None:
+    model = classifier()
+    model.compile("adam")
+    with pytest.raises(ModelError, match="compiled without a loss"):
+        minimize(model, DATA, DATA, **FEW)
+
+
+class OwnRate(keras.callbacks.Callback):  # type: ignore[misc]
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = 0.001
+
+
+RATE_CALLBACKS: dict[str, Any] = {
+    "ReduceLROnPlateau": lambda: keras.callbacks.ReduceLROnPlateau("loss"),
+    "LearningRateScheduler": lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
+    "own": OwnRate,
+}
+
+
+@pytest.mark.parametrize("name", RATE_CALLBACKS)
+def test_a_callback_that_sets_the_rate_is_refused_where_a_schedule_sets_it(name: str) -> None:
+    callback = RATE_CALLBACKS[name]()
+    kept = {**FEW, "steps": 12}
+    with pytest.raises(
+        OptionError, match=r"sets the learning rate, which falls.*schedule='constant' and final_steps=0"
+    ):
+        minimize(classifier(), DATA, DATA, callbacks=[callback], **kept)
+    assert minimize(classifier(), DATA, DATA, callbacks=[callback], schedule="constant", **kept).records
 
 
 # ------------------------------------------------------------------------------------------------- training
@@ -209,7 +263,7 @@ def test_a_run_leaves_such_filters_alone_and_says_so(caplog: pytest.LogCaptureFi
     assert "6 filters are left alone. The layer norm adds a loss" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [keras.optimizers.Lamb, keras.optimizers.Adafactor])
+@pytest.mark.parametrize("kind", [keras.optimizers.Lamb, keras.optimizers.Adafactor, keras.optimizers.Muon])
 @pytest.mark.slow
 def test_optimizers_that_measure_whole_kernels_are_refused_before_anything_is_trained(kind: Any) -> None:
     model = between("sign", kind(0.01))
@@ -360,6 +414,111 @@ def test_a_run_says_if_keras_cannot_open_its_network(
     x = X if opens else (np.repeat(X[:, None], 3, 1), X)
     minimize(classifier() if opens else twice_used(), (x, Y), (x, Y), run_dir=tmp_path / "run", **FEW)
     assert ("Keras wrote slim.keras, but cannot open it" in caplog.text) is not opens
+
+
+class Tempered(keras.Model):  # type: ignore[misc]
+    """Has a weight, a layer, a list of them and seeds beside its graph, and trains them."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.heat = self.add_weight(shape=(), initializer="ones", name="heat")
+        self.side = layers.Dense(1, kernel_regularizer="l2", name="side")
+        self.side.build((None, 1))
+        self.noise = keras.random.SeedGenerator(1)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        y_pred = self.side(y_pred) / self.heat + keras.random.normal(ops.shape(y_pred), seed=self.noise)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+def tempered() -> Any:
+    keras.utils.set_random_seed(3)
+    image = keras.Input((8, 8, 1))
+    model = Tempered(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="conv")(image))))
+    model.more = [layers.Dense(2)]
+    model.more[0].build((None, 2))
+    model.more[0].trainable = False
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    return model
+
+
+def test_what_a_model_holds_beside_its_graph_is_copied_once() -> None:
+    model = tempered()
+    model.fit(X, Y, verbose=0)
+    net = switched(model)
+    assert [one.path for one in net.trainable_variables] == [one.path for one in model.trainable_variables]
+    assert not {id(one) for one in net.variables} & {id(one) for one in model.variables}
+    small = slim(net)
+    assert net.evaluate(X, Y, verbose=0) == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-6)
+    before = [np.array(ops.convert_to_numpy(variable)) for variable in model.variables]
+    for one in (net, small):
+        one.noise.state.assign(model.noise.state)
+        one.fit(X, Y, shuffle=False, epochs=2, verbose=0)
+    minimize(model, (X, Y), (X, Y), **FEW)
+    after = [ops.convert_to_numpy(variable) for variable in model.variables]
+    assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+    model.fit(X, Y, shuffle=False, epochs=2, verbose=0)
+    for one in (net, small):
+        assert float(one.heat) == pytest.approx(float(model.heat), rel=1e-5)
+        assert float(one.side.kernel[0, 0]) == pytest.approx(float(model.side.kernel[0, 0]), rel=1e-5)
+
+
+class Observed(keras.Model):  # type: ignore[misc]
+    """Its loss looks at the maps inside."""
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **named: Any) -> Any:
+        return super().compute_loss(x, y, y_pred, **named) + ops.mean(ops.square(self.features(x)))
+
+
+def test_channels_that_the_user_s_own_training_looks_at_are_not_cut() -> None:
+    image = keras.Input((8, 8, 1))
+    maps = layers.Conv2D(4, 3, name="seen")(layers.Conv2D(4, 3, name="unseen")(image))
+    model = Observed(image, layers.Dense(1, name="out")(layers.GlobalAveragePooling2D()(maps)))
+    model.features, model.unused = keras.Model(image, maps), keras.Model(image, model.get_layer("unseen").output)
+    model.compile("adam", "mse")
+    switches = Switches(switched(model))
+    assert "features, an attribute of the network, gives it to a training" in switches.unswitchable["seen"]
+    assert {filter.layer for filter in switches.filters} == {"unseen"}
+
+
+def test_a_stateful_layer_is_refused() -> None:
+    steps = keras.Input((5, 3), batch_size=4)
+    model = keras.Model(steps, layers.Dense(1)(layers.LSTM(4, stateful=True, name="memory")(layers.Dense(6)(steps))))
+    with pytest.raises(ModelError, match="memory is stateful"):
+        switched(model)
+
+
+def test_a_function_may_regularize_an_output() -> None:
+    image = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, activity_regularizer=lambda maps: 0.01 * ops.mean(ops.abs(maps)), name="held")(image)
+    model = keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="free")(x))))
+    net = switched(model)
+    Switches(net).disable(Filter("free", 0))
+    assert slim(net, X).get_layer("held").activity_regularizer is model.get_layer("held").activity_regularizer
+
+
+@pytest.mark.tensorflow("a tf.function")
+def test_a_loop_that_was_traced_before_filters_were_frozen_is_refused() -> None:
+    import tensorflow as tf
+
+    net = switched(classifier())
+    optimizer = keras.optimizers.SGD(0.1)
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(net(X, training=True)))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, net.trainable_variables), net.trainable_variables, strict=True)
+        )
+
+    step()
+    switches = Switches(net)
+    with pytest.raises(ModelError, match=r"was trained in a tf\.function .*traced when nothing was frozen"):
+        switches.freeze(switches.filters[0])
+    assert not switches.frozen
 
 
 def test_a_class_that_is_lost_is_named_once(caplog: pytest.LogCaptureFixture) -> None:

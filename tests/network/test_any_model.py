@@ -11,7 +11,7 @@ import pytest
 from keras import layers, ops
 from marking import slow
 
-from shrinknet import Filter, Switches, slim, switched
+from shrinknet import Checkpoint, Filter, Switches, cost, export, plan, slim, switched
 from shrinknet.errors import ModelError, NotEquivalentError
 
 RANDOM = np.random.default_rng(5)
@@ -609,8 +609,11 @@ def test_a_class_that_only_holds_models_is_told_which_to_pass() -> None:
 
 
 def test_what_is_no_keras_model_is_refused() -> None:
-    with pytest.raises(ModelError, match="Expected a Keras model; received str"):
-        switched("model.keras")
+    for function in (switched, Switches, plan, slim, cost, Checkpoint.of, lambda value: export(value, "out")):
+        with pytest.raises(ModelError, match=r"Expected a Keras model; received str\. Load the file with keras"):
+            function("model.keras")
+        with pytest.raises(ModelError, match="Expected a Keras model; received NoneType"):
+            function(None)
 
 
 def test_a_copy_that_is_another_function_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:

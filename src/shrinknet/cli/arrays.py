@@ -61,6 +61,7 @@ def _arrays(path: Path) -> dict[str, Any]:
             return {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, KeyError) as error:
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        words = "it holds Python objects, or is no such file" if "allow_pickle" in words else words
         raise DataError(
             f"Expected arrays of numbers in a .npy or .npz file; {path} cannot be read ({words})."
         ) from error

@@ -32,7 +32,7 @@ def multiply_adds(call: Call) -> int | None:
     if known is not None and not known.reads and not call.refused:
         return 0
     shapes = [tuple(weight.shape) for weight in getattr(call.operation, "weights", ())]
-    return None if any(sum(size > 1 for size in shape) > 1 for shape in shapes) else 0  # (1, 1, 1, channels) is a vector
+    return None if any(sum(size > 1 for size in shape) > 1 for shape in shapes) else 0  # (1, 1, channels) is a vector
 
 
 def _shapes(call: Call) -> list[Sizes]:

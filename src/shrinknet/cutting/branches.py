@@ -20,7 +20,7 @@ from shrinknet.graph.calls import registered
 from shrinknet.internals import maker_of
 from shrinknet.layers.bypass import identity_place
 from shrinknet.network.copying import carry_state, copy_layer
-from shrinknet.network.rebuild import rebuild
+from shrinknet.network.rebuild import Rebuilder
 
 
 def without_idle(model: Any, bypassed: Container[str] = ()) -> tuple[Any, list[tuple[Any, Any]]]:
@@ -30,8 +30,9 @@ def without_idle(model: Any, bypassed: Container[str] = ()) -> tuple[Any, list[t
     Also returns each variable of the model that is left, with its counterpart.
     """
     surgeon = _Surgeon(model, bypassed)
-    small = rebuild(model, surgeon.make, surgeon.perform)
-    pairs: list[tuple[Any, Any]] = []
+    builder = Rebuilder(surgeon.make, surgeon.perform)
+    small = builder.model(model, "")
+    pairs = builder.pairs
     for new, old in surgeon.old.values():
         if isinstance(old, keras.layers.Layer) and (new.built or not old.built):  # removed layers were never built
             pairs += carry_state(old, new)

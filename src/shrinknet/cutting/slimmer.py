@@ -18,11 +18,10 @@ from shrinknet.comparing import Mismatch
 from shrinknet.costs.counting import known_cost
 from shrinknet.cutting.branches import without_idle
 from shrinknet.cutting.moves import Movements
-from shrinknet.errors import DataError, NotEquivalentError, ShrinknetError
+from shrinknet.errors import DataError, NotEquivalentError, ShrinknetError, first_line
 from shrinknet.filters import Group
 from shrinknet.graph import ChannelGraph
 from shrinknet.graph.calls import is_users, registered
-from shrinknet.graph.following import first_line
 from shrinknet.internals import layers_of
 from shrinknet.layers.counting import Counting
 from shrinknet.layers.reductions import Reduction
@@ -30,7 +29,7 @@ from shrinknet.network.assembling import plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
 from shrinknet.network.copying import carry_state, clone_layer, copy_layer
 from shrinknet.network.proving import prove
-from shrinknet.network.rebuild import rebuild
+from shrinknet.network.rebuild import Rebuilder
 from shrinknet.network.switches import Switches
 from shrinknet.records import Cost, table
 
@@ -263,8 +262,9 @@ def apply(switches: Switches, plan: Plan) -> tuple[Any, list[tuple[Any, Any, Fat
         copies.append((operation, new, cut))
         return new
 
-    small = rebuild(switches.net, make, Movements(switches.graph, plan.gone).perform)
-    cuts: list[tuple[Any, Any, Fate]] = []
+    builder = Rebuilder(make, Movements(switches.graph, plan.gone).perform)
+    small = builder.model(switches.net, "")
+    cuts: list[tuple[Any, Any, Fate]] = [(source, target, _whole) for source, target in builder.pairs]
     for old, new, cut in copies:
         if not cut.keep:
             cuts += [(source, target, _whole) for source, target in carry_state(old, new)]

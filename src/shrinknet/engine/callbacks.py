@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from shrinknet.errors import OptionError
+
 _TEST_BATCH = ("on_test_batch_begin", "on_test_batch_end")
 _BATCH_LEVEL = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end", *_TEST_BATCH)
 _TEST_LEVEL = ("on_test_begin", "on_test_end", *_TEST_BATCH)
+
+
+SETS_RATE = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+
+
+def rate_refused(who: str) -> OptionError:
+    """The error for a callback that sets a learning rate which falls by a schedule."""
+    return OptionError(
+        f"{who} sets the learning rate, which falls along a schedule in the trials and in the final training. Leave it "
+        "out; or leave the rate to it with schedule='constant' and final_steps=0."
+    )
 
 
 def needs_fit(callback: Any) -> bool:
@@ -113,7 +127,8 @@ class TrainingCallbacks(keras.callbacks.CallbackList):
                 variable.assign(value)
             return
         self._epoch, self._batches_before = epoch, 0
-        super().on_epoch_begin(epoch, logs)
+        with _rate_kept():
+            super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Numbers batches within the epoch, not within the part."""
@@ -122,7 +137,8 @@ class TrainingCallbacks(keras.callbacks.CallbackList):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """As `on_train_batch_begin`."""
         self.batches = batch + 1
-        super().on_train_batch_end(self._batches_before + batch, logs)
+        with _rate_kept():
+            super().on_train_batch_end(self._batches_before + batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Ends an epoch, or leaves it open for the next part."""
@@ -134,7 +150,23 @@ class TrainingCallbacks(keras.callbacks.CallbackList):
         self._logs = dict(logs or {})
         if self._validate is not None:
             self._logs |= {f"val_{name}": value for name, value in self._validate(self).items()}
-        super().on_epoch_end(epoch, self._logs)
+        with _rate_kept():
+            super().on_epoch_end(epoch, self._logs)
+
+
+@contextlib.contextmanager
+def _rate_kept() -> Iterator[None]:
+    """Turns Keras's refusal to set a learning rate that a schedule sets into an error of ours.
+
+    Raises:
+        OptionError: says what to do.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if "LearningRateSchedule" not in str(error):
+            raise
+        raise rate_refused("A callback") from error
 
 
 def keras_callbacks(callbacks: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from shrinknet.engine.arrays import Batch
 from shrinknet.engine.data import check_finite
 from shrinknet.errors import DataError
-from shrinknet.internals import compile_config
+from shrinknet.internals import compile_config, input_structure, is_optional
 
 # Keras losses that compare targets and outputs element by element, by their names without "_". Other losses expect
 # targets of another shape, such as class indices.
@@ -28,9 +28,19 @@ def check_inputs(net: Any, batch: Batch, what: str) -> None:
     Raises:
         DataError: says what is wrong.
     """
+    if _has_own_steps(net):
+        return  # they may take anything
     arrays = keras.tree.flatten(batch[0])
-    if hasattr(batch[0], "keys") or len(arrays) != len(net.inputs):
-        return  # inputs by name, or a number of inputs that Keras itself will refuse
+    if hasattr(batch[0], "keys"):
+        _check_names(net, batch[0], what)
+        return
+    if len(arrays) != len(net.inputs):
+        if any(map(is_optional, net.inputs)):
+            return
+        raise DataError(
+            f"Inputs of the model {net.name}: {len(net.inputs)}; inputs in the {what}: {len(arrays)}. Pass (x, y) with "
+            "one array for each input in x; batches come from a tf.data.Dataset or a PyDataset, not from a list."
+        )
     for array, tensor in zip(arrays, net.inputs, strict=True):
         got, wanted = tuple(np.shape(array))[1:], tuple(tensor.shape)[1:]
         if np.asarray(array).dtype.kind in "OSU" and tensor.dtype != "string":
@@ -42,6 +52,24 @@ def check_inputs(net: Any, batch: Batch, what: str) -> None:
             )
         if len(got) == len(wanted) and not _fits(got, wanted):
             raise DataError(f"Expected samples of shape {wanted} in the {what} (None: any size); received {got}.")
+
+
+def _has_own_steps(net: Any) -> bool:
+    """Whether the class of a model trains or tests by methods of its own."""
+    kind: Any = getattr(type(net), "plain_class", type(net))
+    return any(not getattr(kind, name).__module__.startswith("keras.") for name in ("train_step", "test_step"))
+
+
+def _check_names(net: Any, inputs: Any, what: str) -> None:
+    """Refuses inputs by names that the model does not have."""
+    structure = input_structure(net)
+    names = list(structure) if isinstance(structure, dict) else [tensor.name for tensor in net.inputs]
+    wanted = [name for name, tensor in zip(names, net.inputs, strict=False) if not is_optional(tensor)]
+    if missing := [name for name in wanted if name not in inputs]:
+        raise DataError(
+            f"Expected inputs named {', '.join(names)} in the {what}; received {', '.join(map(str, inputs))}, without "
+            f"{', '.join(missing)}."
+        )
 
 
 def _fits(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
@@ -56,11 +84,22 @@ def check_targets(net: Any, batch: Batch, what: str) -> None:
             range; numbers are not finite.
     """
     losses = compile_config(net).get("loss")
+    own = not type(net).compute_loss.__module__.startswith("keras.") or _has_own_steps(net)
+    if len(net.outputs) > 1 and not own and not keras.tree.is_nested(batch[1]) and batch[1] is not None:
+        raise DataError(
+            f"The model {net.name} has {len(net.outputs)} outputs, but the {what} have targets for one. Pass a list or "
+            "a dictionary by the names of the outputs, with an array for each."
+        )
     if len(net.outputs) != 1 or keras.tree.is_nested(batch[1]) or not isinstance(losses, str | keras.losses.Loss):
         return
     name = losses if isinstance(losses, str) else type(losses).__name__
     if not (isinstance(losses, str) or type(losses).__module__.startswith("keras.")):
         return  # a user's loss, which may use NaN for a missing label
+    if np.asarray(batch[1]).dtype.kind in "OSU":
+        raise DataError(
+            f"Expected numbers as targets in the {what}; received {np.asarray(batch[1]).dtype}. Write "
+            "y.astype('int32') if they are numbers; number classes with numpy.unique(y, return_inverse=True)[1]."
+        )
     check_finite(np.asarray(batch[1]), what)
     target, output = tuple(np.shape(batch[1]))[1:], tuple(net.outputs[0].shape)[1:]
     if name in ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy"):

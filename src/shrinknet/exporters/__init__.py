@@ -30,7 +30,7 @@ from shrinknet.exporters.savedmodel import SavedModelExporter
 from shrinknet.extras import require_extra
 from shrinknet.files.placing import place, size, workplace
 from shrinknet.files.streams import quiet
-from shrinknet.internals import layers_of
+from shrinknet.internals import layers_of, require_model
 from shrinknet.layers import Switched
 from shrinknet.records import Timing, finite, table
 
@@ -153,6 +153,8 @@ def export(
     if "onnx" in formats:
         require_extra("onnx", "tf2onnx", "onnx", "onnxruntime")
     source = Source(_without_switches(model), sample, input_shape)
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise OptionError(f"Expected a folder to write to; received {folder}, which is a file.")
     if "litert-int8" in formats:
         needs_real_sample(source)
     _ = source.expected  # refuses a model whose own outputs are not finite, before anything is written
@@ -184,6 +186,7 @@ class _Wrong(_NotWritten):
 
 
 def _without_switches(model: Any) -> Any:
+    require_model(model)
     if any(isinstance(layer, Switched) for layer in layers_of(model)):
         raise ModelError(
             f"The model {model.name} has switches, which other programs do not know. Cut it first: small = "

@@ -45,13 +45,14 @@ def per_channel(kind: type, *weights: str, axis: int = -1) -> None:
         axis: the channel axis of the input.
 
     Raises:
-        ModelError: `kind` is not a class.
+        ModelError: `kind` is not a class, or a name is not text.
 
     Example:
         >>> per_channel(Scale, "gamma", "beta")                                  # doctest: +SKIP
     """
-    if not isinstance(kind, type):
-        raise ModelError(f"Expected the class of a layer; received {kind!r}.")
+    _require_class(kind)
+    if any(not isinstance(name, str) for name in weights):
+        raise ModelError(f"Expected the names of attributes that hold weights; received {weights!r}.")
 
     def owns(call: Call) -> list[np.ndarray]:
         channels = call.channels(0, axis)
@@ -80,11 +81,18 @@ def movement(*kinds: type) -> None:
     Example:
         >>> movement(ChannelShuffle)                                             # doctest: +SKIP
     """
+    for kind in kinds:
+        _require_class(kind)
     rule(*kinds, moves=True)(moved)
 
 
 def _each_number(call: Call) -> list[np.ndarray]:
     return [call.tied()] if len(call.labels) > 1 else [call.labels[0]]
+
+
+def _require_class(kind: Any) -> None:
+    if not isinstance(kind, type):
+        raise ModelError(f"Expected the class of a layer or operation; received {kind!r}.")
 
 
 def _function(kind: Any) -> Callable[..., Any]:

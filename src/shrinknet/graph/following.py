@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from shrinknet.errors import ModelError
+from shrinknet.errors import ModelError, first_line
 from shrinknet.graph.calls import registered
 from shrinknet.internals import as_before, functional_of, input_like, layers_of, nodes_of, own_variables
 
@@ -89,6 +89,8 @@ def follow(layer: Any, arguments: Any, keywords: Any, *, as_given: bool = False)
     try:
         followed = recorded(layer, arguments, keywords, as_given)
     except Exception as error:
+        if "add_loss()" in str(error):
+            raise ModelError("its call adds a loss with add_loss(), which Keras does not record") from None
         if not any(isinstance(one, keras.Sequential) for one in sublayers(layer)):
             raise ModelError(f"its call cannot be followed with symbolic tensors ({first_line(error)})") from error
         with _spelled_out(layer):
@@ -116,15 +118,6 @@ def open_shapes(tensors: Sequence[Any]) -> list[tuple[int | None, ...]]:
     """The shapes of tensors that go into one layer, with an open batch; one without a batch, as a table, keeps all."""
     some_are_open = any(tensor.shape[0] is None for tensor in tensors if tensor.shape)
     return [tuple(one.shape) if some_are_open or not one.shape else (None, *one.shape[1:]) for one in tensors]
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in short; of a wrapped one, what the layer itself said."""
-    lines = [line for line in str(error).replace("\033[1m", "").replace("\033[0m", "").splitlines() if line.strip()]
-    wrapped = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
-    line = (lines[wrapped] if lines else type(error).__name__)[:160]
-    unknown = line.startswith("Attempt to convert a value (None)")
-    return "it computes with a size that is open, such as that of the batch" if unknown else line
 
 
 def _leave_batch_open(followed: Any) -> bool:

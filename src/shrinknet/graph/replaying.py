@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from shrinknet.errors import ModelError
-from shrinknet.graph.following import first_line, recording
+from shrinknet.errors import ModelError, first_line
+from shrinknet.graph.following import recording
 from shrinknet.graph.rules.reducing import NEUTRAL, counts_channels, reduced
 from shrinknet.internals import nodes_of, own_variables
 

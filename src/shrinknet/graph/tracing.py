@@ -6,7 +6,7 @@ import contextlib
 import functools
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from shrinknet.graph.following import (
     why_left_alone,
 )
 from shrinknet.graph.probing import probed
-from shrinknet.internals import functional_of, given_to, layers_of, nodes_of, single_call
+from shrinknet.internals import functional_of, given_to, layers_of, mentions, nodes_of, single_call
 
 
 def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
@@ -56,7 +56,21 @@ def trace(model: Any, input_shape: Sequence[Any] | None = None) -> ChannelGraph:
             return trace(model, sizes)  # a nested model leaves open what it is called with here
     for out, _ in outputs:
         book.pins.append((out.reshape(-1), "it reaches the model's output"))
+    for name, tensor in _shown_to_training(model):
+        if id(tensor) in walker.known:
+            why = f"the model {name}, an attribute of the network, gives it to a training of the user's own"
+            book.pins.append((walker.known[id(tensor)][0].reshape(-1), why))
     return _solve(book, walker, tuple(outputs))
+
+
+def _shown_to_training(model: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors that models among the attributes of a model give to the methods by which its class trains."""
+    kind: Any = getattr(type(model), "plain_class", type(model))
+    steps = (kind.train_step, kind.test_step, kind.compute_loss)
+    own = [step for step in steps if not step.__module__.startswith("keras.")]
+    for name, value in vars(model).items() if own else ():
+        if isinstance(value, keras.Model) and is_recorded(value) and any(mentions(one, name) for one in own):
+            yield from ((name, tensor) for tensor in functional_of(value).outputs)
 
 
 def input_specs(functional: Any, input_shape: Sequence[Any] | None) -> list[Any]:
@@ -103,6 +117,7 @@ class _Walker:
         self.hidden: dict[str, str] = {}
         self.paths: dict[int, str] = {}  # id of an operation -> where it is called first, which names it
         self.layers: dict[str, Any] = {}
+        self.known: dict[int, Tensor] = {}  # id of a symbolic tensor of the model that was walked last
         self.calls: list[Call] = []
         self.times: Counter[str] = Counter()
         self.entries: dict[int, list[np.ndarray]] = {}  # id of a nested model -> the labels of its first call
@@ -113,6 +128,7 @@ class _Walker:
             items = [known[id(tensor)] for tensor in node.arguments.keras_tensors]
             outputs = self.visit(node, items, prefix + name_of(node.operation))
             known.update({id(tensor): item for tensor, item in zip(node.outputs, outputs, strict=True)})
+        self.known = known
         return [known[id(tensor)] for tensor in functional.outputs]
 
     def visit(self, node: Any, inputs: list[Tensor], path: str) -> list[Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -25,13 +25,15 @@ class Holder:
 
 _TRAINED_WITH: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
 """A network or layer -> the models in whose training it was called."""
-_TRAINED: contextvars.ContextVar[Holder | None] = contextvars.ContextVar("trained", default=None)
+_TRACED: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Networks and layers that functions other than their own train as they were when these were traced."""
+_TRAINED: contextvars.ContextVar[Holder | bool | None] = contextvars.ContextVar("trained", default=None)
 
 
 @contextlib.contextmanager
 def training(net: Any) -> Iterator[None]:
     """Inside, the network trains itself."""
-    token = _TRAINED.set(vars(net).get(_HOLDER))
+    token = _TRAINED.set(vars(net).get(_HOLDER) or True)
     try:
         yield
     finally:
@@ -69,12 +71,41 @@ def refuse_foreign_training(part: Any, keywords: Mapping[str, Any]) -> None:
     outer = caller_of_all()
     if outer is not None and outer is not part:
         _TRAINED_WITH.setdefault(part, weakref.WeakSet()).add(outer)
-    if holder is not None and holder is not _TRAINED.get() and part.trainable_weights:
+    own = _TRAINED.get()
+    if own is None and holder is None and outer in (None, part) and _is_traced(part):
+        _TRACED.add(part)
+    if holder is not None and holder is not own and part.trainable_weights:
         raise ModelError(
             f"{part.name} has frozen filters, which stay frozen only while their switched network trains itself, with "
             "its own fit, train_on_batch or train_step. Inside another model or a custom training loop they would "
             "change: thaw them, train that network itself, or set its trainable = False."
         )
+
+
+def refuse_traced(net: Any, parts: Iterable[Any]) -> None:
+    """Refuses to freeze filters that a function which was traced before would go on training.
+
+    Args:
+        parts: layers whose filters are to be frozen.
+
+    Raises:
+        ModelError: the network, or one of the layers, was trained in a `tf.function` other than its own.
+    """
+    if any(part in _TRACED for part in (net, *parts)):
+        raise ModelError(
+            f"{net.name} was trained in a tf.function of a custom training loop, which was traced when nothing was "
+            "frozen and would go on changing frozen filters. Train it with its own fit, train_on_batch or train_step "
+            "from the start."
+        )
+
+
+def _is_traced(part: Any) -> bool:
+    """Whether a `tf.function` is being traced that records gradients of the weights."""
+    if keras.backend.backend() != "tensorflow" or not part.trainable_weights:
+        return False
+    from shrinknet.layers.holding_tensorflow import is_traced
+
+    return is_traced(part.trainable_weights)
 
 
 def _is_differentiated(part: Any) -> bool:

@@ -14,3 +14,8 @@ def is_recorded(variables: Sequence[Any]) -> bool:
     if not variables or not record.could_possibly_record():
         return False
     return bool(record.should_record_backprop([tf.convert_to_tensor(variables[0].value)]))
+
+
+def is_traced(variables: Sequence[Any]) -> bool:
+    """Whether a `tf.function` is traced at this moment in which gradients of these variables are recorded."""
+    return not tf.executing_eagerly() and is_recorded(variables)

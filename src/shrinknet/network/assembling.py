@@ -6,7 +6,6 @@ Here the recorded graph is made first, as a plain Functional model, and then get
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +13,12 @@ from typing import Any
 import keras
 from keras import tree
 
-from shrinknet.errors import ModelError
 from shrinknet.internals import Functional, functional_like_constructor, maker_of
 from shrinknet.network.copying import copy_metric
 
-Counterpart = Callable[[Any], Any]
+Counterpart = Callable[[Any, Any], Any]
+"""Returns the replacement of what a model holds, given what the constructor of the new model made in its place (or
+None); any value that needs no replacement is returned unchanged."""
 _LOG = logging.getLogger("shrinknet")
 
 
@@ -38,7 +38,7 @@ def assemble(model: Any, inputs: Any, outputs: Any, counterpart: Counterpart) ->
 
     Args:
         model: the model to replace; inputs, outputs: symbolic tensors in its structures.
-        counterpart: returns the replacement of a layer or model, and any other value unchanged.
+        counterpart: see `Counterpart`.
     """
     kind: Any = plain_class(type(model))
     if isinstance(model, keras.Sequential):
@@ -65,14 +65,18 @@ def as_class(new: Any, kind: type, model: Any, counterpart: Counterpart) -> None
 def carry_attributes(model: Any, new: Any, counterpart: Counterpart) -> None:
     """Gives `new` the attributes that the user set on `model`; layers among them are replaced by their counterparts.
 
-    Metrics are copied, since they hold state. Other models and objects, such as a teacher, are shared.
+    Metrics are copied, since they hold state, and so are weights and layers outside of the graph. Other models and
+    objects, such as a teacher that is not trained, are shared.
     """
     blank = keras.Model(inputs := keras.Input((1,)), inputs)
     for name, value in vars(model).items():
         if name in vars(blank) or name.startswith(("_self_", "_tf_", "_obj_reference")) or name in _KERAS:
             continue
         try:
-            setattr(new, name, _mapped(value, counterpart))
+            made = getattr(new, name, None)
+            replacement = _mapped(value, made, counterpart)
+            if replacement is not made:
+                setattr(new, name, replacement)
         except Exception:  # a property without a setter, or a name reserved by Keras
             _LOG.debug("The attribute %s of %s was not copied.", name, model.name, exc_info=True)
 
@@ -87,15 +91,17 @@ _KERAS = {
 }  # fmt: skip
 
 
-def _mapped(value: Any, counterpart: Counterpart) -> Any:
+def _mapped(value: Any, made: Any, counterpart: Counterpart) -> Any:
     """A value with layers replaced by their counterparts, in lists and dictionaries too; metrics are copied."""
     if isinstance(value, dict):
-        return {key: _mapped(one, counterpart) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_mapped(one, counterpart) for one in value]
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_mapped(one, counterpart) for one in value)
-    return counterpart(copy_metric(value))
+        known = made if isinstance(made, dict) else {}
+        return {key: _mapped(one, known.get(key), counterpart) for key, one in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        same = isinstance(made, list | tuple) and len(made) == len(value)
+        others = made if same else [None] * len(value)
+        mapped = [_mapped(one, other, counterpart) for one, other in zip(value, others, strict=True)]
+        return tuple(mapped) if isinstance(value, tuple) else mapped
+    return counterpart(copy_metric(value), made)
 
 
 def _line_of_layers(tensor: Any, output: Any) -> list[Any] | None:
@@ -108,20 +114,3 @@ def _line_of_layers(tensor: Any, output: Any) -> list[Any] | None:
         line.insert(0, operation)
         output = node.arguments.keras_tensors[0]
     return line
-
-
-def refuse_foreign(model: Any) -> None:
-    """Refuses models of another Keras, and objects that are not models.
-
-    Raises:
-        ModelError: names what was received.
-    """
-    if isinstance(model, keras.Model):
-        return
-    modules = {kind.__module__.split(".")[0] for kind in inspect.getmro(type(model))}
-    if modules & {"tf_keras", "keras.legacy"}:
-        raise ModelError(
-            f"Expected a model of Keras 3; received {type(model).__name__} of tf_keras, which is Keras 2. Save it as "
-            ".h5 and load it with keras.models.load_model."
-        )
-    raise ModelError(f"Expected a Keras model; received {type(model).__name__}.")

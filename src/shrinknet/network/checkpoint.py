@@ -10,6 +10,7 @@ from keras import ops
 from keras.src.random.seed_generator import global_seed_generator
 
 from shrinknet.errors import ModelError, RunError
+from shrinknet.internals import require_model
 from shrinknet.network.optimizers import frozen_masks, is_freezing
 from shrinknet.network.switches import Switches
 
@@ -125,6 +126,7 @@ def _on_disk(net: Any) -> list[Any]:
 
 def state_of(net: Any) -> list[Any]:
     """Every variable that training changes, each once; creates those that Keras would create later."""
+    require_model(net)
     if not net.built:
         raise ModelError(f"The model {net.name} is not built, so it has no state. Start it with keras.Input(shape).")
     optimizer = getattr(net, "optimizer", None)

@@ -22,6 +22,7 @@ from keras.src.utils import tracking
 from shrinknet.errors import ModelError
 from shrinknet.graph.following import is_recorded
 from shrinknet.internals import layers_of, own_variables
+from shrinknet.layers.live import LiveActivity
 
 _ROLES = ("activation", "function", "initializer", "regularizer", "constraint", "output_shape", "mask")
 Pairs = list[tuple[Any, Any]]
@@ -41,13 +42,15 @@ def clone_layer(layer: Any, kind: Any = None, *, resized: bool = False, **change
     """
     kind = kind or type(layer)
     attributes = vars(layer)
+    given = {key: value.regularizer if isinstance(value, LiveActivity) else value for key, value in attributes.items()}
     own = {
         key: value
-        for key, value in attributes.items()
+        for key, value in given.items()
         if isinstance(value, types.FunctionType)
         and key.endswith(_ROLES)
         and (isinstance(layer, keras.layers.Lambda) or not value.__module__.startswith("keras."))
     }
+    before = {key: attributes[key] for key in own}
     stand_ins = {key: keras.activations.linear if key.endswith(_ROLES[:2]) else None for key in own}
     try:
         attributes.update(stand_ins)  # Keras can serialize these
@@ -59,7 +62,7 @@ def clone_layer(layer: Any, kind: Any = None, *, resized: bool = False, **change
             "from_config() must accept them."
         ) from error
     finally:
-        attributes.update(own)
+        attributes.update(before)
     vars(new).update(own)
     new.name = layer.name  # Keras leaves it out of some configurations
     return new
@@ -237,6 +240,26 @@ def duplicate(layer: Any) -> Any:
         ) from error
     vars(twins[id(layer)])[_DUPLICATE] = True
     return twins[id(layer)]
+
+
+def copied(value: Any, made: Any) -> tuple[Any, Pairs]:
+    """A layer, variable or seed generator with the same state, and each of its variables with its counterpart.
+
+    Args:
+        made: what is given the state if it is of the same kind; else a copy is made.
+    """
+    made = made if type(made) is type(value) and made is not value else None
+    if isinstance(value, keras.Variable):
+        fits = made is not None and made.shape == value.shape and made.dtype == value.dtype
+        new = made if fits else _twin(value)
+        new.assign(ops.copy(value.value))
+        return new, [(value, new)]
+    if isinstance(value, keras.random.SeedGenerator):
+        new = made or keras.random.SeedGenerator(value._initial_seed)
+        new.state.assign(ops.copy(value.state.value))
+        return new, []
+    new = made or duplicate(value)
+    return new, carry_state(value, new)
 
 
 def copy_layer(layer: Any, kind: Any = None) -> Any:

@@ -24,7 +24,7 @@ from shrinknet.internals import (
     single_call,
 )
 from shrinknet.network.assembling import assemble
-from shrinknet.network.copying import carry_state, clone_around, copy_layer, refuse_untied
+from shrinknet.network.copying import Pairs, carry_state, clone_around, copied, copy_layer, refuse_untied
 
 Make = Callable[[str, Any], Any]  # (path, layer or operation) -> its replacement
 Perform = Callable[[str, Any, Any, Any], Any]  # (path, replacement, args, kwargs) -> outputs
@@ -57,6 +57,7 @@ class Rebuilder:
         followed: id of a composite layer -> the model that following it gave.
         tensors: id of a symbolic tensor -> its replacement.
         reasons: id of a composite layer that was not followed -> why.
+        pairs: variables that a model holds besides its graph, each with its counterpart.
     """
 
     def __init__(self, make: Make, perform: Perform = _perform, check: Check | None = None) -> None:
@@ -67,6 +68,7 @@ class Rebuilder:
         self.followed: dict[int, Any] = {}
         self.tensors: dict[int, Any] = {}
         self.reasons: dict[int, str] = {}
+        self.pairs: Pairs = []
         self.calls: dict[int, list[Any]] = {}  # id of an operation -> the records of its calls
         self.kept: list[Any] = []  # originals, so that no id is given twice while it is a key
 
@@ -148,8 +150,12 @@ class Rebuilder:
         (output,) = tree.flatten(outputs)
         return made if maker_of(output)[0] is made else keras.Model(inputs, output, name=made.name)
 
-    def counterpart(self, value: Any) -> Any:
-        """The replacement of a layer or model; a model between tensors of the network is made from the new tensors."""
+    def counterpart(self, value: Any, made: Any = None) -> Any:
+        """The replacement of what a model holds; see `Counterpart`.
+
+        A model between tensors of the network is made from the new tensors. Weights, layers and seeds outside of the
+        graph are copied, or what the constructor made gets their values.
+        """
         if id(value) in self.made:
             return self.made[id(value)]
         if isinstance(value, keras.Model) and is_recorded(value):
@@ -161,6 +167,13 @@ class Rebuilder:
             if value.trainable_weights:  # such as a teacher that is trained as well
                 self._remember(value, plain_copy(value))
                 return self.made[id(value)]
+        elif isinstance(value, keras.Variable | keras.random.SeedGenerator) or (
+            isinstance(value, keras.layers.Layer) and (value.trainable_weights or not isinstance(value, keras.Model))
+        ):
+            new, pairs = copied(value, made)
+            self.pairs += pairs
+            self._remember(value, new)
+            return new
         return value
 
     def _inner(self, operation: Any, node: Any) -> Any:

@@ -21,6 +21,7 @@ from shrinknet.errors import FilterError
 from shrinknet.filters import Filter
 from shrinknet.graph import ChannelGraph
 from shrinknet.graph.channels import Weight
+from shrinknet.internals import mentions
 from shrinknet.layers import Switched
 from shrinknet.layers.live import LiveActivity, LiveConstraint
 
@@ -30,8 +31,8 @@ _SAFE = (
 )  # fmt: skip
 
 
-# Optimizers whose steps depend on norms or means of whole variables.
-_MEASURING = (keras.optimizers.Lamb, keras.optimizers.Adafactor)
+# Optimizers whose steps depend on norms, means or shapes of whole variables.
+_MEASURING = (keras.optimizers.Lamb, keras.optimizers.Adafactor, keras.optimizers.Muon)
 
 
 def refuse_unsound(graph: ChannelGraph, disabled: np.ndarray, changed: np.ndarray, optimizer: Any = None) -> None:
@@ -146,14 +147,8 @@ def _losses(graph: ChannelGraph, changed: np.ndarray) -> Iterator[str]:
 def adds_losses(kind: Any) -> bool:
     """Whether a method of a class, or of its bases outside of Keras, calls `add_loss`."""
     own = [one for one in kind.__mro__ if not one.__module__.startswith(("keras.", "shrinknet.")) and one is not object]
-    codes = [inspect.unwrap(function).__code__ for one in own for function in vars(one).values()
-             if inspect.isfunction(function)]  # fmt: skip
-    while codes:
-        code = codes.pop()
-        if "add_loss" in code.co_names:
-            return True
-        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
-    return False
+    functions = (function for one in own for function in vars(one).values() if inspect.isfunction(function))
+    return any(mentions(function, "add_loss") for function in functions)
 
 
 def _activities(graph: ChannelGraph, changed: np.ndarray) -> Iterator[str]:

@@ -16,7 +16,7 @@ from shrinknet.filters import Filter, Group
 from shrinknet.graph import trace
 from shrinknet.layers import Switched
 from shrinknet.layers.bypass import identity_place
-from shrinknet.layers.holding import hold
+from shrinknet.layers.holding import hold, refuse_traced
 from shrinknet.network.optimizers import install_freezing, is_freezing, set_frozen
 from shrinknet.network.soundness import refuse_unsound
 
@@ -226,6 +226,9 @@ class Switches:
         changed[list(chosen.values())] = True
         if switch == "disabled" and value:
             refuse_unsound(self.graph, state | changed, changed, getattr(self.net, "optimizer", None))
+        if switch == "frozen" and value:
+            own = self.graph.producers.items()
+            refuse_traced(self.net, [self.graph.layers[path] for path, channels in own if changed[channels].any()])
         state[changed] = value
         for path, channels in self.graph.producers.items():
             if changed[channels].any():

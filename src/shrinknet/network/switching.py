@@ -14,16 +14,16 @@ from keras import ops, tree
 
 from shrinknet.comparing import Mismatch, difference
 from shrinknet.drawing import drawn_inputs
-from shrinknet.errors import ModelError, NotEquivalentError, ShrinknetError
+from shrinknet.errors import ModelError, NotEquivalentError, ShrinknetError, first_line
 from shrinknet.graph import trace
 from shrinknet.graph.calls import registered
-from shrinknet.graph.following import first_line, follow, is_recorded, leave_alone, open_shapes, sublayers
+from shrinknet.graph.following import follow, is_recorded, leave_alone, open_shapes, sublayers
 from shrinknet.graph.tracing import found_rule
-from shrinknet.internals import as_array, as_before, in_mode, input_like, input_structure, layers_of
+from shrinknet.internals import as_array, as_before, in_mode, input_like, input_structure, layers_of, require_model
 from shrinknet.layers import Switched, switched_class
 from shrinknet.layers.counting import Counting
 from shrinknet.layers.reductions import reduction_of
-from shrinknet.network.assembling import as_class, is_remade, plain_class, refuse_foreign
+from shrinknet.network.assembling import as_class, is_remade, plain_class
 from shrinknet.network.compiled import carry_compilation, carry_optimizer
 from shrinknet.network.copying import Pairs, carry_state, clone_layer, duplicate, refuse_untied, shared
 from shrinknet.network.guarded import guarded, keep_frozen
@@ -56,7 +56,8 @@ def switched(model: Any, sample: Any = None) -> Any:
         DataError: the sample is not what the model takes.
         NotEquivalentError: the copy computes different outputs.
     """
-    refuse_foreign(model)
+    require_model(model)
+    _refuse_stateful(model)
     recorded = written_out(model, sample)
     if not all(layer.built for layer in layers_of(recorded)):
         inputs = drawn_inputs(recorded) if sample is None else sample
@@ -73,6 +74,7 @@ def switched(model: Any, sample: Any = None) -> Any:
         net.__class__ = guarded(type(net))
     else:
         as_class(net, guarded(kind), model, builder.counterpart)
+    pairs = [*pairs, *builder.pairs]
     carry_compilation(model, net, pairs=pairs)
     carry_optimizer(model, net, pairs=pairs)
     keep_frozen(net)
@@ -276,6 +278,17 @@ def _refuse_quantized(path: str, layer: Any) -> None:
             f"The layer {path} is quantized or has LoRA enabled, so its kernel is not the one that was trained. Make "
             "the network smaller first, then quantize it or add LoRA."
         )
+
+
+def _refuse_stateful(model: Any) -> None:
+    """Refuses recurrent layers that carry their state from one batch to the next."""
+    for layer in layers_of(model):
+        if getattr(layer, "stateful", False) is True and hasattr(layer, "reset_state"):
+            raise ModelError(
+                f"The layer {layer.name} is stateful: what it gives depends on the batches before, so that networks "
+                "cannot be compared. Build the model with stateful=False; the small network can be built again with "
+                "stateful=True, and its weights set."
+            )
 
 
 def _refuse_tied(model: Any) -> None:

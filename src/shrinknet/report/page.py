@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
+from shrinknet.errors import RunError
 from shrinknet.report.facts import RunFacts, read_facts
 from shrinknet.report.maps import maps_section
 from shrinknet.report.markup import Html, fill, pairs
@@ -63,6 +64,10 @@ def write_page(run: str | os.PathLike[str], path: str | os.PathLike[str] | None 
         >>> write_page("out/run")  # doctest: +SKIP
         PosixPath('out/run/page.html')
     """
+    if not isinstance(run, str | os.PathLike):
+        raise RunError(
+            f"Expected the path of a run folder, as in minimize(..., run_dir=path); received {type(run).__name__}."
+        )
     store = RunStore(run)
     target = store.path / "page.html" if path is None else pathlib.Path(path)
     # File names may contain bytes that are not text; as character references they cannot break the page.

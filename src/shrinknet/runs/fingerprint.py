@@ -18,6 +18,7 @@ import numpy as np
 
 from shrinknet.engine.data import Arrays, Feed, first_batch, why_not_repeatable
 from shrinknet.internals import compile_config, layers_of
+from shrinknet.strategies.memory import Memory
 
 _LOG = logging.getLogger("shrinknet")
 
@@ -87,6 +88,8 @@ def of_strategy(spec: Any) -> str:
 def _attributes(value: Any, depth: int = 3) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, item in sorted(getattr(value, "__dict__", {}).items() if not isinstance(value, type) else ()):
+        if isinstance(item, Memory):
+            continue  # of how long it searches, which may change, and of what it was told, which nothing was yet
         if isinstance(item, str | int | float | bool):
             found[name.lstrip("_")] = item
         elif depth and (inner := _attributes(item, depth - 1)):

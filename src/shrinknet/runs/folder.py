@@ -17,10 +17,9 @@ from typing import Any
 
 from keras.src.saving import saving_lib
 
-from shrinknet.errors import RunError, StorageError
+from shrinknet.errors import RunError, StorageError, first_line
 from shrinknet.files.disk import storage_error
 from shrinknet.files.models import reopened
-from shrinknet.graph.following import first_line
 from shrinknet.network.compiled import uncompiled
 from shrinknet.records import finite
 from shrinknet.runs.fingerprint import of_environment

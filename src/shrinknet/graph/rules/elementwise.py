@@ -77,7 +77,9 @@ def rescaling(call: Call) -> list[np.ndarray]:
 
 @rule(layers.Normalization)
 def normalization(call: Call) -> list[np.ndarray]:
-    """Constants per channel. The layer is meant for model inputs, which are never cut."""
+    """Constants per channel, or one for all. The layer is meant for model inputs, which are never cut."""
+    if not call.operation.axis:
+        return [call.labels[0]]
     return call.opaque(f"{call.path} has constants of its own for each channel")
 
 
