@@ -222,6 +222,14 @@ def test_a_weight_that_is_not_there_is_named() -> None:
         switched(between(Misnamed()))
 
 
+@pytest.mark.parametrize(
+    "declare", [lambda: movement(3), lambda: per_channel(3), lambda: per_channel(Shifted, 3), lambda: elementwise(3)]
+)
+def test_a_declaration_of_something_else_is_refused(declare: Any) -> None:
+    with pytest.raises(ModelError, match=r"Expected .*; received \(?3"):
+        declare()
+
+
 def test_time_distributed_is_looked_through() -> None:
     frames = keras.Input((4, 8, 8, 3))
     x = layers.TimeDistributed(layers.Conv2D(6, 3, name="conv"), name="each")(frames)

@@ -55,6 +55,21 @@ def test_an_adapted_normalization_is_carried() -> None:
 
 
 @pytest.mark.tensorflow("text exists there only")
+def test_what_a_layer_says_of_drawn_inputs_is_handed_on() -> None:
+    words = keras.Input((4,), dtype="int64")
+    x = layers.IntegerLookup(vocabulary=[5, 9], num_oov_indices=0)(words)
+    x = layers.Dense(2)(layers.Dense(3)(ops.cast(x, "float32")))
+    with pytest.raises(ModelError, match=r"random inputs that were tried \((?!Exception encountered)"):
+        switched(keras.Model(words, x))
+
+
+def test_a_normalization_by_one_number_is_passed_through() -> None:
+    x = layers.Normalization(axis=None, mean=2.0, variance=3.0)(layers.Conv2D(4, 3, name="first")(inputs := image()))
+    net = switched(keras.Model(inputs, head(layers.Conv2D(3, 1)(x))))
+    Switches(net).disable(Filter("first", 1))
+    assert slim(net, X).get_layer("first").filters == 3
+
+
 def test_a_vocabulary_is_carried() -> None:
     words = keras.Input((3,), dtype="string")
     lookup = layers.StringLookup(output_mode="multi_hot")
@@ -143,6 +158,15 @@ class Looking(Block):
         return self.conv(inputs) if float(ops.convert_to_numpy(inputs).sum()) > 0 else -self.conv(inputs)
 
 
+class Costing(Block):
+    """Adds a loss."""
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        outputs = self.conv(inputs)
+        self.add_loss(ops.mean(outputs))
+        return outputs
+
+
 def stacked(*blocks: Any) -> Any:
     x = inputs = image()
     for block in blocks:
@@ -191,6 +215,7 @@ def test_training_goes_on_as_the_model_would_have() -> None:
         (Branching, "in training it computes something else"),
         (Weighing, "weights that belong to none of its layers"),
         (Looking, "cannot be followed with symbolic tensors"),
+        (Costing, "its call adds a loss with add_loss(), which Keras does not record"),
         (Odd, ""),
     ],
 )

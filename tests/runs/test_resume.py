@@ -402,16 +402,25 @@ def test_another_model_is_refused(
         ({"warmup_patience": 2}, {"warmup_patience": 4}),
         ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": ("norm-l1", {"patience": 9})}),
         ({"strategy": ("norm-l1", {"patience": 1})}, {"strategy": "norm-l1"}),
+        (
+            {"strategy": lambda: load_strategy("norm-l1", patience=1)},
+            {"strategy": lambda: load_strategy("norm-l1", patience=9)},
+        ),
     ],
 )
 @pytest.mark.slow
 def test_patience_may_change(before: dict[str, Any], after: dict[str, Any], tmp_path: pathlib.Path) -> None:
     options = {"run_dir": tmp_path / "run", "threshold": 1.0, "warmup_steps": 4, "steps": 1, "latency": False}
-    first = tiny_runs.run(**options, **before, max_trials=1)
+
+    def run(**given: Any) -> Any:
+        made = {name: value() if callable(value) else value for name, value in given.items()}
+        return tiny_runs.run(**options, **made)
+
+    first = run(**before, max_trials=1)
     began = (tmp_path / "run" / "run.json").read_bytes()
-    assert tiny_runs.run(**options, **after, max_trials=1).records == first.records
+    assert run(**after, max_trials=1).records == first.records
     assert "strategy" in after or (tmp_path / "run" / "run.json").read_bytes() == began  # it answered at once
-    assert tiny_runs.run(**options, **after, max_trials=3).records[:1] == first.records
+    assert run(**after, max_trials=3).records[:1] == first.records
 
 
 def test_other_data_are_refused_unless_they_are_meant(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
