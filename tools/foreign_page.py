@@ -33,10 +33,9 @@ COLUMNS = """
 ENOUGH = 0.9  # of the filters, in as many of the networks without attention
 MEANS = {  # part of a reason -> what stands behind it
     OUTPUT: "What the network returns must keep its shape.",
-    "which has no rule": "The layer computes with its tensors and weights directly. If it treats each channel by "
-    "itself, a rule for its class, registered with `shrinknet.graph.rule`, makes its channels cuttable; one that takes "
-    "statistics over its channels, as RmsNorm2d, needs a switched layer as well, or the statistics would count "
-    "channels that are disabled.",
+    "which has no rule": "The layer computes with its tensors and weights directly, and was not found to treat each "
+    "channel by itself, or to take nothing but statistics over them. If that is what it does, a rule for its class, "
+    "registered with `shrinknet.graph.rule`, makes its channels cuttable.",
     "with those of another tensor": "A product of two tensors, such as an attention that is written out.",
     "cannot be followed with symbolic tensors": "Its `call` computes with the batch size, or another size that is "
     "unknown until there is data.",
