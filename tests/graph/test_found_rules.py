@@ -22,7 +22,8 @@ X = RANDOM.normal(size=(2, 8, 8, 3)).astype("float32")
 def between(layer: Any) -> Any:
     """A layer between a convolution with 6 filters and one that reads them."""
     image = keras.Input((8, 8, 3))
-    x = layer(layers.Conv2D(6, 3, name="first")(image))
+    named = {"training": False} if isinstance(layer, RmsNorm2d) else {}
+    x = layer(layers.Conv2D(6, 3, name="first")(image), **named)
     return keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="next")(x))))
 
 
@@ -367,7 +368,7 @@ class RmsNorm2d(layers.Layer):  # type: ignore[misc]
     def build(self, shape: Any) -> None:
         self.gamma = self.add_weight(shape=(self.dim,), initializer="ones")
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: Any = None) -> Any:
         return inputs * ops.rsqrt(ops.mean(ops.square(inputs), axis=-1, keepdims=True) + 1e-6) * self.gamma
 
     def get_config(self) -> Any:

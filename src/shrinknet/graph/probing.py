@@ -151,7 +151,7 @@ class _Probe:
     def over_channels(self) -> str | Literal[False] | None:
         """If the layer's call can be run over some channels only, the key of the configuration; False if not."""
         arguments = self.node.arguments
-        if self.layer._call_has_training_arg or len(arguments.args) + len(arguments.kwargs) != 1:
+        if len(arguments.args) != 1 or set(arguments.kwargs) - {"training"} or self._differs_in_training():
             return False
         if self.layer.activity_regularizer is not None or adds_losses(self.layer):
             return False
@@ -167,6 +167,12 @@ class _Probe:
         whole = self.call(self.layer, self.x, False)
         same = whole is not None and difference(whole, every) <= TOLERANCE
         return found.pop() if same and len(found) == 1 else False
+
+    def _differs_in_training(self) -> bool:
+        if not self.layer._call_has_training_arg:
+            return False
+        one, other = (self.call(self.layer, self.x, training) for training in (False, True))
+        return one is None or other is None or not np.array_equal(one, other)
 
     def entry(self, live: np.ndarray, whole: np.ndarray | None) -> str | Literal[False] | None:
         """The key of the configuration that holds the width of the layer; None if the width follows the input.

@@ -46,8 +46,8 @@ class Counting(Switched, keras.layers.Layer, abstract=True):
         """Sets which channels are live, shape (channels,), bool."""
         self.switchboard.live["channels"].assign(live)
 
-    def call(self, x: Any) -> Any:
-        """The output for the live channels."""
+    def call(self, x: Any, training: Any = None) -> Any:
+        """The output for the live channels, the same in training."""
         return self._replay(x, self.switchboard.live["channels"].value)
 
     def get_config(self) -> Any:
