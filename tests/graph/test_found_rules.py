@@ -91,6 +91,60 @@ def test_a_layer_that_treats_each_channel_by_itself_is_found_out(layer: Any) -> 
     assert {filter.layer for filter in switches.filters} == {"first", "next"}
 
 
+class Powers(Scale):
+    """Generalized-mean pooling, with one exponent per channel (arXiv:1711.02512)."""
+
+    def call(self, x: Any) -> Any:
+        return ops.mean(ops.maximum(x, 0.1) ** (3 + self.gamma), axis=(1, 2)) ** (1 / (3 + self.gamma))
+
+
+class Pooled(layers.Layer):  # type: ignore[misc]
+    """Calls a layer without weights."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.pool = layers.GlobalMaxPooling2D(keepdims=True)
+
+    def call(self, x: Any) -> Any:
+        return ops.squeeze(self.pool(x), (1, 2))
+
+
+class Ranked(layers.Layer):  # type: ignore[misc]
+    """As many outputs as channels, but not one of each."""
+
+    def call(self, x: Any) -> Any:
+        return ops.sort(ops.mean(x, axis=(1, 2)), axis=-1)
+
+
+@pytest.mark.parametrize("pooling", [Powers, Pooled, Ranked])
+def test_a_pooling_of_the_user_s_own_is_found(pooling: Any) -> None:
+    image = keras.Input((8, 8, 3))
+    x = pooling(name="own")(layers.Conv2D(6, 3, name="first")(image))
+    net = switched(keras.Model(image, layers.Dense(2, name="out")(layers.Dense(4, name="next")(x))))
+    switches = Switches(net)
+    assert ("first" in switches.unswitchable) is (pooling is Ranked)
+    switches.disable(*switches.filters[::2])
+    assert slim(net, X).get_layer("own")
+
+
+def bent(x: Any) -> Any:
+    return x * ops.sigmoid(1.7 * x)
+
+
+FUNCTIONS = {"bent": (bent, True), "lambda": (lambda x: x, True), "ranks": (lambda x: ops.sort(x, axis=-1), False),
+             "scaled": (lambda x: x / ops.max(ops.abs(x)), False),
+             "by place": (lambda x: x * ops.ones((6,)), False)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_of_the_user_s_own_is_tried(name: str) -> None:
+    function, is_elementwise = FUNCTIONS[name]
+    image = keras.Input((8, 8, 3))
+    x = layers.Activation(function)(layers.Conv2D(6, 3, activation=function, name="first")(image))
+    net = switched(keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1)(x)))))
+    assert ("first" in Switches(net).unswitchable) is not is_elementwise
+
+
 class Noisy(layers.Layer):  # type: ignore[misc]
     """Adds the same random numbers in each call, and others if it has other channels."""
 

@@ -1,9 +1,10 @@
 """Probing: finds out what a layer without a rule does with its channels, by calling it on random inputs.
 
 Layers that treat each channel by itself, with one weight per channel or one for all, are common: every model library
-has its own layer scale. Such a layer is called with inputs in which some channels are changed. If only these channels
-change in the output, in inference and in training, and if on fewer channels it gives what it gave for these, it can be
-cut. The last excludes what depends on the number or the places of its channels, such as numbers drawn at random.
+has its own layer scale, or its own pooling. Such a layer is called with inputs in which some channels are changed. If
+only these channels change in the output, in inference and in training, and if on fewer channels it gives what it gave
+for these, it can be cut. The last excludes what depends on the number or the places of its channels, such as numbers
+drawn at random.
 
 So are layers that take statistics over their channels, such as a normalization written by hand. If the call can be
 recorded, and the record run over some of the channels gives what the layer gives if it has only these, it can be cut.
@@ -36,8 +37,8 @@ def probed(operation: Any, node: Any) -> Registered | None:
     """The rule of a layer that treats each channel by itself, or takes statistics over them; None for any other.
 
     Args:
-        operation: a built layer that has no rule and contains no other layers; node: Keras's record of one of its
-            calls.
+        operation: a built layer that has no rule and contains no other layers with weights; node: Keras's record of one
+            of its calls.
     """
     tensors, outputs = node.arguments.keras_tensors, node.outputs
     if (
@@ -47,10 +48,11 @@ def probed(operation: Any, node: Any) -> Registered | None:
         or len(tensors) != 1
         or len(outputs) != 1
         or not operation.built
-        or len(list(layers_of(operation))) > 1
+        or any(layer.variables for layer in layers_of(operation) if layer is not operation)
         or not keras.backend.is_float_dtype(tensors[0].dtype)
         or len(tensors[0].shape) < 2
-        or tuple(tensors[0].shape[1:]) != tuple(outputs[0].shape[1:])
+        or len(outputs[0].shape) < 2
+        or tensors[0].shape[-1] != outputs[0].shape[-1]
         or tensors[0].shape[-1] in (None, 1)
     ):
         return None
@@ -63,7 +65,8 @@ def probed(operation: Any, node: Any) -> Registered | None:
         with _moved(operation):
             entry = probe.by_channel()
             if entry is not False:
-                return Registered(functools.partial(probed_rule, axes=probe.axes, entry=entry), pointwise=True)
+                rule = functools.partial(probed_rule, axes=probe.axes, entry=entry)
+                return Registered(rule, pointwise=probe.keeps_shape)
             entry = probe.over_channels()
     except Exception:  # a third-party layer may raise anything; it then has no rule
         return None
@@ -88,7 +91,8 @@ def probed_rule(call: Call, *, axes: Sequence[int], entry: str | None, averages:
         call.counts(entry, labels)
     if averages:
         call.averages(labels)
-    return [call.labels[0]]
+    keeps = call.output_shapes[0][1:] == call.shapes[0][1:]
+    return [call.labels[0] if keeps else call.spread(labels)]
 
 
 @contextlib.contextmanager
@@ -127,6 +131,7 @@ class _Probe:
         self.tensor = node.arguments.keras_tensors[0]
         self.channels = int(self.tensor.shape[-1])
         self.shape = (2, *(size or SIZE for size in self.tensor.shape[1:]))
+        self.keeps_shape = tuple(self.tensor.shape[1:]) == tuple(node.outputs[0].shape[1:])
         self.x = np.random.default_rng(0).normal(size=self.shape).astype("float32")
 
     def by_channel(self) -> str | Literal[False] | None:
@@ -137,11 +142,11 @@ class _Probe:
         random = np.random.default_rng(0)
         for training in (False, True):
             before = self.call(self.layer, self.x, training)
-            if before is None or before.shape != self.shape or not np.isfinite(before).all():
+            if before is None or before.shape[-1] != self.channels or not np.isfinite(before).all():
                 return False
             for _ in range(_TRIES):
                 changed = random.random(self.channels) < 0.5
-                other = np.where(changed, random.normal(size=self.shape), self.x).astype("float32")
+                other = np.where(changed, random.normal(0, 4, self.shape), self.x).astype("float32")
                 after = self.call(self.layer, other, training)
                 if after is None or not np.array_equal(after[..., ~changed], before[..., ~changed]):
                     return False
@@ -151,7 +156,12 @@ class _Probe:
     def over_channels(self) -> str | Literal[False] | None:
         """If the layer's call can be run over some channels only, the key of the configuration; False if not."""
         arguments = self.node.arguments
-        if len(arguments.args) != 1 or set(arguments.kwargs) - {"training"} or self._differs_in_training():
+        if (
+            not self.keeps_shape
+            or len(arguments.args) != 1
+            or set(arguments.kwargs) - {"training"}
+            or self._differs_in_training()
+        ):
             return False
         if self.layer.activity_regularizer is not None or adds_losses(self.layer):
             return False

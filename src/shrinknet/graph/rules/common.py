@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import types
 from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from shrinknet.graph.calls import Call, Shape
 
@@ -55,8 +57,34 @@ def mixing(function: Any) -> str | None:
     """Why channels after this activation function cannot be cut, with `{}` for its layer; None if they can."""
     if function is None or function in ELEMENTWISE or type(function) in (layers.ReLU, layers.LeakyReLU, layers.ELU):
         return None
+    if isinstance(function, types.FunctionType) and _is_elementwise(function):
+        return None
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name} of {{}} {'mixes its channels' if 'softmax' in name else 'has no rule'}"
+
+
+@functools.lru_cache(maxsize=256)
+def _is_elementwise(function: Any) -> bool:
+    """Whether a function gave, for random numbers, each result from one number alone, whatever its place."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, 3, 4, 5)).astype("float32")
+    order = random.permutation(x.size)
+
+    def computed(numbers: np.ndarray) -> np.ndarray:
+        return np.asarray(ops.convert_to_numpy(function(ops.convert_to_tensor(numbers))))
+
+    try:
+        y, moved = computed(x), computed(x.reshape(-1)[order].reshape(x.shape))
+        if not (y.shape == x.shape == moved.shape and np.isfinite(y).all()):
+            return False
+        for _ in range(3):
+            changed = random.random(x.shape) < 0.5
+            other = computed(np.where(changed, random.normal(0, 4, x.shape), x).astype("float32"))
+            if other.shape != y.shape or not np.array_equal(y[~changed], other[~changed]):
+                return False
+    except Exception:  # a function of the user's own may raise anything
+        return False
+    return bool(np.allclose(y.reshape(-1)[order], moved.reshape(-1)))
 
 
 def activated(call: Call, labels: np.ndarray, function: Any) -> list[np.ndarray]:
