@@ -133,7 +133,7 @@ def bent(x: Any) -> Any:
 
 FUNCTIONS = {"bent": (bent, True), "lambda": (lambda x: x, True), "ranks": (lambda x: ops.sort(x, axis=-1), False),
              "scaled": (lambda x: x / ops.max(ops.abs(x)), False),
-             "by place": (lambda x: x * ops.ones((6,)), False)}  # fmt: skip
+             "by place": (lambda x: x * ops.arange(1.0, x.shape[-1] + 1.0), False)}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -181,6 +181,13 @@ class MeanOfAll(layers.Layer):  # type: ignore[misc]
         return x - ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
 
 
+class Few(layers.Layer):  # type: ignore[misc]
+    """Does something else to few channels."""
+
+    def call(self, x: Any) -> Any:
+        return x - ops.mean(x, axis=-1, keepdims=True) if x.shape[-1] > 3 else x
+
+
 class Listed(layers.Layer):  # type: ignore[misc]
     """Holds its weight in a list."""
 
@@ -199,7 +206,7 @@ class Costly(layers.Layer):  # type: ignore[misc]
         return x - ops.mean(x, axis=-1, keepdims=True)
 
 
-UNLIKE_ON_FEWER = [TrainingMixes(), Noisy(), Ramp(), Divided(), Stacked(), MeanOfAll(), Listed(), Costly()]
+UNLIKE_ON_FEWER = [TrainingMixes(), Noisy(), Ramp(), Divided(), Stacked(), MeanOfAll(), Few(), Listed(), Costly()]
 
 
 @pytest.mark.parametrize("layer", UNLIKE_ON_FEWER, ids=lambda layer: type(layer).__name__)
