@@ -49,7 +49,7 @@ class Reduction(Switched, keras.layers.Layer, abstract=True):
 
     def plain(self) -> Any:
         """The operation, on all channels."""
-        operation: Any = self.plain_class(**self.settings)
+        operation: Any = self.plain_class(**{**self.settings, "axis": tuple(self.axis)})  # JAX wants no list
         operation.name = self.name
         return operation
 
