@@ -74,7 +74,7 @@ def marked(kind: str) -> Any:
     return slow(kind) if kind in RARE else kind
 
 
-@pytest.mark.parametrize("kind", map(marked, REDUCTIONS))
+@pytest.mark.parametrize("kind", [marked(kind) for kind in REDUCTIONS])
 def test_what_is_disabled_does_not_count(kind: str) -> None:
     model = network(REDUCTIONS[kind])
     net = switched(model)
