@@ -11,11 +11,10 @@ import keras
 import numpy as np
 
 from shrinknet.checks import at_least, flag, one_of
-from shrinknet.engine.callbacks import SETS_RATE, rate_refused
 from shrinknet.engine.data import Arrays, Feed, first_batch, read_data, steps_of_an_epoch
 from shrinknet.engine.targets import check_inputs, check_targets
-from shrinknet.errors import DataError, ModelError, OptimizerError, OptionError
-from shrinknet.internals import compile_config, layers_of
+from shrinknet.errors import DataError, OptionError
+from shrinknet.loop.accepting import check_model, refuse_measuring, refuse_rates
 from shrinknet.loop.goals import Target, unit_of
 from shrinknet.loop.loop import minimize_network
 from shrinknet.loop.notebook import Notebook
@@ -29,7 +28,6 @@ from shrinknet.loop.scoring import Mode, Score
 from shrinknet.loop.settings import Final, RunFolder, Scope, Stop, Training, Warmup
 from shrinknet.loop.workbench import Data, Workbench
 from shrinknet.network.optimizers import fresh_copy
-from shrinknet.network.soundness import adds_losses, measuring
 from shrinknet.network.switching import switched
 from shrinknet.repair import Fold, Refit, repair_settings
 from shrinknet.runs.fingerprint import identity, of_function, of_setting, of_strategy
@@ -165,13 +163,13 @@ def minimize(
         batch_size=batch_size, validation_steps=validation_steps, test_steps=test_steps, seed=seed, control=control,
         latency=latency, callbacks=callbacks, verbose=verbose,
     )  # fmt: skip
-    _refuse_rates(callbacks, asked.options)
+    refuse_rates(callbacks, asked.options)
     folder = asked.folder
     if folder is not None:
         refuse_if_held(folder.path)
     seed = _settled(seed, folder)
     chosen = asked.make_strategy(seed)
-    _check_model(model)
+    check_model(model)
     feeds = _feeds(batch_size, training=(train_data, None), validation=(validation_data, validation_steps),
                    test=(test_data, test_steps))  # fmt: skip
     net, data = _network_and_data(model, feeds)
@@ -179,7 +177,7 @@ def minimize(
     # A copy, since callbacks may lower the rate in the warm-up, and a run that is resumed after it would not know.
     own = fresh_copy(net.optimizer) if options.final.steps else net.optimizer
     optimizer, ships = trial_optimizer(options.training, own)
-    _refuse_measuring(optimizer or own)
+    refuse_measuring(optimizer or own)
     config = {
         **asked.to_dict(options, optimizer), "seed": seed, "batch_size": batch_size, "mode": mode, "control": control,
         "validation_steps": validation_steps,
@@ -200,23 +198,6 @@ def minimize(
         notebook = Notebook(bench, recorder, saved)
         outcome = minimize_network(notebook, chosen, asked.make_pace(), options, optimizer)
         return finish(notebook, outcome, options, own=own, control=control, latency=latency)
-
-
-def _refuse_measuring(optimizer: Any) -> None:
-    """Refuses optimizers that would train the switched network otherwise than the slim one."""
-    if (name := measuring(optimizer)) is not None:
-        raise OptimizerError(
-            f"The optimizer {name} measures whole kernels, in which disabled filters would count. Pass another one for "
-            "the trials, as in trial_optimizer='adam', or compile the model with it."
-        )
-
-
-def _refuse_rates(callbacks: Sequence[Any], options: Options) -> None:
-    """Refuses callbacks that set a learning rate which a schedule sets."""
-    falls = options.final.steps != 0 or (options.training.schedule == "cosine" and options.training.steps != 0)
-    for callback in callbacks if falls else ():
-        if isinstance(callback, SETS_RATE):
-            raise rate_refused(f"The callback {type(callback).__name__}")
 
 
 def check_options(**options: Any) -> None:
@@ -373,29 +354,6 @@ def _check_others(
             raise OptionError(
                 "Expected each callback to be a keras.callbacks.Callback, or to have on_trial_begin or on_trial_end; "
                 f"received {callback!r}."
-            )
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"Expected a compiled Keras model; received {type(model).__name__}.")
-    if not getattr(model, "built", False):
-        raise ModelError(f"The model {model.name} is not built. Start it with keras.Input(shape), or call it once.")
-    if not model.compiled or model.optimizer is None:
-        raise ModelError(f"The model {model.name} is not compiled. Call model.compile(optimizer, loss, metrics) first.")
-    kind: Any = type(model)
-    inside = list(layers_of(model))
-    own = any(not getattr(kind, name).__module__.startswith("keras.") for name in ("train_step", "compute_loss"))
-    other = model.losses or any(one.activity_regularizer is not None or adds_losses(one.__class__) for one in inside)
-    if compile_config(model).get("loss") is None and not own and not other:
-        raise ModelError(
-            f"The model {model.name} was compiled without a loss. Call model.compile(optimizer, loss, metrics)."
-        )
-    for variable in model.weights:
-        value = np.asarray(variable)
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ModelError(
-                f"The weights {variable.path} of model {model.name} are not all finite numbers. Repair them first."
             )
 
 

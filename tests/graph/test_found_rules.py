@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from marking import slow
 
 from shrinknet import Filter, Switches, cost, slim, switched
 from shrinknet.errors import ModelError, NotEquivalentError
@@ -476,7 +477,7 @@ def trained_a_little(layer: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize("kind", AVERAGING)
+@pytest.mark.parametrize("kind", ["Centred", "ResponseNorm", slow("RmsNorm2d"), slow("Standardised")])
 def test_statistics_of_the_user_s_own_are_taken_over_what_is_enabled(kind: str, tmp_path: Path) -> None:
     model = trained_a_little(AVERAGING[kind](name="own"))
     net = switched(model)

@@ -149,7 +149,7 @@ RATE_CALLBACKS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", RATE_CALLBACKS)
+@pytest.mark.parametrize("name", [name if name == "own" else slow(name) for name in RATE_CALLBACKS])
 def test_a_callback_that_sets_the_rate_is_refused_where_a_schedule_sets_it(name: str) -> None:
     callback = RATE_CALLBACKS[name]()
     kept = {**FEW, "steps": 12}
@@ -407,7 +407,7 @@ def twice_used() -> Any:
     return model
 
 
-@pytest.mark.parametrize("opens", [True, False])
+@pytest.mark.parametrize("opens", [slow(True), False])
 def test_a_run_says_if_keras_cannot_open_its_network(
     opens: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,7 +78,10 @@ def gathered(net: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
     return calibration.readers["reader"], np.concatenate(found, axis=1)
 
 
-@pytest.mark.parametrize("kind", RECURRENT)
+RARE = ("GRU, reset before", "SimpleRNN", "no bias")
+
+
+@pytest.mark.parametrize("kind", [slow(kind) if kind in RARE else kind for kind in RECURRENT])
 def test_rows_times_matrix_are_what_each_cell_makes_of_its_input(kind: str) -> None:
     net, x = switched(network(RECURRENT[kind])), data()
     reader, rows = gathered(net, x)
@@ -92,7 +95,7 @@ def test_rows_times_matrix_are_what_each_cell_makes_of_its_input(kind: str) -> N
     np.testing.assert_allclose(computed, np.concatenate(wanted, axis=1), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [*RECURRENT, *OTHERS])
+@pytest.mark.parametrize("kind", [slow(kind) if kind in RARE else kind for kind in [*RECURRENT, *OTHERS]])
 def test_kernels_and_constants_come_back(kind: str) -> None:
     net = switched(network({**RECURRENT, **OTHERS}[kind]))
     reader = Calibration(net, data(), Refit()).readers["reader"]
@@ -108,7 +111,7 @@ def test_kernels_and_constants_come_back(kind: str) -> None:
     assert all(np.array_equal(numpy(new), old) for new, old in zip(reader.layer.weights, before, strict=True))
 
 
-@pytest.mark.parametrize("kind", [slow(kind) if kind == "SimpleRNN" else kind for kind in [*RECURRENT, *OTHERS]])
+@pytest.mark.parametrize("kind", [slow(kind) if kind in RARE else kind for kind in [*RECURRENT, *OTHERS]])
 def test_what_another_channel_or_the_bias_can_make_up_for_is_made_up(kind: str) -> None:
     net, x = switched(network({**RECURRENT, **OTHERS}[kind])), data()
     before, reference = numpy(net(x)), remember(net, x, SETTINGS)
@@ -138,8 +141,11 @@ def test_a_layer_that_does_more_with_its_input_is_ranked_and_left_alone(kind: st
     assert isinstance(Calibration(net, x, SETTINGS).readers["reader"], Projection)
 
 
-@pytest.mark.parametrize("kind", ["GRU", "both directions", "EinsumDense", "ConvLSTM2D"])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "weighted"),
+    [("GRU", False), ("GRU", True), ("EinsumDense", False), slow("EinsumDense", True), ("both directions", False),
+     slow("both directions", True), ("ConvLSTM2D", False), slow("ConvLSTM2D", True)],
+)  # fmt: skip
 def test_channels_that_only_such_a_layer_reads_are_not_free(kind: str, weighted: bool) -> None:
     """The constant channel and one of the two that say the same are missed least; each other one is missed."""
     every: dict[str, Any] = {**RECURRENT, **OTHERS}
