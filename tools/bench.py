@@ -261,7 +261,7 @@ def trials() -> list[Row]:
         model = stack((count // 2, count - count // 2), f"of{count}")
         result = minimize(
             model, images(64), images(64), score=functools.partial(share_left, cost(model).multiply_adds), mode="max",
-            threshold=0.5, strategy=("norm-l1", {"patience": 5}), repair=None, steps=0, final_steps=0, seed=0,
+            threshold=0.5, strategy=load_strategy("norm-l1", patience=5), repair=None, steps=0, final_steps=0, seed=0,
             verbose=0,
         )  # fmt: skip
         rows.append((f"trials for {count:,} filters", len(result.records), "<= 60"))

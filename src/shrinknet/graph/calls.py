@@ -8,7 +8,7 @@ cut together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ class Registered:
         count: name of the attribute that holds the number of filters; None if the layer has none.
         moves: it moves numbers without changing them, so that it can be followed position by position.
         pointwise: an output number depends only on the same input number and its channel.
+        found: of a rule that probing found, what it found; see `probed_rule`.
     """
 
     rule: Rule
@@ -38,6 +39,7 @@ class Registered:
     count: str | None = None
     moves: bool = False
     pointwise: bool = False
+    found: Mapping[str, Any] | None = None
 
 
 _KNOWN: dict[type, Registered] = {}

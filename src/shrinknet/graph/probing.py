@@ -63,16 +63,16 @@ def probed(operation: Any, node: Any) -> Registered | None:
     probe = _Probe(operation, node, [axis for axis in axes if axis is not None])
     try:
         with _moved(operation):
-            entry = probe.by_channel()
-            if entry is not False:
-                rule = functools.partial(probed_rule, axes=probe.axes, entry=entry)
-                return Registered(rule, pointwise=probe.keeps_shape)
-            entry = probe.over_channels()
+            entry, averages = probe.by_channel(), False
+            if entry is False:
+                entry, averages = probe.over_channels(), True
     except Exception:  # a third-party layer may raise anything; it then has no rule
         return None
-    return None if entry is False else Registered(
-        functools.partial(probed_rule, axes=probe.axes, entry=entry, averages=True)
-    )  # fmt: skip
+    if entry is False:
+        return None
+    found: dict[str, Any] = {"axes": probe.axes, "entry": entry}
+    rule = functools.partial(probed_rule, **found, averages=averages)
+    return Registered(rule, pointwise=probe.keeps_shape and not averages, found=found)
 
 
 def probed_rule(call: Call, *, axes: Sequence[int], entry: str | None, averages: bool = False) -> list[np.ndarray]:

@@ -139,6 +139,23 @@ class Switched:
         return list(values.values())
 
 
+class LiveChannels(Switched, abstract=True):
+    """What layers that take statistics over channels have in common: a switch for each channel of the last axis."""
+
+    def add_switches(self: Any, input_shape: Any) -> None:
+        """Creates the switchboard, with all channels live."""
+        self.switchboard = Switchboard(None, {"channels": (input_shape[-1],)}, name="switchboard")
+
+    def gate_channels(self: Any, live: Any) -> None:
+        """Sets which channels are live, shape (channels,), bool."""
+        self.switchboard.live["channels"].assign(live)
+
+    @property
+    def live(self: Any) -> Any:
+        """Which channels are live, bool, shape (channels,)."""
+        return self.switchboard.live["channels"].value
+
+
 # Keras inspects the signatures of `build` and `call`, so each is wrapped and keeps the signature of the plain layer.
 
 

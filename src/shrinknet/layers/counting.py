@@ -15,11 +15,11 @@ import numpy as np
 from shrinknet.graph.calls import Call, registered, rule
 from shrinknet.graph.probing import probed_rule
 from shrinknet.graph.replaying import replay_of
-from shrinknet.layers.base import Switchboard, Switched
+from shrinknet.layers.base import LiveChannels
 
 
 @keras.saving.register_keras_serializable("shrinknet")
-class Counting(Switched, keras.layers.Layer, abstract=True):
+class Counting(LiveChannels, keras.layers.Layer, abstract=True):
     """Runs a layer over the live channels of the last axis of its input; see `Replay`.
 
     Args:
@@ -37,18 +37,14 @@ class Counting(Switched, keras.layers.Layer, abstract=True):
         if not self.layer.built:
             self.layer.build(input_shape)
             self.layer.built = True
-        self.switchboard = Switchboard(None, {"channels": (input_shape[-1],)}, name="switchboard")
+        self.add_switches(input_shape)
         replay = replay_of(self.layer, (None, *input_shape[1:]), self.compute_dtype)
         object.__setattr__(self, "_replay", replay)  # past Keras, which would see the recorded model as a layer of this
         self.built = True
 
-    def gate_channels(self, live: Any) -> None:
-        """Sets which channels are live, shape (channels,), bool."""
-        self.switchboard.live["channels"].assign(live)
-
     def call(self, x: Any, training: Any = None) -> Any:
         """The output for the live channels, the same in training."""
-        return self._replay(x, self.switchboard.live["channels"].value)
+        return self._replay(x, self.live)
 
     def get_config(self) -> Any:
         own = {"layer": keras.saving.serialize_keras_object(self.layer), "axes": self.axes, "entry": self.entry}

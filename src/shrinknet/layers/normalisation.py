@@ -11,12 +11,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from shrinknet.layers.base import Switchboard, Switched
+from shrinknet.graph.rules.reducing import live_mean
+from shrinknet.layers.base import LiveChannels
 
 _registered: Any = keras.saving.register_keras_serializable("shrinknet")
 
 
-class LiveStatistics(Switched, abstract=True):
+class LiveStatistics(LiveChannels, abstract=True):
     """What switched normalisations have in common: a switch for each channel that they average over."""
 
     @classmethod
@@ -31,22 +32,9 @@ class LiveStatistics(Switched, abstract=True):
             else (any(last) and not getattr(layer, "rms_scaling", False))
         )
 
-    def add_switches(self: Any, input_shape: Any) -> None:
-        self.switchboard = Switchboard(None, {"channels": (input_shape[-1],)}, name="switchboard")
-
-    def gate_channels(self: Any, live: Any) -> None:
-        """Sets which channels are live, shape (channels,), bool."""
-        self.switchboard.live["channels"].assign(live)
-
     def live_mean(self: Any, x: Any, axes: Any, split: tuple[int, ...] = ()) -> Any:
-        """Mean over `axes`, the last of which is the channel axis, counting live channels only; keeps the axes.
-
-        `split` is the shape of the channels if they were split into groups; a group without live channels has mean 0.
-        """
-        live = ops.reshape(self.switchboard.live["channels"].value, split or (-1,))
-        share = ops.mean(ops.cast(live, x.dtype), axis=-1, keepdims=True)
-        total = ops.mean(ops.where(live, x, ops.zeros((), x.dtype)), axis=axes, keepdims=True)
-        return total / ops.where(share > 0, share, ops.ones((), x.dtype))
+        """As the function, of the layer's live channels; `split`: their shape if they were split into groups."""
+        return live_mean(x, ops.reshape(self.live, split or (-1,)), axes)
 
 
 def _precise(x: Any) -> Any:
@@ -92,7 +80,7 @@ class SwitchedUnitNormalization(LiveStatistics, keras.layers.UnitNormalization):
         self.built = True
 
     def call(self: Any, inputs: Any) -> Any:
-        live = self.switchboard.live["channels"].value
+        live = self.live
         if inputs.shape[-1] != live.shape[0]:  # it is also applied to another number of channels, which are never cut
             return super().call(inputs)
         square = ops.sum(ops.where(live, ops.square(inputs), ops.zeros((), inputs.dtype)), axis=-1, keepdims=True)

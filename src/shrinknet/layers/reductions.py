@@ -12,12 +12,12 @@ import numpy as np
 
 from shrinknet.graph.rules.reducing import NEUTRAL, counts_channels, reduced
 from shrinknet.internals import first_input
-from shrinknet.layers.base import Switchboard, Switched
+from shrinknet.layers.base import LiveChannels
 
 _LAYERS: dict[type, type[Reduction]] = {}
 
 
-class Reduction(Switched, keras.layers.Layer, abstract=True):
+class Reduction(LiveChannels, keras.layers.Layer, abstract=True):
     """An operation over the last axis of its input, and perhaps over others.
 
     Args:
@@ -54,19 +54,14 @@ class Reduction(Switched, keras.layers.Layer, abstract=True):
         return operation
 
     def build(self, input_shape: Any) -> None:
-        self.switchboard = Switchboard(None, {"channels": (input_shape[-1],)}, name="switchboard")
+        self.add_switches(input_shape)
         self.built = True
-
-    def gate_channels(self, live: Any) -> None:
-        """Sets which channels are live, shape (channels,), bool."""
-        self.switchboard.live["channels"].assign(live)
 
     def call(self, x: Any) -> Any:
         """The result of the live channels."""
-        live = self.switchboard.live["channels"].value
-        if x.shape[-1] != live.shape[0]:  # it is also applied to another number of channels, which are never cut
+        if x.shape[-1] != self.live.shape[0]:  # it is also applied to another number of channels, which are never cut
             return self.plain()(x)
-        return reduced(self.plain(), x, live)
+        return reduced(self.plain(), x, self.live)
 
     def compute_mask(self, *arguments: Any, **keywords: Any) -> None:
         """An operation hands no mask on."""

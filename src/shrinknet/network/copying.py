@@ -19,7 +19,7 @@ from keras.src.saving import saving_lib
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils import tracking
 
-from shrinknet.errors import ModelError
+from shrinknet.errors import ModelError, first_line
 from shrinknet.graph.following import is_recorded
 from shrinknet.internals import layers_of, own_variables
 from shrinknet.layers.live import LiveActivity
@@ -58,8 +58,8 @@ def clone_layer(layer: Any, kind: Any = None, *, resized: bool = False, **change
     except Exception as error:
         raise ModelError(
             f"The layer {layer.name} ({type(layer).__name__}) cannot be re-created from its get_config(): "
-            f"{_first_line(error)} A layer's get_config() must return the arguments of its __init__, and its "
-            "from_config() must accept them."
+            f"{first_line(error).rstrip('.')}. A layer's get_config() must return the arguments of its __init__, and "
+            "its from_config() must accept them."
         ) from error
     finally:
         attributes.update(before)
@@ -105,7 +105,7 @@ def carry_state(old: Any, new: Any) -> Pairs:
     except Exception as error:
         raise ModelError(
             f"The state of the layer {old.name} ({type(old).__name__}) cannot be transferred to a copy: "
-            f"{_first_line(error)}"
+            f"{first_line(error).rstrip('.')}."
         ) from error
     switches = {id(variable) for variable in getattr(getattr(old, "switchboard", None), "variables", ())}
     missed = {id(variable) for variable in old.variables} - {id(one) for one, _ in pairs} - switches
@@ -236,7 +236,7 @@ def duplicate(layer: Any) -> Any:
     except Exception as error:
         raise ModelError(
             f"{type(layer).__name__} {layer.name} can neither be re-created from its get_config() nor be copied: "
-            f"{_first_line(error)}"
+            f"{first_line(error).rstrip('.')}."
         ) from error
     vars(twins[id(layer)])[_DUPLICATE] = True
     return twins[id(layer)]
@@ -321,8 +321,3 @@ def _twin(variable: Any) -> Any:
         if hasattr(variable, name):
             setattr(twin, name, getattr(variable, name))
     return twin
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."

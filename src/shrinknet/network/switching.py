@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -165,9 +164,7 @@ def _copy(
 def _probed(layer: Any) -> dict[str, Any]:
     """What probing found out about a layer that takes statistics over channels."""
     known = found_rule(layer)
-    if registered(type(layer)) is not None or known is None or not isinstance(known.rule, functools.partial):
-        return {"axes": None, "entry": None}
-    return {key: known.rule.keywords[key] for key in ("axes", "entry")}
+    return dict(known.found) if known is not None and known.found else {"axes": None, "entry": None}
 
 
 def written_out(model: Any, sample: Any = None) -> Any:

@@ -43,15 +43,19 @@ def reduced(operation: Any, x: Any, live: Any) -> Any:
     """
     kind = type(operation).__name__
     if kind == "Mean":
-        return _mean(x, live, operation.axis, operation.keepdims)
+        return live_mean(x, live, operation.axis, operation.keepdims)
     if kind in ("Var", "Std"):
-        around = ops.square(x - _mean(x, live, operation.axis, keepdims=True))
-        variance = _mean(around, live, operation.axis, operation.keepdims)
+        around = ops.square(x - live_mean(x, live, operation.axis, keepdims=True))
+        variance = live_mean(around, live, operation.axis, operation.keepdims)
         return variance if kind == "Var" else ops.sqrt(variance)
     return operation(ops.where(live, x, ops.cast(NEUTRAL[type(operation)], x.dtype)))
 
 
-def _mean(x: Any, live: Any, axis: Any, keepdims: bool) -> Any:
-    share = ops.mean(ops.cast(live, x.dtype))
+def live_mean(x: Any, live: Any, axis: Any, keepdims: bool = True) -> Any:
+    """The mean over axes, the last of which is the channel axis, of what is live; 0 where nothing is.
+
+    `live`: bool, shape (channels,); or (groups, channels of a group), if the last two axes of `x` are these.
+    """
+    share = ops.mean(ops.cast(live, x.dtype), axis=-1, keepdims=True)
     total = ops.mean(ops.where(live, x, ops.zeros((), x.dtype)), axis=axis, keepdims=keepdims)
     return total / ops.where(share > 0, share, ops.ones((), x.dtype))
